@@ -1,0 +1,142 @@
+"""What can be said of the installed workflows without loading them: the rows of ``dataflow-runtime list``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from dataflow_runtime.config import config_manager, configured_cron
+from dataflow_runtime.discovery import InstalledWorkflow, find_workflow, find_workflows
+from dataflow_runtime.errors import DataflowError
+from dataflow_runtime.registry import WorkflowMetadata
+
+__all__ = ["RUN_TAG", "CatalogEntry", "describe", "list_workflows", "show_workflow"]
+
+RUN_TAG = "dataflow/workflow"
+"""Tag that each run of a workflow carries in Dagster, by whatever way it was started."""
+
+
+@dataclass(frozen=True)
+class CatalogEntry:
+    """One workflow as listed.
+
+    Attributes:
+        status: ``ok``; ``broken``, where that shows without importing; ``unknown``, where the metadata is not literal.
+        schedule: The cron expression that will run: the config's where it sets one, else the decorator's.
+    """
+
+    name: str
+    package: str
+    version: str
+    description: str | None
+    owner: str | None
+    schedule: str | None
+    tags: tuple[str, ...]
+    status: str
+    error: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the documented JSON shape."""
+        return asdict(self)
+
+
+def list_workflows(*, tag: str | None = None, owner: str | None = None) -> list[CatalogEntry]:
+    """Return the installed workflows, sorted by name, narrowed to a tag and an owner."""
+    entries: Iterable[CatalogEntry] = map(describe, find_workflows())
+    return [
+        entry for entry in entries if (tag is None or tag in entry.tags) and (owner is None or owner == entry.owner)
+    ]
+
+
+def describe(workflow: InstalledWorkflow) -> CatalogEntry:
+    """Return the listed form of an installed workflow."""
+    error = workflow.error
+    try:
+        metadata = WorkflowMetadata.from_mapping(workflow.metadata or {})
+    except DataflowError as problem:
+        metadata, error = WorkflowMetadata(), error or problem.message
+    cron = None
+    if workflow.config_file is not None:
+        # The one variable that settings.py does not read for us: importing pydantic would double the time of `list`.
+        cron = configured_cron(workflow.name, workflow.config_file, os.environ.get("DATAFLOW_ENV") or None)
+    return CatalogEntry(
+        name=workflow.name,
+        package=workflow.package,
+        version=workflow.version,
+        description=metadata.description,
+        owner=metadata.owner,
+        schedule=cron or metadata.schedule,
+        tags=metadata.tags,
+        status="broken" if error else "unknown" if workflow.metadata is None else "ok",
+        error=error,
+    )
+
+
+def show_workflow(name: str) -> dict[str, Any]:
+    """Return all that is known of one workflow without importing it.
+
+    Raises:
+        UnknownWorkflowError: No installed package advertises it.
+    """
+    workflow = find_workflow(name)
+    directory = workflow.directory
+    models = directory / "dbt" / "models" if directory else None
+    return describe(workflow).to_json() | {
+        "extra": dict(WorkflowMetadata.from_mapping(workflow.metadata or {}).extra),
+        "entry_point": f"{workflow.entry_point} = {workflow.module}",
+        "paths": {
+            "module": str(workflow.file) if workflow.file else None,
+            **{
+                part: str(directory / part)
+                for part in ("config.yaml", "dbt", "evidence")
+                if directory and (directory / part).exists()
+            },
+        },
+        "config": _config_summary(workflow),
+        "dbt_models": sorted(file.stem for file in models.rglob("*.sql")) if models else [],
+        "last_run": _last_run(name),
+    }
+
+
+def _config_summary(workflow: InstalledWorkflow) -> dict[str, Any] | None:
+    if workflow.config_file is None or not workflow.config_file.exists():
+        return None
+    try:
+        config = config_manager.load_config(workflow.name)
+    except DataflowError as error:
+        return {"error": error.message}
+    return {
+        "source": f"{config.source.type} {config.source.name}".strip(),
+        "warehouse": config.output.warehouse,
+        "table": f"{config.output.schema_}.{config.output.table}",
+        "write_disposition": config.output.write_disposition,
+        "primary_key": list(config.processing.primary_key),
+        "schedule": config.schedule.cron,
+        "timezone": config.schedule.timezone,
+    }
+
+
+def _last_run(name: str) -> dict[str, Any] | None:
+    """Return the newest run in Dagster's instance, None where there is no instance or no run."""
+    from dataflow_runtime.settings import get_settings
+
+    home = get_settings().dagster_home
+    if not (home / "history").is_dir() and not (home / "dagster.yaml").is_file():
+        return None
+    # Dagster is imported only where it has something to tell.
+    from dagster import DagsterInstance, RunsFilter
+
+    with DagsterInstance.from_config(str(home)) as instance:
+        records = instance.get_run_records(RunsFilter(tags={RUN_TAG: name}), limit=1)
+    if not records:
+        return None
+    record = records[0]
+    seconds = None if record.end_time is None or record.start_time is None else record.end_time - record.start_time
+    return {
+        "run_id": record.dagster_run.run_id,
+        "status": record.dagster_run.status.value.lower(),
+        "started": record.create_timestamp.isoformat(),
+        "seconds": None if seconds is None else round(seconds, 2),
+    }

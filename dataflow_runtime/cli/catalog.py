@@ -1,0 +1,74 @@
+"""``list`` and ``show``: what can be said of workflows without importing them."""
+
+from __future__ import annotations
+
+import click
+
+from dataflow_runtime.cli.output import json_option, print_json, show, table
+
+__all__ = ["list_command", "show_command"]
+
+_STYLES = {"ok": "green", "unknown": "yellow", "broken": "red"}
+
+
+@click.command("list")
+@click.option("--tag", help="Only workflows with this tag.")
+@click.option("--owner", help="Only workflows of this owner.")
+@json_option
+def list_command(*, tag: str | None, owner: str | None, as_json: bool) -> None:
+    """List the installed workflows. Reads their source and imports none of it."""
+    from dataflow_runtime.catalog import list_workflows
+
+    workflows = list_workflows(tag=tag, owner=owner)
+    if as_json:
+        print_json([workflow.to_json() for workflow in workflows])
+        return
+    if not workflows:
+        click.echo("no workflow matches" if tag or owner else "no workflow is installed", err=True)
+        return
+    from rich.text import Text
+
+    rows = table("workflow", "version", "owner", "schedule", "tags", "status", "description")
+    for workflow in workflows:
+        rows.add_row(
+            Text(workflow.name, "bold"),
+            Text(workflow.version),
+            Text(workflow.owner or "–"),
+            Text(workflow.schedule or "–"),
+            Text(", ".join(workflow.tags) or "–"),
+            Text(workflow.status, _STYLES[workflow.status]),
+            Text(workflow.error or workflow.description or "–", overflow="fold"),
+        )
+    show(rows)
+
+
+@click.command("show")
+@click.argument("name")
+@json_option
+def show_command(*, name: str, as_json: bool) -> None:
+    """Show one workflow: metadata, paths, config summary, dbt models, last run."""
+    from dataflow_runtime.catalog import show_workflow
+
+    details = show_workflow(name)
+    if as_json:
+        print_json(details)
+        return
+    from rich.text import Text
+
+    rows = table("", "")
+    rows.show_header = False
+    for key, value in details.items():
+        if isinstance(value, dict):
+            lines = [f"{inner}: {_plain(found)}" for inner, found in value.items()]
+        elif isinstance(value, list):
+            lines = [_plain(found) for found in value]
+        else:
+            lines = [_plain(value)]
+        rows.add_row(Text(key.replace("_", " "), "bold"), Text("\n".join(lines) or "–", overflow="fold"))
+    show(rows)
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value)) or "–"
+    return "–" if value is None else str(value)

@@ -1,0 +1,41 @@
+"""``dev``: the Dagster UI with all installed workflows."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import click
+
+from dataflow_runtime.errors import DataflowError
+
+__all__ = ["dev_command"]
+
+
+@click.command("dev")
+@click.option("--port", type=click.IntRange(1, 65535), default=3000, show_default=True, help="Port of the UI.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address that the UI binds to.")
+@click.pass_context
+def dev_command(ctx: click.Context, *, port: int, host: str) -> None:
+    """Start the Dagster UI with all installed workflows; Ctrl-C stops it."""
+    from importlib.util import find_spec
+
+    from dataflow_runtime.settings import get_settings
+
+    if find_spec("dagster_webserver") is None:
+        raise DataflowError("dagster-webserver is not installed", hint='pip install "dataflow-runtime[run]"')
+    settings = get_settings()
+    settings.make_home()
+    command = [sys.executable, "-m", "dagster", "dev", "-m", "dataflow_runtime.dagster_repo"]
+    click.echo(f"Dagster UI: http://{host}:{port}  (state: {settings.home})", err=True)
+    process = subprocess.Popen(  # noqa: S603 - our own command
+        [*command, "--host", host, "--port", str(port)],
+        env=os.environ | {"DAGSTER_HOME": str(settings.dagster_home), "DATAFLOW_HOME": str(settings.home)},
+    )
+    try:
+        ctx.exit(process.wait())
+    except KeyboardInterrupt:
+        # The terminal has sent the same signal to Dagster, which stops its servers one by one.
+        process.wait()
+        ctx.exit(130)

@@ -1,0 +1,364 @@
+"""`config_manager`: loads, validates and lists the configurations of installed workflows."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from dataflow_runtime.config.layers import Layered, environment_variables, layered, overlay_file, variables_of
+from dataflow_runtime.config.problems import ConfigError, Problem, UnknownKeyError, display_path
+from dataflow_runtime.config.yaml import Node, problem_at
+from dataflow_runtime.discovery import InstalledWorkflow, find_workflows
+from dataflow_runtime.errors import DataflowError, UnknownWorkflowError
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from dataflow_runtime.config.models import WorkflowConfig
+
+__all__ = ["CheckedConfig", "ConfigFile", "ConfigManager", "EffectiveConfig", "Origin", "config_manager"]
+
+MODEL_GROUP = "dataflow.config_models"
+_CACHE_SIZE = 1_000
+
+M = TypeVar("M", bound="BaseModel")
+
+
+@dataclass(frozen=True)
+class ConfigFile:
+    """Where the configuration of an installed workflow stands.
+
+    Attributes:
+        name: The workflow.
+        package: Its distribution.
+        file: Its ``config.yaml``, None if the package's module cannot be found.
+        environments: Names of its overlays (``config.<env>.yaml``).
+        exists: Whether the file is there.
+    """
+
+    name: str
+    package: str
+    file: Path | None
+    environments: tuple[str, ...]
+    exists: bool
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where an effective value comes from: layer, file and line, and the variables that went into it."""
+
+    layer: str
+    file: str | None = None
+    line: int | None = None
+    variable: str | None = None
+
+    def __str__(self) -> str:
+        if self.layer == "environment":
+            return f"{self.variable}"
+        if self.layer == "set":
+            return "--set"
+        if self.file is None:
+            return "default"
+        return f"{display_path(self.file)}:{self.line}" + (f" from {self.variable}" if self.variable else "")
+
+
+@dataclass(frozen=True)
+class EffectiveConfig:
+    """What a workflow runs with: every value, secrets masked, and its origin by dotted key."""
+
+    name: str
+    env: str | None
+    config: dict[str, Any]
+    origins: dict[str, Origin]
+
+
+@dataclass(frozen=True)
+class CheckedConfig:
+    """The outcome of a validation: `problems` make it invalid, `warnings` do not."""
+
+    name: str
+    problems: Sequence[Problem] = ()
+    warnings: Sequence[Problem] = ()
+
+    @property
+    def valid(self) -> bool:
+        """Whether the configuration can be used."""
+        return not self.problems
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """A validated config and what it was made of; valid as long as the inputs are the same."""
+
+    config: Any
+    layers: Layered
+    files: Mapping[Path, object]
+    variables: Mapping[str, str | None]
+    overriding: Mapping[str, str]
+
+    def is_current(self, name: str) -> bool:
+        return (
+            all(_stamp(file) == stamp for file, stamp in self.files.items())
+            and all(os.environ.get(variable) == value for variable, value in self.variables.items())
+            and environment_variables(name, os.environ) == self.overriding
+        )
+
+
+class ConfigManager:
+    """Configurations by workflow name, cached by what they depend on: files and variables. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._cache: dict[tuple[object, ...], _Loaded] = {}
+        self._installed: (
+            tuple[object, dict[str, InstalledWorkflow], dict[str, importlib.metadata.EntryPoint]] | None
+        ) = None
+
+    def load_config(
+        self, name: str, *, env: str | None = None, overrides: Mapping[str, object] | None = None
+    ) -> WorkflowConfig:
+        """Return the configuration of a workflow: an instance of its own model if it brings one.
+
+        Args:
+            name: The workflow.
+            env: Name of the overlay; None for ``DATAFLOW_ENV``.
+            overrides: Dotted key to value; text is read as YAML.
+
+        Raises:
+            ConfigError: It is not valid; carries every problem.
+            UnknownWorkflowError: No installed package advertises the workflow.
+        """
+        return cast("WorkflowConfig", self._load(name, self.model_of(name), env, overrides).config)
+
+    def validate_config(
+        self, name: str, model: type[M], *, env: str | None = None, overrides: Mapping[str, object] | None = None
+    ) -> M:
+        """Return the configuration of a workflow as an instance of `model`; else as `load_config`."""
+        return cast("M", self._load(name, model, env, overrides).config)
+
+    def list_configs(self) -> list[ConfigFile]:
+        """Return the configurations of all installed workflows, by name; reads none of them."""
+        configs = []
+        for workflow in self._workflows().values():
+            file = workflow.config_file
+            overlays = sorted(file.parent.glob("config.*.yaml")) if file else []
+            names = tuple(overlay.name.split(".")[1] for overlay in overlays if overlay.name.count(".") == 2)
+            configs.append(
+                ConfigFile(workflow.name, workflow.package, file, names, file is not None and file.is_file())
+            )
+        return configs
+
+    def check(
+        self,
+        name: str,
+        *,
+        env: str | None = None,
+        overrides: Mapping[str, object] | None = None,
+        text: str | None = None,
+    ) -> CheckedConfig:
+        """Return what is wrong, or only questionable, in a configuration; `text` stands for ``config.yaml``.
+
+        Raises:
+            UnknownWorkflowError: No installed package advertises the workflow.
+        """
+        self.config_file(name)
+        try:
+            loaded = self._load(name, self.model_of(name), env, overrides, text)
+        except ConfigError as error:
+            return CheckedConfig(name, error.problems)
+        return CheckedConfig(name, (), _literal_secrets(loaded))
+
+    def effective(
+        self, name: str, *, env: str | None = None, overrides: Mapping[str, object] | None = None
+    ) -> EffectiveConfig:
+        """Return every value that a run would use, secrets masked, with its origin; raises as `load_config`."""
+        from dataflow_runtime.config.secrets import MASK, is_secret_key, mask
+        from dataflow_runtime.config.validation import secret_leaves
+
+        env = self._env(env)
+        loaded = self._load(name, self.model_of(name), env, overrides)
+        secret_paths = {path for path, _ in secret_leaves(loaded.config)}
+        secret_variables = {
+            variable
+            for path, node, names in loaded.layers.variables()
+            for variable in names
+            if path in secret_paths or is_secret_key(variable)
+        }
+        origins: dict[str, Origin] = {}
+
+        def view(value: Any, node: Node | None, path: tuple[str, ...], inherited: Origin) -> Any:
+            origin = inherited if node is None else _origin(node)
+            if isinstance(value, dict) and value:
+                nodes = node.value if node is not None and isinstance(node.value, dict) else {}
+                return {
+                    key: view(child, nodes.get(key), (*path, key), Origin("default")) for key, child in value.items()
+                }
+            if path:
+                origins[".".join(path)] = origin
+            names = {name for child in _tree(node) for name in variables_of(child)} if node is not None else set()
+            if value not in (None, "", [], {}) and (path in secret_paths or names & secret_variables):
+                return MASK
+            return (
+                [mask(item) if isinstance(item, str) else item for item in value]
+                if isinstance(value, list)
+                else (mask(value) if isinstance(value, str) else value)
+            )
+
+        values = loaded.config.model_dump(mode="json", by_alias=True)
+        return EffectiveConfig(name, env, view(values, loaded.layers.root, (), Origin("default")), origins)
+
+    def config_file(self, name: str) -> Path:
+        """Return where a workflow's ``config.yaml`` stands.
+
+        Raises:
+            UnknownWorkflowError: No installed package advertises the workflow.
+            ConfigError: The advertised module cannot be found.
+        """
+        workflows = self._workflows()
+        if name not in workflows:
+            raise UnknownWorkflowError(name, workflows)
+        file = workflows[name].config_file
+        if file is None:
+            raise ConfigError([Problem("", f"workflow {name!r}: {workflows[name].error}")])
+        return file
+
+    def model_of(self, name: str) -> type[WorkflowConfig]:
+        """Return the model of a workflow: its own (entry-point group ``dataflow.config_models``), or `WorkflowConfig`.
+
+        Raises:
+            DataflowError: Its own cannot be imported, or is not a subclass of `WorkflowConfig`.
+        """
+        from dataflow_runtime.config.models import WorkflowConfig
+
+        entry_point = self._snapshot()[1].get(name)
+        if entry_point is None:
+            return WorkflowConfig
+        what = f"config model {entry_point.value!r} of workflow {name!r}"
+        if entry_point.dist is not None:
+            what += f" ({entry_point.dist.name} {entry_point.dist.version})"
+        try:
+            model = entry_point.load()
+        except (Exception, SystemExit) as error:
+            raise DataflowError(f"{what} cannot be imported: {type(error).__name__}: {error}") from error
+        if not (isinstance(model, type) and issubclass(model, WorkflowConfig)):
+            raise DataflowError(f"{what}: expected a subclass of WorkflowConfig, found {model!r}")
+        return model
+
+    def _load(
+        self,
+        name: str,
+        model: type[BaseModel],
+        env: str | None,
+        overrides: Mapping[str, object] | None,
+        text: str | None = None,
+    ) -> _Loaded:
+        env, file = self._env(env), self.config_file(name)
+        key = (name, file, env, model, repr(sorted(overrides.items())) if overrides else "", text)
+        with self._lock:
+            cached = self._cache.get(key)
+        if cached is not None and cached.is_current(name):
+            return cached
+        loaded = _load(name, file, env, overrides, model, text)
+        with self._lock:
+            self._cache.pop(key, None)
+            while len(self._cache) >= _CACHE_SIZE:
+                del self._cache[next(iter(self._cache))]
+            self._cache[key] = loaded
+        return loaded
+
+    def _env(self, env: str | None) -> str | None:
+        if env is not None:
+            return env or None
+        from dataflow_runtime.settings import get_settings
+
+        return get_settings().env or None
+
+    def _workflows(self) -> dict[str, InstalledWorkflow]:
+        return self._snapshot()[0]
+
+    def _snapshot(self) -> tuple[dict[str, InstalledWorkflow], dict[str, importlib.metadata.EntryPoint]]:
+        """Return the installed workflows and config models, found again when a folder of ``sys.path`` changes."""
+        key = tuple((folder, _stamp(Path(folder))) for folder in sys.path)
+        with self._lock:
+            if self._installed is None or self._installed[0] != key:
+                workflows: dict[str, InstalledWorkflow] = {}
+                for workflow in find_workflows():
+                    workflows.setdefault(workflow.name, workflow)
+                models = {point.name: point for point in importlib.metadata.entry_points(group=MODEL_GROUP)}
+                self._installed = (key, workflows, models)
+            return self._installed[1], self._installed[2]
+
+
+def _load(
+    name: str,
+    file: Path,
+    env: str | None,
+    overrides: Mapping[str, object] | None,
+    model: type[BaseModel],
+    text: str | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+) -> _Loaded:
+    from dataflow_runtime.config.validation import Validation
+
+    # Taken before reading: a change in between is seen the next time.
+    environ = dict(os.environ) if environ is None else environ
+    files = {path: _stamp(path) for path in [file, *([overlay_file(file, env)] if env else [])]}
+    layers = layered(name, file, env, environ, overrides, text=text)
+    outcome = Validation(layers, model, environ, {"workflow": name, "root": file.parent})
+    if outcome.config is None:
+        raise (UnknownKeyError if outcome.unknown_keys_only else ConfigError)(outcome.problems)
+    names = {variable for _, node, found in layers.variables() if node.source.is_file for variable in found}
+    variables = {variable: environ.get(variable) for variable in names}
+    return _Loaded(outcome.config, layers, files, variables, environment_variables(name, environ))
+
+
+def _stamp(path: Path) -> object:
+    """Return what changes when a file does; None for one that is not there."""
+    try:
+        found = os.stat(path)  # noqa: PTH116
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def _tree(node: Node) -> list[Node]:
+    from dataflow_runtime.config.layers import scalars
+
+    return [child for _, child in scalars(node)]
+
+
+def _origin(node: Node) -> Origin:
+    source = node.source
+    if source.layer in ("environment", "set"):
+        return Origin(source.layer, variable=source.variable)
+    names = dict.fromkeys(name for child in _tree(node) for name in variables_of(child))
+    return Origin(source.layer, str(source.file), node.line, ", ".join(names) or None)
+
+
+def _literal_secrets(loaded: _Loaded) -> list[Problem]:
+    """Return a warning for every secret that is written into a file instead of named there."""
+    from dataflow_runtime.config.layers import scalars
+    from dataflow_runtime.config.problems import snippet
+    from dataflow_runtime.config.secrets import has_literal_secret
+    from dataflow_runtime.config.validation import secret_leaves
+
+    secret_paths = {path for path, _ in secret_leaves(loaded.config)}
+    warnings = []
+    for path, node in scalars(loaded.layers.root):
+        if path in secret_paths and node.source.is_file and has_literal_secret(str(node.value)):
+            shown = snippet(node.source.text, node.line, node.column, hidden=[(node.start, node.end)])
+            hint = f"put it into an environment variable and write ${{{path[-1].upper().replace('-', '_')}}}"
+            warnings.append(
+                problem_at(node, ".".join(path), "a secret is written into the file", hint=hint, snippet=shown, width=1)
+            )
+    return warnings
+
+
+config_manager = ConfigManager()

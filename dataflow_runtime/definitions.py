@@ -1,0 +1,165 @@
+"""Builds one Dagster `Definitions` of installed workflows."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Iterable
+from importlib import import_module
+from typing import Any
+
+import dagster as dg
+
+from dataflow_runtime.config import ConfigError, config_manager
+from dataflow_runtime.errors import DataflowError, UsageError
+from dataflow_runtime.loading import BrokenWorkflow, LoadedWorkflow, load_workflows
+from dataflow_runtime.settings import get_settings
+
+__all__ = ["build_definitions", "build_job", "load_definitions", "workflow_definitions"]
+
+_EXECUTORS = {
+    "in_process": "dagster:in_process_executor",
+    "multiprocess": "dagster:multiprocess_executor",
+    "dask": "dagster_dask:dask_executor",
+    "k8s": "dagster_k8s:k8s_job_executor",
+}
+
+_logger = logging.getLogger("dataflow_runtime")
+
+
+def build_definitions(names: Collection[str] = ()) -> dg.Definitions:
+    """Return the jobs, schedules, assets, checks and sensors of all installed workflows, or of the named ones.
+
+    A broken workflow is left out and logged; `load_definitions` returns it.
+    """
+    definitions, broken = load_definitions(names)
+    for workflow in broken:
+        _logger.error("%s", workflow)
+    return definitions
+
+
+def load_definitions(names: Collection[str] = ()) -> tuple[dg.Definitions, list[BrokenWorkflow]]:
+    """Return the definitions of the workflows that load, and the workflows that do not."""
+    loaded, broken = load_workflows(names)
+    parts: dict[str, tuple[LoadedWorkflow, dg.Definitions]] = {}
+    claimed: dict[str, LoadedWorkflow] = {}
+    for workflow in loaded:
+        try:
+            definitions = workflow_definitions(workflow)
+            _claim(workflow, definitions, claimed)
+        except (DataflowError, dg.DagsterError) as error:
+            broken.append(_broken(workflow, error))
+        else:
+            parts[workflow.name] = (workflow, definitions)
+    merged = dg.Definitions.merge(
+        *(definitions for _, definitions in parts.values()), dg.Definitions(executor=_executor())
+    )
+    return merged, broken
+
+
+def workflow_definitions(workflow: LoadedWorkflow) -> dg.Definitions:
+    """Return what one workflow brings: its job, a schedule where one is set, and what stands in its module.
+
+    Raises:
+        DataflowError: Its config is not valid, or what it registered is no job.
+    """
+    job = _job(workflow)
+    config = config_manager.load_config(workflow.name)
+    cron = config.schedule.cron or workflow.registration.metadata.schedule
+    schedules = (
+        []
+        if cron is None
+        else [
+            dg.ScheduleDefinition(
+                name=f"{workflow.name}_schedule",
+                job=job,
+                cron_schedule=cron,
+                execution_timezone=config.schedule.timezone,
+            )
+        ]
+    )
+    found = vars(workflow.module).values()
+    return dg.Definitions(
+        jobs=[job],
+        schedules=[*schedules, *_of_type(found, dg.ScheduleDefinition)],
+        sensors=_of_type(found, dg.SensorDefinition),
+        assets=dg.load_assets_from_modules([workflow.module]),
+        asset_checks=dg.load_asset_checks_from_modules([workflow.module]),
+    )
+
+
+def build_job(name: str) -> dg.JobDefinition:
+    """Return the job of one workflow, loading only this one: what a run in a process of its own is built from.
+
+    Raises:
+        DataflowError: The workflow is unknown or broken.
+    """
+    definitions, broken = load_definitions([name])
+    if broken:
+        raise DataflowError(str(broken[0]), hint=broken[0].hint)
+    registered = load_workflows([name])[0][0].registration.job
+    return definitions.resolve_job_def(registered.name)
+
+
+def _job(workflow: LoadedWorkflow) -> Any:
+    job = workflow.registration.job
+    if isinstance(job, dg.GraphDefinition) and not isinstance(job, dg.JobDefinition):
+        return job.to_job()
+    if not hasattr(job, "name"):
+        raise DataflowError(
+            f"{workflow.registration.place}: registered {type(job).__name__}, expected a Dagster job or graph",
+            hint="put @register_workflow above @job",
+        )
+    return job
+
+
+def _of_type(found: Iterable[object], type_: type) -> list[Any]:
+    return list({id(value): value for value in found if isinstance(value, type_)}.values())
+
+
+def _claim(workflow: LoadedWorkflow, definitions: dg.Definitions, claimed: dict[str, LoadedWorkflow]) -> None:
+    """Note the names that a workflow brings to the code location, in which each must be unique."""
+    names = [f"job {job.name!r}" for job in definitions.jobs or ()]
+    names += [
+        f"asset {key.to_user_string()!r}"
+        for assets in definitions.assets or ()
+        if isinstance(assets, dg.AssetsDefinition)
+        for key in assets.keys
+    ]
+    for name in names:
+        other = claimed.get(name)
+        if other is not None and other.module is not workflow.module:
+            raise DataflowError(f"{name} is also defined by {other.installed.place}", hint="rename one of them")
+    claimed.update(dict.fromkeys(names, workflow))
+
+
+def _broken(workflow: LoadedWorkflow, error: Exception) -> BrokenWorkflow:
+    return BrokenWorkflow(
+        installed=workflow.installed,
+        kind="config" if isinstance(error, ConfigError) else "definitions",
+        reason=error.message if isinstance(error, DataflowError) else str(error),
+        file=workflow.registration.file,
+        line=workflow.registration.line,
+        hint=error.hint if isinstance(error, DataflowError) else None,
+    )
+
+
+def _executor() -> dg.ExecutorDefinition:
+    """Return the executor that ``DATAFLOW_EXECUTOR`` names.
+
+    Raises:
+        UsageError: It is neither a known word nor ``module:attribute`` of an executor.
+    """
+    name = get_settings().executor
+    module, _, attribute = _EXECUTORS.get(name, name).partition(":")
+    if not attribute:
+        raise UsageError(
+            f"DATAFLOW_EXECUTOR: unknown executor {name!r}",
+            hint=f"allowed: {', '.join(_EXECUTORS)}, or module:attribute of a Dagster executor",
+        )
+    try:
+        executor = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise UsageError(f"DATAFLOW_EXECUTOR={name}: {error}", hint=f"is the package of {module} installed?") from error
+    if not isinstance(executor, dg.ExecutorDefinition):
+        raise UsageError(f"DATAFLOW_EXECUTOR={name}: {module}:{attribute} is no Dagster executor")
+    return executor

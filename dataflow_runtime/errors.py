@@ -1,0 +1,78 @@
+"""The errors that users see: one base class, one format, an exit code each."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import ClassVar
+
+__all__ = [
+    "DataflowError",
+    "DuplicateWorkflowError",
+    "UnknownWorkflowError",
+    "UsageError",
+    "did_you_mean",
+]
+
+
+class DataflowError(Exception):
+    """A mistake that its user can mend. Printed as one line and a hint, never as a traceback.
+
+    Attributes:
+        message: What was found, where, and what is allowed.
+        hint: What to do next, or None.
+        exit_code: The exit code of a command that this error ends: 1, what was asked failed; 2, wrong usage.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\nhint: {self.hint}" if self.hint else self.message
+
+
+class UsageError(DataflowError):
+    """A command or function was asked for something that does not exist."""
+
+    exit_code = 2
+
+
+class UnknownWorkflowError(UsageError):
+    """No installed package advertises a workflow of this name."""
+
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        known = sorted(known)
+        suggestion = did_you_mean(name, known)
+        if not known:
+            hint = "no workflow is installed; `pip install` one, or render one with `copier copy`"
+        else:
+            hint = suggestion or "`dataflow-runtime list` prints the installed workflows"
+        super().__init__(f"unknown workflow {name!r}", hint=hint)
+        self.name = name
+
+
+class DuplicateWorkflowError(DataflowError):
+    """Two places claim one workflow name.
+
+    Attributes:
+        name: The name.
+        places: Both places, each as ``file:line (package version)`` or what of it is known.
+    """
+
+    def __init__(self, name: str, first: str, second: str) -> None:
+        super().__init__(
+            f"workflow {name!r} is registered twice: by {first} and by {second}",
+            hint="rename one of them, or uninstall the package that should not be there",
+        )
+        self.name = name
+        self.places = (first, second)
+
+
+def did_you_mean(found: str, allowed: Iterable[str]) -> str | None:
+    """Return ``did you mean 'x'?`` for the closest allowed word, or None where nothing is close."""
+    matches = difflib.get_close_matches(found, list(allowed), n=1)
+    return f"did you mean {matches[0]!r}?" if matches else None

@@ -1,0 +1,118 @@
+"""The pipeline as Dagster assets: raw tables and dbt models, with lineage, and dbt tests as asset checks."""
+
+# No `from __future__ import annotations` here: Dagster reads the types of its `context` parameters.
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import dagster as dg
+import polars as pl
+from dagster_dbt import DagsterDbtTranslator, dbt_assets
+
+from dataflow_runtime.config import config_manager
+from dataflow_runtime.pipeline.checks import Transform
+from dataflow_runtime.pipeline.dbt import manifest_path
+from dataflow_runtime.pipeline.ops import (
+    dbt_metadata,
+    extract_op,
+    load_op,
+    raise_failures,
+    reported,
+    run_overrides,
+    transform_op,
+)
+from dataflow_runtime.pipeline.steps import Extract, Pipeline
+
+__all__ = ["pipeline_assets"]
+
+_UNIQUE_ID = "dagster_dbt/unique_id"
+
+
+def pipeline_assets(
+    workflow: str, *, extract: Extract, transform: Transform, checks: Mapping[str, pl.Expr]
+) -> list[dg.AssetsDefinition]:
+    """Return a workflow's assets: the table, its rejected rows, and the dbt models that are built on them.
+
+    Keys start with the workflow's name: ``<workflow>/raw/<table>``, ``<workflow>/<model>``. The arguments are those of
+    `pipeline_ops`; a run of a job over these assets does exactly what a job of the ops does.
+
+    Raises:
+        ConfigError: The workflow's config is not valid.
+        DataflowError: The dbt project cannot be parsed.
+    """
+    pipeline = Pipeline(workflow, extract, transform, checks)
+    return [_raw_assets(pipeline), _dbt_assets(pipeline)]
+
+
+def _raw_assets(pipeline: Pipeline) -> dg.AssetsDefinition:
+    workflow, table = pipeline.workflow, config_manager.load_config(pipeline.workflow).output.table
+    outs = {"table": dg.Out(dg.Nothing), "rejected": dg.Out(dg.Nothing)}
+    ops = (extract_op(pipeline), transform_op(pipeline), load_op(pipeline, outs))
+
+    @dg.graph_multi_asset(
+        name=f"{workflow}_raw",
+        group_name=workflow,
+        outs={
+            "table": dg.AssetOut(key=[workflow, "raw", table], description="Rows that passed the checks."),
+            "rejected": dg.AssetOut(
+                key=[workflow, "raw", f"{table}_rejected"], description="Rows that a check refused, with the reason."
+            ),
+        },
+    )
+    def raw() -> Any:
+        extract, transform, load = ops
+        return tuple(load(transform(extract())))
+
+    return raw
+
+
+class _Translator(DagsterDbtTranslator):
+    """Puts a workflow's dbt nodes under its name, and its sources onto the raw tables."""
+
+    def __init__(self, workflow: str) -> None:
+        super().__init__()
+        self._workflow = workflow
+
+    def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> dg.AssetKey:
+        if dbt_resource_props["resource_type"] == "source":
+            return dg.AssetKey([self._workflow, "raw", dbt_resource_props["identifier"]])
+        return super().get_asset_key(dbt_resource_props).with_prefix(self._workflow)
+
+    def get_group_name(self, dbt_resource_props: Mapping[str, Any]) -> str:
+        return self._workflow
+
+
+def _dbt_assets(pipeline: Pipeline) -> dg.AssetsDefinition:
+    config = config_manager.load_config(pipeline.workflow)
+
+    @dbt_assets(
+        manifest=manifest_path(config),
+        name=f"{pipeline.workflow}_dbt",
+        dagster_dbt_translator=_Translator(pipeline.workflow),
+    )
+    def models(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
+        definition = context.assets_def
+        with reported():
+            config = config_manager.load_config(pipeline.workflow, **run_overrides(context.run.run_config))
+            selected = {
+                key: spec for key, spec in definition.specs_by_key.items() if key in context.selected_asset_keys
+            }
+            # A whole project is built without selectors: tests on sources run too.
+            select = () if len(selected) == len(definition.specs_by_key) else tuple(key.path[-1] for key in selected)
+            result = pipeline.run_dbt(config, select=select)
+        keys = {spec.metadata[_UNIQUE_ID]: key for key, spec in selected.items()}
+        # In the order in which dbt built them: Dagster wants an asset after those that it depends on.
+        for unique_id, status in result.status.items():
+            if unique_id in keys and status == "success":
+                metadata = {**dbt_metadata(result), "seconds": result.seconds[unique_id]}
+                yield dg.MaterializeResult(asset_key=keys[unique_id], metadata=metadata)
+        for check in context.selected_asset_check_keys:
+            spec = definition.get_spec_for_check_key(check)
+            status = result.status.get((spec.metadata or {}).get(_UNIQUE_ID))
+            if status is not None:
+                yield dg.AssetCheckResult(
+                    asset_key=check.asset_key, check_name=check.name, passed=status in ("pass", "warn")
+                )
+        raise_failures(result)
+
+    return models

@@ -1,0 +1,205 @@
+"""Runs a workflow's dbt project in this process, with the connection that the config names."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from dataflow_runtime.config import WorkflowConfig
+from dataflow_runtime.errors import DataflowError
+from dataflow_runtime.pipeline.warehouse import duckdb_path, exclusive, postgres_url
+from dataflow_runtime.settings import get_settings
+
+__all__ = ["DbtResult", "Failure", "build", "connection_environment", "manifest_path", "project_dir"]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A dbt node that failed.
+
+    Attributes:
+        name: The test or model.
+        model: The model that a test is about, None where the node is a model.
+        failures: Number of rows that a test found, None where the node did not get that far.
+        message: What dbt said.
+    """
+
+    name: str
+    model: str | None
+    failures: int | None
+    message: str
+
+
+@dataclass(frozen=True)
+class DbtResult:
+    """What a build did.
+
+    Attributes:
+        models: Number of models, seeds and snapshots built.
+        tests: Number of tests passed, unit tests included.
+        failed: What failed.
+        status: dbt's status of each node, by unique id.
+        seconds: Execution time of each node, by unique id.
+    """
+
+    models: int
+    tests: int
+    failed: list[Failure] = field(default_factory=list)
+    status: dict[str, str] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the counts and failures, as ``run --json`` shows them."""
+        return {"models": self.models, "tests": self.tests, "failed": [asdict(failure) for failure in self.failed]}
+
+
+def project_dir(config: WorkflowConfig) -> Path:
+    """Return the workflow's dbt project folder."""
+    return config.root / "dbt"
+
+
+def build(config: WorkflowConfig, *, select: Sequence[str] = ()) -> DbtResult:
+    """Run ``dbt build`` and return what it did; a failing model or test is in the result, not an exception.
+
+    Args:
+        config: Names the project's folder and the connection.
+        select: dbt selectors; empty for all.
+
+    Raises:
+        DataflowError: The project cannot be parsed, or the warehouse cannot be reached.
+    """
+    arguments = ["build", *(("--select", *select) if select else ())]
+    with exclusive(config):
+        results = _invoke(config, arguments)
+    nodes = list(results.results)
+    outcome = {node.node.unique_id: str(node.status) for node in nodes}
+    failed = [_failure(node) for node in nodes if str(node.status) in ("error", "fail", "runtime error")]
+    return DbtResult(
+        models=sum(
+            node.node.resource_type in ("model", "seed", "snapshot") and node.status == "success" for node in nodes
+        ),
+        tests=sum(
+            node.node.resource_type in ("test", "unit_test") and node.status in ("pass", "warn") for node in nodes
+        ),
+        failed=failed,
+        status=outcome,
+        seconds={node.node.unique_id: float(node.execution_time) for node in nodes},
+    )
+
+
+def manifest_path(config: WorkflowConfig) -> Path:
+    """Return the project's parsed manifest. It is kept by content: only a changed project is parsed again.
+
+    Raises:
+        DataflowError: The project cannot be parsed.
+    """
+    digest = hashlib.sha256()
+    for variable, value in sorted(connection_environment(config).items()):
+        if "SECRET" not in variable:
+            digest.update(f"{variable}={value}\0".encode())
+    project = project_dir(config)
+    for file in sorted(file for file in project.rglob("*") if file.is_file()):
+        digest.update(f"{file.relative_to(project)}\0".encode())
+        digest.update(file.read_bytes())
+    kept = _state(config) / "manifests" / f"{digest.hexdigest()[:16]}.json"
+    if not kept.exists():
+        _invoke(config, ["parse"])
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        draft = kept.with_suffix(f".{os.getpid()}")
+        shutil.copyfile(_state(config) / "target" / "manifest.json", draft)
+        draft.replace(kept)
+    return kept
+
+
+def connection_environment(config: WorkflowConfig) -> dict[str, str]:
+    """Return the variables that a workflow's ``dbt/profiles.yml`` and ``dbt/sources.yml`` read."""
+    output = config.output
+    environment = {
+        "DATAFLOW_DBT_TARGET": output.warehouse,
+        "DATAFLOW_RAW_SCHEMA": output.schema_,
+        "DATAFLOW_RAW_TABLE": output.table,
+        "DATAFLOW_MARTS_SCHEMA": output.marts_schema,
+        "DATAFLOW_DUCKDB_PATH": str(duckdb_path(config)),
+    }
+    if output.warehouse == "postgres":
+        url = urlsplit(postgres_url(config))
+        query = dict(pair.partition("=")[::2] for pair in url.query.split("&") if pair)
+        environment |= {
+            "DATAFLOW_PG_HOST": unquote(query.get("host", "") or url.hostname or "localhost"),
+            "DATAFLOW_PG_PORT": query.get("port") or str(url.port or 5432),
+            "DATAFLOW_PG_USER": unquote(url.username or "postgres"),
+            # dbt masks the values of variables with this prefix in its logs.
+            "DBT_ENV_SECRET_DATAFLOW_PG_PASSWORD": unquote(url.password or ""),
+            "DATAFLOW_PG_DATABASE": unquote(url.path.lstrip("/")) or "postgres",
+        }
+    return environment
+
+
+def _state(config: WorkflowConfig) -> Path:
+    return get_settings().home / "dbt" / config.workflow
+
+
+def _invoke(config: WorkflowConfig, arguments: Sequence[str]) -> Any:
+    from dbt.cli.main import dbtRunner
+
+    project = project_dir(config)
+    if not (project / "dbt_project.yml").is_file():
+        raise DataflowError(f"{project}: no dbt_project.yml", hint="the workflow's folder has no dbt project")
+    state = _state(config)
+    options = [
+        *("--project-dir", str(project), "--profiles-dir", str(project), "--target", config.output.warehouse),
+        *("--target-path", str(state / "target"), "--log-path", str(state / "logs")),
+    ]
+    with _environment(connection_environment(config)):
+        try:
+            outcome = dbtRunner().invoke(["--quiet", "--log-level", "none", *arguments, *options])
+        finally:
+            _disconnect()
+    if outcome.exception is not None:
+        reason = " ".join(str(outcome.exception).split())
+        raise DataflowError(f"dbt {arguments[0]}: {reason}", hint=f"log: {state / 'logs' / 'dbt.log'}")
+    return outcome.result
+
+
+def _disconnect() -> None:
+    """Close the connections that dbt keeps open: DuckDB's would lock its file for as long as this process lives."""
+    from dbt.adapters.factory import reset_adapters
+    from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+
+    reset_adapters()
+    DuckDBConnectionManager.close_all_connections()
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _failure(result: Any) -> Failure:
+    node = result.node
+    is_test = node.resource_type in ("test", "unit_test")
+    attached = getattr(node, "attached_node", None) or getattr(node, "tested_node_unique_id", None)
+    if is_test and not attached:
+        attached = next(iter(getattr(node.depends_on, "nodes", [])), None)
+    return Failure(
+        name=node.name,
+        model=attached.rsplit(".", 1)[-1] if is_test and attached else None,
+        failures=result.failures if isinstance(result.failures, int) and result.status == "fail" else None,
+        message=" ".join(str(result.message or "").split()),
+    )

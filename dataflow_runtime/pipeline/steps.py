@@ -1,0 +1,146 @@
+"""The steps of a run, without Dagster: each takes the manifest of the step before and returns its own."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from dataflow_runtime.config import WorkflowConfig, config_manager
+from dataflow_runtime.errors import DataflowError
+from dataflow_runtime.pipeline import dbt
+from dataflow_runtime.pipeline.checks import Transform, process_batch
+from dataflow_runtime.pipeline.columns import DTYPES
+from dataflow_runtime.pipeline.frames import Rows, to_frame
+from dataflow_runtime.pipeline.load import load, tables
+from dataflow_runtime.pipeline.staging import Parts, batched, read_parts
+from dataflow_runtime.settings import get_settings
+
+__all__ = ["Manifest", "Pipeline"]
+
+Extract = Callable[[WorkflowConfig], Iterable[Rows]]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What one step hands the next: small and picklable. The rows stand in Parquet files below `staging`.
+
+    Attributes:
+        run_id: The run that extracted the rows; a re-execution keeps it.
+        staging: Folder of the run's files.
+        env: Config overlay of the run.
+        overrides: Config values of the run, dotted key to value.
+        extracted: Rows read from the source.
+        rejected: Rows refused.
+        rejected_by: Rows refused by each check; a row that fails two counts for both.
+        loaded: Rows handed to the warehouse.
+    """
+
+    run_id: str
+    staging: str
+    env: str | None = None
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    extracted: int = 0
+    rejected: int = 0
+    rejected_by: Mapping[str, int] = field(default_factory=dict)
+    loaded: int = 0
+
+    def folder(self, part: str) -> Path:
+        """Return the folder of one part of the run: ``extracted``, ``accepted``, ``rejected`` or ``dlt``."""
+        return Path(self.staging) / part
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A workflow's own code, in the runtime's order.
+
+    Attributes:
+        workflow: Name of the workflow, whose config each step reads.
+        extract: Config to batches of rows.
+        transform: A batch to a batch.
+        checks: Name to an expression that is true for good rows.
+    """
+
+    workflow: str
+    extract: Extract
+    transform: Transform
+    checks: Mapping[str, pl.Expr]
+
+    def config(self, manifest: Manifest) -> WorkflowConfig:
+        """Return the run's effective config."""
+        return config_manager.load_config(self.workflow, env=manifest.env, overrides=manifest.overrides)
+
+    def run_extract(self, run_id: str, *, env: str | None, overrides: Mapping[str, Any]) -> Manifest:
+        """Stage the source's rows as they are."""
+        staging = get_settings().staging_root / self.workflow / run_id
+        manifest = Manifest(run_id=run_id, staging=str(staging), env=env, overrides=dict(overrides))
+        config = self.config(manifest)
+        parts = Parts(manifest.folder("extracted"))
+        for frame in batched(map(to_frame, self.extract(config)), config.processing.batch_size):
+            parts.add(frame)
+        return replace(manifest, extracted=parts.rows)
+
+    def run_transform(self, manifest: Manifest) -> Manifest:
+        """Stage the transformed rows, and the rejected ones beside them.
+
+        Raises:
+            DataflowError: More than ``processing.max_rejected_ratio`` of the rows are rejected.
+        """
+        config = self.config(manifest)
+        counts: Counter[str] = Counter()
+        time = datetime.now(UTC)
+        accepted, rejected = Parts(manifest.folder("accepted")), Parts(manifest.folder("rejected"))
+        for batch in self._batches(manifest, config):
+            outcome = process_batch(
+                batch,
+                columns=config.processing.columns,
+                transform=self.transform,
+                checks=self.checks,
+                primary_key=config.processing.primary_key,
+            )
+            counts.update(name for names in outcome.rejected["checks"] for name in names.split(","))
+            accepted.add(outcome.accepted)
+            rejected.add(outcome.rejected.with_columns(run_id=pl.lit(manifest.run_id), rejected_at=pl.lit(time)))
+        ratio = rejected.rows / manifest.extracted if manifest.extracted else 0
+        limit = config.processing.max_rejected_ratio
+        if ratio > limit:
+            by_check = ", ".join(f"{name} {count}" for name, count in counts.most_common())
+            raise DataflowError(
+                f"{rejected.rows} of {manifest.extracted} rows are rejected ({ratio:.1%}: {by_check}), "
+                f"processing.max_rejected_ratio allows {limit:.1%}",
+                hint=f"nothing was loaded; the rejected rows are in {manifest.folder('rejected')}",
+            )
+        return replace(manifest, rejected=rejected.rows, rejected_by=dict(counts), loaded=accepted.rows)
+
+    def _batches(self, manifest: Manifest, config: WorkflowConfig) -> Iterator[pl.DataFrame]:
+        if manifest.extracted:
+            yield from read_parts(manifest.folder("extracted"))
+        elif config.processing.columns:
+            # No rows: an empty batch of the declared columns, so that the table is there for dbt all the same.
+            yield pl.DataFrame(schema={name: DTYPES[kind] for name, kind in config.processing.columns.items()})
+
+    def run_load(self, manifest: Manifest) -> Manifest:
+        """Load the staged rows, then remove the run's staging."""
+        config = self.config(manifest)
+        load(
+            config,
+            accepted=manifest.folder("accepted"),
+            rejected=manifest.folder("rejected"),
+            working_folder=manifest.folder("dlt"),
+        )
+        shutil.rmtree(manifest.staging, ignore_errors=True)
+        return manifest
+
+    def run_dbt(self, config: WorkflowConfig, *, select: tuple[str, ...] = ()) -> dbt.DbtResult:
+        """Build and test the workflow's dbt project."""
+        return dbt.build(config, select=select)
+
+    def tables(self, config: WorkflowConfig) -> tuple[str, str]:
+        """Return the tables that the pipeline fills: rows and rejected rows."""
+        return tables(config)

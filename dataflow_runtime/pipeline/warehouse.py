@@ -1,0 +1,113 @@
+"""Where the rows land: the one place that knows how to reach DuckDB and PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from dataflow_runtime.config import WorkflowConfig
+from dataflow_runtime.errors import DataflowError
+from dataflow_runtime.settings import get_settings
+
+__all__ = ["destination", "duckdb_path", "exclusive", "location", "newest_value", "postgres_url", "reach"]
+
+
+def duckdb_path(config: WorkflowConfig) -> Path:
+    """Return the workflow's DuckDB file: ``output.duckdb.path``, by default ``$DATAFLOW_HOME/<workflow>.duckdb``."""
+    path = config.output.duckdb.path
+    home = get_settings().home
+    return home / (Path(path).expanduser() if path else f"{config.workflow}.duckdb")
+
+
+def postgres_url(config: WorkflowConfig) -> str:
+    """Return the connection URL of PostgreSQL, password included: for drivers, never for output."""
+    assert config.output.postgres is not None
+    return config.output.postgres.url.get_secret_value()
+
+
+def location(config: WorkflowConfig) -> str:
+    """Return where the warehouse is, in words that hold no secret."""
+    if config.output.warehouse == "duckdb":
+        return str(duckdb_path(config))
+    parts = urlsplit(postgres_url(config))
+    return f"postgresql://{parts.hostname or 'localhost'}{f':{parts.port}' if parts.port else ''}{parts.path}"
+
+
+def destination(config: WorkflowConfig) -> Any:
+    """Return the dlt destination."""
+    import dlt
+
+    if config.output.warehouse == "duckdb":
+        return dlt.destinations.duckdb(str(duckdb_path(config)))
+    return dlt.destinations.postgres(postgres_url(config))
+
+
+@contextmanager
+def exclusive(config: WorkflowConfig) -> Iterator[None]:
+    """Hold the warehouse for one step. DuckDB allows one writing process a file, so others wait here for their turn."""
+    if config.output.warehouse != "duckdb":
+        yield
+        return
+    import filelock
+
+    path = duckdb_path(config)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(f"{path}.lock", is_singleton=True):
+        yield
+
+
+def newest_value(config: WorkflowConfig, column: str) -> Any:
+    """Return the largest value of a column of the loaded table, None while there is no table or no row."""
+    output = config.output
+    statement = f"select max({_quoted(column)}) from {_quoted(output.schema_)}.{_quoted(output.table)}"  # noqa: S608
+    if output.warehouse == "duckdb":
+        import duckdb
+
+        path = duckdb_path(config)
+        if not path.exists():
+            return None
+        with exclusive(config), reach(config), duckdb.connect(path) as connection:
+            try:
+                connection.execute("set timezone = 'UTC'")
+                row = connection.execute(statement).fetchone()
+            except duckdb.CatalogException:
+                return None
+            return row[0] if row else None
+    import psycopg2
+
+    with reach(config):
+        connection = psycopg2.connect(postgres_url(config))
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute("set timezone = 'UTC'")
+                cursor.execute(statement)
+                return cursor.fetchone()[0]
+        except (psycopg2.errors.UndefinedTable, psycopg2.errors.InvalidSchemaName):
+            return None
+        finally:
+            connection.close()
+
+
+@contextmanager
+def reach(config: WorkflowConfig) -> Iterator[None]:
+    """Turn a driver's error about the warehouse into one that names the warehouse and what to do."""
+    try:
+        yield
+    except DataflowError:
+        raise
+    except Exception as error:
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        reason = next((line for line in str(cause).splitlines() if line.strip()), type(cause).__name__)
+        hint = None
+        if "lock" in reason and config.output.warehouse == "duckdb":
+            hint = "another program has the DuckDB file open; close it and run again"
+        raise DataflowError(f"warehouse {location(config)}: {reason}", hint=hint) from error
+
+
+def _quoted(identifier: str) -> str:
+    return '"' + identifier.replace('"', '""') + '"'

@@ -1,0 +1,93 @@
+"""The runtime's own settings: every ``DATAFLOW_*`` variable (design section 10), read in one place."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BeforeValidator, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from dataflow_runtime.errors import UsageError
+
+__all__ = ["Settings", "get_settings"]
+
+HOME_NAME = ".dataflow"
+
+
+def _default_home() -> Path:
+    """Return the ``.dataflow`` folder of the working directory or of its nearest parent that has one."""
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / HOME_NAME).is_dir():
+            return folder / HOME_NAME
+    return here / HOME_NAME
+
+
+def _split(value: object) -> object:
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+class Settings(BaseSettings):
+    """What the environment says.
+
+    Attributes:
+        home: State: warehouses, staging, Dagster's instance.
+        env: Name of the config overlay (``config.<env>.yaml``), None for none.
+        workflows: The only workflows that the Dagster code location loads; empty for all.
+        executor: ``in_process``, ``multiprocess``, or ``module:attribute`` of a Dagster executor.
+        staging: Folder of the Parquet files between steps, None for ``<home>/staging``.
+        api_token: Bearer token of the REST API.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="DATAFLOW_", extra="ignore", hide_input_in_errors=True)
+
+    home: Path = Path()
+    env: str | None = None
+    workflows: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)] = ()
+    executor: str = "in_process"
+    staging: Path | None = None
+    api_token: SecretStr | None = None
+
+    def model_post_init(self, _context: object, /) -> None:
+        """Make the home absolute: runs and dbt work in other folders."""
+        home = self.home.expanduser() if "home" in self.model_fields_set else _default_home()
+        object.__setattr__(self, "home", home.absolute())
+
+    @property
+    def staging_root(self) -> Path:
+        """The folder of all staging."""
+        return (self.staging or self.home / "staging").absolute()
+
+    @property
+    def dagster_home(self) -> Path:
+        """Where Dagster records runs: ``DAGSTER_HOME``, by default ``<home>/dagster``."""
+        return Path(os.environ.get("DAGSTER_HOME") or self.home / "dagster")
+
+    def make_home(self) -> bool:
+        """Make the home folder, and Dagster's, where they are missing; return whether the home was made now."""
+        new = not self.home.is_dir()
+        self.home.mkdir(parents=True, exist_ok=True)
+        self.dagster_home.mkdir(parents=True, exist_ok=True)
+        # State is never committed by accident; Dagster's telemetry is off unless its user turns it on here.
+        for file, text in (
+            (self.home / ".gitignore", "*\n"),
+            (self.dagster_home / "dagster.yaml", "telemetry:\n  enabled: false\n"),
+        ):
+            if not file.exists():
+                file.write_text(text, encoding="utf-8")
+        return new
+
+
+def get_settings() -> Settings:
+    """Read the settings from the environment as it is now.
+
+    Raises:
+        UsageError: A variable has a value that its setting does not allow.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        problem = error.errors(include_input=False)[0]
+        raise UsageError(f"DATAFLOW_{str(problem['loc'][0]).upper()}: {problem['msg']}") from None

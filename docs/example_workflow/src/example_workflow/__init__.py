@@ -1,0 +1,1 @@
+"""The workflow example_workflow. Importing this package imports nothing else."""
