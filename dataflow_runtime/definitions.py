@@ -102,7 +102,7 @@ def build_job(name: str) -> dg.JobDefinition:
 
 def _job(workflow: LoadedWorkflow) -> Any:
     job = workflow.registration.job
-    if isinstance(job, dg.GraphDefinition) and not isinstance(job, dg.JobDefinition):
+    if isinstance(job, dg.GraphDefinition):
         return job.to_job()
     if not hasattr(job, "name"):
         raise DataflowError(

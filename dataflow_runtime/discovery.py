@@ -12,7 +12,6 @@ import importlib.metadata
 import importlib.util
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from importlib.abc import InspectLoader
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import Any
@@ -104,7 +103,8 @@ def _advertised() -> Iterator[list[InstalledWorkflow]]:
         text = distribution.read_text("entry_points.txt")
         if text is None or ENTRY_POINT_GROUP not in text:
             continue
-        package = distribution.name
+        about = distribution.metadata  # parsed at each access
+        package = about["Name"]
         if package in seen:  # shadowed by an earlier folder of sys.path
             continue
         seen.add(package)
@@ -114,7 +114,7 @@ def _advertised() -> Iterator[list[InstalledWorkflow]]:
                 InstalledWorkflow(
                     name=entry_point.name,
                     package=package,
-                    version=distribution.version,
+                    version=about["Version"],
                     module=entry_point.module,
                     entry_point=entry_point.name,
                 )
@@ -127,7 +127,8 @@ def _registered(advertised: list[InstalledWorkflow]) -> list[InstalledWorkflow]:
     module = advertised[0].module
     try:
         spec = _find_spec(module)
-        source = spec.loader.get_source(module) if spec and isinstance(spec.loader, InspectLoader) else None
+        # importlib.abc's class of loaders with a source costs more to import than all listing of a small fleet.
+        source = spec.loader.get_source(module) if spec and hasattr(spec.loader, "get_source") else None
         if spec is None or spec.origin is None or source is None:
             return [
                 replace(entry, error=f"module {module!r} of the entry point does not exist") for entry in advertised
@@ -186,7 +187,8 @@ def _find_spec(module: str) -> ModuleSpec | None:
 
 def _is_register_call(call: ast.Call) -> bool:
     function = call.func
-    return "register_workflow" == (function.id if isinstance(function, ast.Name) else getattr(function, "attr", None))
+    name = function.id if isinstance(function, ast.Name) else getattr(function, "attr", None)
+    return name == "register_workflow"
 
 
 def _literal(node: ast.expr | None) -> Any:

@@ -66,7 +66,8 @@ class BrokenWorkflow:
 
     def __str__(self) -> str:
         where = f"{self.file}:{self.line}" if self.line else self.file or self.installed.module
-        return f"workflow {self.name!r} ({self.installed.package} {self.installed.version}) is broken: {where}: {self.reason}"
+        package = f"{self.installed.package} {self.installed.version}"
+        return f"workflow {self.name!r} ({package}) is broken: {where}: {self.reason}"
 
 
 def load_workflows(names: Collection[str] = ()) -> tuple[list[LoadedWorkflow], list[BrokenWorkflow]]:
@@ -128,23 +129,21 @@ def _broken(installed: InstalledWorkflow, kind: str, reason: str, hint: str | No
 
 
 def _import_failure(installed: InstalledWorkflow, error: BaseException) -> BrokenWorkflow:
+    hint = None
+    reason = traceback.format_exception_only(error)[-1].strip()
+    file, line = _place(installed, error)
     if isinstance(error, DataflowError):
         reason, hint = error.message, error.hint
-    else:
-        reason, hint = traceback.format_exception_only(error)[-1].strip(), None
-    if isinstance(error, SyntaxError) and error.filename:
+    elif isinstance(error, SyntaxError) and error.filename:
         file, line = error.filename, error.lineno
-    else:
-        file, line = _place(installed, error)
     kind = "exit" if isinstance(error, SystemExit) else "config" if isinstance(error, ConfigError) else "import"
     return BrokenWorkflow(installed=installed, kind=kind, reason=reason, file=file, line=line, hint=hint)
 
 
-def _place(installed: InstalledWorkflow, error: BaseException) -> tuple[str | None, int | None]:
+def _place(installed: InstalledWorkflow, error: BaseException) -> tuple[str, int | None]:
     """Return the innermost line of the workflow's own files that the error went through."""
-    assert installed.file is not None
-    frames = traceback.extract_tb(error.__traceback__)
-    for frame in reversed(frames):
-        if Path(frame.filename).is_relative_to(installed.file.parent):
+    folder = installed.directory
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if folder is not None and Path(frame.filename).is_relative_to(folder):
             return frame.filename, frame.lineno
     return str(installed.file), installed.line

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -93,11 +93,8 @@ def register_workflow(*, name: str, metadata: Mapping[str, Any] | None = None) -
             f"workflow name {name!r}: expected letters, digits and underscores, not starting with a digit"
         )
     parsed = WorkflowMetadata.from_mapping(metadata or {})
-    frame = inspect.currentframe()
-    caller = frame.f_back if frame else None
-    module, file, line = (
-        (caller.f_globals.get("__name__", "?"), caller.f_code.co_filename, caller.f_lineno) if caller else ("?", "?", 0)
-    )
+    caller = sys._getframe(1)
+    module, file, line = caller.f_globals.get("__name__", "?"), caller.f_code.co_filename, caller.f_lineno
 
     def register(job: J) -> J:
         registration = Registration(name=name, job=job, metadata=parsed, module=module, file=file, line=line)

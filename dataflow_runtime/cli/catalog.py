@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from dataflow_runtime.cli.output import json_option, print_json, show, table
+from dataflow_runtime.cli.output import json_option, print_json, print_table
 
 __all__ = ["list_command", "show_command"]
 
@@ -26,20 +26,22 @@ def list_command(*, tag: str | None, owner: str | None, as_json: bool) -> None:
     if not workflows:
         click.echo("no workflow matches" if tag or owner else "no workflow is installed", err=True)
         return
-    from rich.text import Text
-
-    rows = table("workflow", "version", "owner", "schedule", "tags", "status", "description")
-    for workflow in workflows:
-        rows.add_row(
-            Text(workflow.name, "bold"),
-            Text(workflow.version),
-            Text(workflow.owner or "–"),
-            Text(workflow.schedule or "–"),
-            Text(", ".join(workflow.tags) or "–"),
-            Text(workflow.status, _STYLES[workflow.status]),
-            Text(workflow.error or workflow.description or "–", overflow="fold"),
-        )
-    show(rows)
+    print_table(
+        [
+            (
+                workflow.name,
+                workflow.version,
+                _plain(workflow.owner),
+                _plain(workflow.schedule),
+                _plain(workflow.tags),
+                workflow.status,
+                _plain(workflow.error or workflow.description).replace("\n", " "),
+            )
+            for workflow in workflows
+        ],
+        header=("workflow", "version", "owner", "schedule", "tags", "status", "description"),
+        styles=_STYLES,
+    )
 
 
 @click.command("show")
@@ -53,19 +55,14 @@ def show_command(*, name: str, as_json: bool) -> None:
     if as_json:
         print_json(details)
         return
-    from rich.text import Text
-
-    rows = table("", "")
-    rows.show_header = False
+    rows = []
     for key, value in details.items():
         if isinstance(value, dict):
-            lines = [f"{inner}: {_plain(found)}" for inner, found in value.items()]
-        elif isinstance(value, list):
-            lines = [_plain(found) for found in value]
+            text = "\n".join(f"{inner}: {_plain(found)}" for inner, found in value.items())
         else:
-            lines = [_plain(value)]
-        rows.add_row(Text(key.replace("_", " "), "bold"), Text("\n".join(lines) or "–", overflow="fold"))
-    show(rows)
+            text = _plain(value)
+        rows.append((key.replace("_", " "), text or "–"))
+    print_table(rows, styles=_STYLES)
 
 
 def _plain(value: object) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dataflow_runtime.cli.output import json_option, print_json, quiet_stdout, show, table
+from dataflow_runtime.cli.output import json_option, print_json, print_table, quiet_stdout
 from dataflow_runtime.errors import UsageError
 
 if TYPE_CHECKING:
@@ -92,27 +92,22 @@ def _outcome(step: StepReport) -> str:
 
 
 def _summary(report: RunReport) -> None:
-    from rich.text import Text
-
-    rows = table("", "")
-    rows.show_header = False
-
-    def line(label: str, text: str, style: str = "") -> None:
-        rows.add_row(Text(label, "bold"), Text(text, style, overflow="fold"))
-
-    good = report.status == "success"
-    line("workflow", report.workflow)
-    line("run", report.run_id)
-    line("status", report.status, "green" if good else "bold red")
-    line("extracted", f"{report.rows['extracted']:,} rows")
     by_check = "".join(f"\n  {name}: {count:,}" for name, count in sorted(report.rejected_by.items()))
-    line("rejected", f"{report.rows['rejected']:,} rows{by_check}")
-    line("loaded", f"{report.rows['loaded']:,} rows")
-    line("dbt", f"{report.dbt['models']} models built, {report.dbt['tests']} tests passed")
-    line("tables", "\n".join(report.tables) or "–")
-    line("warehouse", f"{report.warehouse['type']} {report.warehouse['location']}")
-    line("seconds", "  ".join(f"{step.name} {step.seconds or 0:.2f}" for step in report.steps))
-    show(rows)
+    print_table(
+        [
+            ("workflow", report.workflow),
+            ("run", report.run_id),
+            ("status", report.status),
+            ("extracted", f"{report.rows['extracted']:,} rows"),
+            ("rejected", f"{report.rows['rejected']:,} rows{by_check}"),
+            ("loaded", f"{report.rows['loaded']:,} rows"),
+            ("dbt", f"{report.dbt['models']} models built, {report.dbt['tests']} tests passed"),
+            ("tables", "\n".join(report.tables) or "–"),
+            ("warehouse", f"{report.warehouse['type']} {report.warehouse['location']}"),
+            ("seconds", "  ".join(f"{step.name} {step.seconds or 0:.2f}" for step in report.steps)),
+        ],
+        styles={"success": "green", "failure": "red"},
+    )
     if report.error:
         click.secho("error: ", fg="red", bold=True, nl=False, err=True)
         step = f"{report.error['step']}: " if report.error["step"] else ""

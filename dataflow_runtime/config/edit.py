@@ -1,6 +1,6 @@
 """Edits of a YAML file that touch only the edited value: comments, order, quoting and every other byte stay.
 
-The parser gives the place of each value; an edit replaces that span of text, or inserts a line at the right indentation.
+The parser gives the place of each value; an edit replaces that span of text, or inserts a line where it belongs.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataflow_runtime.config.problems import ConfigError
 from dataflow_runtime.config.yaml import MAX_BYTES, Node, Source, parse_yaml, read_source, typed_scalar
 from dataflow_runtime.errors import DataflowError, UsageError
 
-__all__ = ["edit_file", "set_value"]
+__all__ = ["edit_file", "plain_or_quoted", "set_value"]
 
 
 def edit_file(file: Path, change: Callable[[str], str]) -> bool:
@@ -126,7 +126,9 @@ def _short(text: str) -> str:
     from dataflow_runtime.config.secrets import mask
 
     names = re.findall(r"\$\{\w+", text)
-    return mask(text) if len(text) <= 60 and "\n" not in text and "://" not in text else ", ".join(f"{n}}}" for n in names)
+    return (
+        mask(text) if len(text) <= 60 and "\n" not in text and "://" not in text else ", ".join(f"{n}}}" for n in names)
+    )
 
 
 def _replace(text: str, node: Node, new: Node) -> str:
@@ -192,9 +194,12 @@ def _written(new: Node, *, old: str, flow: bool) -> str:
         return new.source.text.strip()
     if old[:1] in ("'", '"'):
         return _quoted(new.value, old[0])
-    if _is_plain(new.value, flow=flow):
-        return new.value
-    return _quoted(new.value, '"')
+    return new.value if _is_plain(new.value, flow=flow) else _quoted(new.value, '"')
+
+
+def plain_or_quoted(text: str) -> str:
+    """Return the YAML of a text: in quotes where it would otherwise be read as something else."""
+    return text if typed_scalar(text) == text and _is_plain(text, flow=False) else _quoted(text, '"')
 
 
 def _is_plain(text: str, *, flow: bool) -> bool:
@@ -205,7 +210,13 @@ def _is_plain(text: str, *, flow: bool) -> bool:
         root = parse_yaml(Source("file", document), any_value=True)
     except ConfigError:
         return False
-    items = root.value if isinstance(root.value, list) else list(root.value.values()) if isinstance(root.value, dict) else []
+    items = (
+        root.value
+        if isinstance(root.value, list)
+        else list(root.value.values())
+        if isinstance(root.value, dict)
+        else []
+    )
     return len(items) == 1 and items[0].value == text and items[0].plain
 
 
@@ -215,9 +226,7 @@ _ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 def _quoted(text: str, quote: str) -> str:
     if quote == "'" and text.isprintable():
         return "'" + text.replace("'", "''") + "'"
-    escaped = (
-        _ESCAPES.get(char) or (char if char.isprintable() else f"\\U{ord(char):08X}") for char in text
-    )
+    escaped = (_ESCAPES.get(char) or (char if char.isprintable() else f"\\U{ord(char):08X}") for char in text)
     return '"' + "".join(escaped) + '"'
 
 
@@ -231,7 +240,9 @@ def _verify(source: Source, edited: str, path: list[str], new: Node) -> None:
             f"{'.'.join(path)}: this value cannot be written into the file", hint="edit the file by hand"
         ) from error
     if _data(after) != _with(_data(before), path, _data(new)):
-        raise DataflowError(f"{'.'.join(path)}: this value cannot be set without changing others", hint="edit the file by hand")
+        raise DataflowError(
+            f"{'.'.join(path)}: this value cannot be set without changing others", hint="edit the file by hand"
+        )
 
 
 def _data(node: Node) -> object:

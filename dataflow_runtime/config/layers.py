@@ -15,7 +15,7 @@ from typing import Any
 from dataflow_runtime.config.interpolation import InterpolationError, interpolate
 from dataflow_runtime.config.problems import ConfigError, Problem
 from dataflow_runtime.config.schedule import configured_cron
-from dataflow_runtime.config.yaml import Node, Source, parse_yaml, problem_at, read_source, typed_scalar
+from dataflow_runtime.config.yaml import Layer, Node, Source, parse_yaml, problem_at, read_source, typed_scalar
 from dataflow_runtime.errors import UsageError
 
 __all__ = ["Layered", "configured_cron", "environment_variables", "layered", "overlay_file"]
@@ -105,7 +105,7 @@ def layered(
     environ: Mapping[str, str],
     overrides: Mapping[str, object] | None = None,
     *,
-    text: str | None = None,
+    texts: Mapping[Path, str] | None = None,
 ) -> Layered:
     """Read and merge the layers of workflow `name`; what cannot be read is in the result's `problems`.
 
@@ -115,24 +115,23 @@ def layered(
         env: Name of the overlay, None for none.
         environ: The environment; ``DATAFLOW__<NAME>__…`` variables of it are a layer.
         overrides: Dotted key (or nested mapping) to value; text is read as a YAML value.
-        text: Stands for the content of ``config.yaml``: a candidate.
+        texts: File to the text that stands for its content: a candidate that is not written yet.
 
     Raises:
         UsageError: `env` is not a name.
     """
     result = Layered(Node({}, _EMPTY))
 
-    def add(source: Source | None, file: Path) -> None:
+    texts = texts or {}
+    for file in [config_file, *([overlay_file(config_file, env)] if env else [])]:
+        layer: Layer = "file" if file == config_file else "overlay"
+        if layer == "overlay" and file not in texts and not file.exists():
+            continue
         try:
-            source = source or read_source(file, "file" if file == config_file else "overlay")
+            source = Source(layer, texts[file], file) if file in texts else read_source(file, layer)
             result.root = merged(result.root, parse_yaml(source))
         except ConfigError as error:
             result.problems.extend(error.problems)
-
-    add(Source("file", text, config_file) if text is not None else None, config_file)
-    overlay = overlay_file(config_file, env) if env else None
-    if overlay is not None and overlay.exists():
-        add(None, overlay)
     for variable, value in environment_variables(name, environ).items():
         keys = variable.split("__")[2:]
         source = Source("environment", value, variable=variable)

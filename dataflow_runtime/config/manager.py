@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+import re
 import sys
 import threading
 from collections.abc import Mapping, Sequence
@@ -11,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from dataflow_runtime.config.layers import Layered, environment_variables, layered, overlay_file, variables_of
-from dataflow_runtime.config.problems import ConfigError, Problem, UnknownKeyError, display_path
+from dataflow_runtime.config.layers import Layered, environment_variables, layered, overlay_file, scalars, variables_of
+from dataflow_runtime.config.problems import UNKNOWN_KEY, ConfigError, Problem, UnknownKeyError, display_path, snippet
 from dataflow_runtime.config.yaml import Node, problem_at
 from dataflow_runtime.discovery import InstalledWorkflow, find_workflows
-from dataflow_runtime.errors import DataflowError, UnknownWorkflowError
+from dataflow_runtime.errors import DataflowError, UnknownWorkflowError, UsageError
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -165,14 +166,72 @@ class ConfigManager:
         """Return what is wrong, or only questionable, in a configuration; `text` stands for ``config.yaml``.
 
         Raises:
-            UnknownWorkflowError: No installed package advertises the workflow.
+            UsageError: No installed package advertises the workflow, or `env` is not a name.
         """
-        self.config_file(name)
         try:
-            loaded = self._load(name, self.model_of(name), env, overrides, text)
+            file = self.config_file(name)
+            if text is not None:
+                loaded = _load(name, file, self._env(env), overrides, self.model_of(name), texts={file: text})
+            else:
+                loaded = self._load(name, self.model_of(name), env, overrides)
         except ConfigError as error:
             return CheckedConfig(name, error.problems)
-        return CheckedConfig(name, (), _literal_secrets(loaded))
+        except UsageError:
+            raise
+        except DataflowError as error:
+            return CheckedConfig(name, [Problem("", error.message, hint=error.hint)])
+        return CheckedConfig(name, (), _warnings(loaded))
+
+    def set_values(
+        self, name: str, assignments: Mapping[str, str], *, file: Path | None = None, force: bool = False
+    ) -> Path:
+        """Write values into a workflow's ``config.yaml``, or into `file`, and return the file; see `edit.set_value`.
+
+        An assignment that makes the configuration invalid is refused and nothing is written; mistakes that were there
+        before do not stand in the way. An overlay (``config.<env>.yaml``) is validated on top of its ``config.yaml``.
+
+        Raises:
+            ConfigError: What would be invalid.
+            UsageError: Unknown workflow, or a key that leads nowhere.
+            DataflowError: A value comes from a variable and `force` is not given.
+        """
+        from dataflow_runtime.config.edit import edit_file, set_value
+
+        installed = self.config_file(name)
+        if file is None:
+            file = installed
+        elif not file.is_absolute() and not file.exists() and installed.with_name(str(file)).exists():
+            file = installed.with_name(str(file))
+        file = file.absolute()
+        overlay = re.fullmatch(r"(.+)\.([A-Za-z0-9_-]+)(\.ya?ml)", file.name)
+        base = file.with_name(overlay[1] + overlay[3]) if overlay else file
+        if not base.is_file():
+            base, overlay = file, None
+        # What the environment overrides is not what the file says.
+        prefix = f"DATAFLOW__{name.upper()}__"
+        environ = {key: value for key, value in os.environ.items() if not key.startswith(prefix)}
+        model = self.model_of(name)
+
+        def problems(text: str) -> Sequence[Problem]:
+            try:
+                _load(name, base, overlay[2] if overlay else None, None, model, texts={file: text}, environ=environ)
+            except ConfigError as error:
+                return error.problems
+            return ()
+
+        def change(old: str) -> str:
+            new = old
+            for dotted, value in assignments.items():
+                new = set_value(new, dotted, value, file=file, force=force)
+            before = {(problem.path, problem.message) for problem in problems(old)}
+            added = [problem for problem in problems(new) if (problem.path, problem.message) not in before]
+            if added:
+                unknown = all(problem.message == UNKNOWN_KEY for problem in added)
+                raise (UnknownKeyError if unknown else ConfigError)(added, hint="nothing was written")
+            return new
+
+        edit_file(file, change)
+        return file
 
     def effective(
         self, name: str, *, env: str | None = None, overrides: Mapping[str, object] | None = None
@@ -201,7 +260,7 @@ class ConfigManager:
                 }
             if path:
                 origins[".".join(path)] = origin
-            names = {name for child in _tree(node) for name in variables_of(child)} if node is not None else set()
+            names = {name for _, child in scalars(node) for name in variables_of(child)} if node is not None else set()
             if value not in (None, "", [], {}) and (path in secret_paths or names & secret_variables):
                 return MASK
             return (
@@ -256,15 +315,14 @@ class ConfigManager:
         model: type[BaseModel],
         env: str | None,
         overrides: Mapping[str, object] | None,
-        text: str | None = None,
     ) -> _Loaded:
         env, file = self._env(env), self.config_file(name)
-        key = (name, file, env, model, repr(sorted(overrides.items())) if overrides else "", text)
+        key = (name, file, env, model, repr(sorted(overrides.items())) if overrides else "")
         with self._lock:
             cached = self._cache.get(key)
         if cached is not None and cached.is_current(name):
             return cached
-        loaded = _load(name, file, env, overrides, model, text)
+        loaded = _load(name, file, env, overrides, model)
         with self._lock:
             self._cache.pop(key, None)
             while len(self._cache) >= _CACHE_SIZE:
@@ -301,8 +359,8 @@ def _load(
     env: str | None,
     overrides: Mapping[str, object] | None,
     model: type[BaseModel],
-    text: str | None = None,
     *,
+    texts: Mapping[Path, str] | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> _Loaded:
     from dataflow_runtime.config.validation import Validation
@@ -310,10 +368,11 @@ def _load(
     # Taken before reading: a change in between is seen the next time.
     environ = dict(os.environ) if environ is None else environ
     files = {path: _stamp(path) for path in [file, *([overlay_file(file, env)] if env else [])]}
-    layers = layered(name, file, env, environ, overrides, text=text)
+    layers = layered(name, file, env, environ, overrides, texts=texts)
     outcome = Validation(layers, model, environ, {"workflow": name, "root": file.parent})
     if outcome.config is None:
-        raise (UnknownKeyError if outcome.unknown_keys_only else ConfigError)(outcome.problems)
+        made_up = all(problem.message == UNKNOWN_KEY and problem.place == "--set" for problem in outcome.problems)
+        raise (UnknownKeyError if made_up else ConfigError)(outcome.problems)
     names = {variable for _, node, found in layers.variables() if node.source.is_file for variable in found}
     variables = {variable: environ.get(variable) for variable in names}
     return _Loaded(outcome.config, layers, files, variables, environment_variables(name, environ))
@@ -328,36 +387,33 @@ def _stamp(path: Path) -> object:
     return found.st_mtime_ns, found.st_size, found.st_ino
 
 
-def _tree(node: Node) -> list[Node]:
-    from dataflow_runtime.config.layers import scalars
-
-    return [child for _, child in scalars(node)]
-
-
 def _origin(node: Node) -> Origin:
     source = node.source
     if source.layer in ("environment", "set"):
         return Origin(source.layer, variable=source.variable)
-    names = dict.fromkeys(name for child in _tree(node) for name in variables_of(child))
+    names = dict.fromkeys(name for _, child in scalars(node) for name in variables_of(child))
     return Origin(source.layer, str(source.file), node.line, ", ".join(names) or None)
 
 
-def _literal_secrets(loaded: _Loaded) -> list[Problem]:
-    """Return a warning for every secret that is written into a file instead of named there."""
-    from dataflow_runtime.config.layers import scalars
-    from dataflow_runtime.config.problems import snippet
+def _warnings(loaded: _Loaded) -> list[Problem]:
+    """Return what a valid configuration does that its author may not want: literal secrets, ``$VAR`` without braces."""
     from dataflow_runtime.config.secrets import has_literal_secret
     from dataflow_runtime.config.validation import secret_leaves
 
     secret_paths = {path for path, _ in secret_leaves(loaded.config)}
     warnings = []
     for path, node in scalars(loaded.layers.root):
-        if path in secret_paths and node.source.is_file and has_literal_secret(str(node.value)):
+        text = str(node.value)
+        if not node.source.is_file:
+            continue
+        if path in secret_paths and has_literal_secret(text):
             shown = snippet(node.source.text, node.line, node.column, hidden=[(node.start, node.end)])
             hint = f"put it into an environment variable and write ${{{path[-1].upper().replace('-', '_')}}}"
-            warnings.append(
-                problem_at(node, ".".join(path), "a secret is written into the file", hint=hint, snippet=shown, width=1)
-            )
+            message = "a secret is written into the file"
+            warnings.append(problem_at(node, ".".join(path), message, hint=hint, snippet=shown, width=1))
+        elif path not in secret_paths and (found := re.search(r"(?<!\$)\$([A-Za-z_]\w*)", text)):
+            hint = f"write ${{{found[1]}}} for the variable, $${found[1]} for the text"
+            warnings.append(problem_at(node, ".".join(path), f"${found[1]} without braces stays text", hint=hint))
     return warnings
 
 

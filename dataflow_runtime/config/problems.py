@@ -12,7 +12,9 @@ from typing import Any
 from dataflow_runtime.config.secrets import mask
 from dataflow_runtime.errors import DataflowError
 
-__all__ = ["ConfigError", "Problem", "UnknownKeyError", "display_path", "render_problem"]
+__all__ = ["UNKNOWN_KEY", "ConfigError", "Problem", "UnknownKeyError", "display_path", "render_problem", "snippet"]
+
+UNKNOWN_KEY = "unknown key"
 
 _MAX_SNIPPET = 160
 

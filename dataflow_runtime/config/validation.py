@@ -27,13 +27,11 @@ class Validation(Generic[M]):
     Attributes:
         config: The validated model, None if there are problems.
         problems: What is wrong, in the order of the files.
-        unknown_keys_only: Whether every problem is a key that an override (``--set``) made up.
     """
 
     def __init__(self, layered: Layered, model: type[M], environ: Mapping[str, str], context: dict[str, Any]) -> None:
         self.layered, self.model, self.environ, self.context = layered, model, environ, context
         self.config: M | None = None
-        self.unknown_keys_only = False
         self.values = layered.resolved(environ)
         self.problems = list(layered.problems)
         # Values that could not be read would be reported a second time.
@@ -104,13 +102,9 @@ class Validation(Generic[M]):
 
     def _explain(self, error: ValidationError) -> None:
         self._secret_paths = {path for path, _ in scalars(self.layered.root) if self._is_secret(path)}
-        unknown = 0
         errors = error.errors(include_url=False)
         for detail in errors:
             self._add(detail)
-            _, node = self._locate(detail["loc"])
-            unknown += detail["type"] == "extra_forbidden" and node.source.layer == "set"
-        self.unknown_keys_only = unknown == len(errors) == len(self.problems)
         self._explain_rules(errors)
         self.problems.sort(
             key=lambda problem: (problem.file is None, problem.file or "", problem.line or 0, problem.column or 0)
@@ -203,7 +197,7 @@ class Validation(Generic[M]):
             # What stands behind a misspelt key may be a secret.
             hidden = [(node.start, node.end)] if node.source is at.source else []
             extra = {"snippet": snippet(at.source.text, at.line, at.column, hidden=hidden)}
-        self.problems.append(problem_at(at, dotted, "unknown key", hint=hint, **extra))
+        self.problems.append(problem_at(at, dotted, UNKNOWN_KEY, hint=hint, **extra))
 
     def _key_of(self, path: Path) -> Node | None:
         _, parent = self._locate(path[:-1])

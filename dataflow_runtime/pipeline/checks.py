@@ -45,7 +45,7 @@ def process_batch(
     passes, as in SQL) or when a column of the primary key is null (``primary_key``).
 
     Raises:
-        DataflowError: A declared column is missing, `transform` does not return a frame, or a check cannot be evaluated.
+        DataflowError: A declared column is missing, `transform` returns no frame, or a check cannot be evaluated.
     """
     source = rows.with_row_index(ROW)
     typed, failed = _parse(source, columns)

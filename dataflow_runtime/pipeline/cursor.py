@@ -26,22 +26,25 @@ def since(config: WorkflowConfig) -> Any:
     if isinstance(newest, datetime) and newest.tzinfo is None:
         newest = newest.replace(tzinfo=UTC)
     lookback = cursor.lookback
-    if isinstance(lookback, timedelta) != isinstance(newest, date):  # a datetime is a date
-        raise (
-            DataflowError(
-                f"processing.cursor.lookback: {lookback} cannot be taken from {cursor.column} = {newest}",
-                hint="a duration such as 2h for times, a number for numbers",
-            )
-            if lookback
-            else None
+    if not lookback:
+        return newest
+    if isinstance(lookback, timedelta) != isinstance(newest, date):  # a datetime is a date, too
+        raise DataflowError(
+            f"processing.cursor.lookback: {lookback} cannot be taken from {cursor.column} = {newest}",
+            hint="a duration such as 2h for times, a number for numbers",
         )
-    return newest - lookback if lookback else newest
+    return newest - lookback
 
 
 def newer_than(frame: pl.DataFrame, config: WorkflowConfig, lower_bound: Any) -> pl.DataFrame:
-    """Return the rows whose cursor is at or after `lower_bound`, and those without a readable one (they are rejected later)."""
+    """Return the rows whose cursor is not below `lower_bound`, and those without a readable one: they are rejected later.
+
+    Raises:
+        DataflowError: The rows have no such column.
+    """
     cursor = config.processing.cursor
-    assert cursor is not None
+    if cursor is None:
+        return frame
     if cursor.column not in frame.columns:
         raise DataflowError(
             f"processing.cursor.column: the source has no column {cursor.column!r}",

@@ -170,8 +170,8 @@ def _invoke(config: WorkflowConfig, arguments: Sequence[str]) -> Any:
 
 def _disconnect() -> None:
     """Close the connections that dbt keeps open: DuckDB's would lock its file for as long as this process lives."""
-    from dbt.adapters.factory import reset_adapters
     from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+    from dbt.adapters.factory import reset_adapters
 
     reset_adapters()
     DuckDBConnectionManager.close_all_connections()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import polars as pl
 import pyarrow as pa
@@ -13,7 +13,7 @@ from dataflow_runtime.errors import DataflowError
 
 __all__ = ["Rows", "from_records", "to_frame"]
 
-Rows = pl.DataFrame | pl.LazyFrame | pa.Table | pa.RecordBatch | Sequence[Mapping[str, Any]]
+Rows: TypeAlias = pl.DataFrame | pl.LazyFrame | pa.Table | pa.RecordBatch | Sequence[Mapping[str, Any]]
 """What `extract` may yield: a Polars frame, an Arrow table or record batch, or a list of dictionaries."""
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
 
 from dataflow_runtime.config import WorkflowConfig
 from dataflow_runtime.pipeline.staging import read_parts
-from dataflow_runtime.pipeline.warehouse import destination, exclusive, location, reach
+from dataflow_runtime.pipeline.warehouse import destination, exclusive, reach
 
 __all__ = ["load", "tables"]
 
@@ -40,19 +41,16 @@ def load(config: WorkflowConfig, *, accepted: Path, rejected: Path, working_fold
     import dlt
 
     output = config.output
-    primary_key = config.processing.primary_key
+    hints: dict[str, Any] = {"write_disposition": output.write_disposition}
+    if config.processing.primary_key:
+        hints["primary_key"] = config.processing.primary_key
+        if config.processing.cursor:
+            # Of two versions of a row in one load the newer one stays.
+            hints["columns"] = {config.processing.cursor.column: {"dedup_sort": "desc"}}
+    if output.schema_contract == "freeze":
+        hints["schema_contract"] = {"columns": "freeze", "data_type": "freeze"}
     resources = [
-        dlt.resource(
-            _arrow(accepted),
-            name=output.table,
-            write_disposition=output.write_disposition,
-            primary_key=primary_key or None,
-            # A column that freezes stops the load, before a row of it is visible.
-            schema_contract={"columns": "freeze", "data_type": "freeze"}
-            if output.schema_contract == "freeze"
-            else None,
-            columns=_hints(primary_key, config),
-        ),
+        dlt.resource(_arrow(accepted), name=output.table, **hints),
         dlt.resource(
             _arrow(rejected), name=f"{output.table}_rejected", write_disposition="merge", primary_key="row_key"
         ),
@@ -68,21 +66,13 @@ def load(config: WorkflowConfig, *, accepted: Path, rejected: Path, working_fold
         pipeline.run(resources, loader_file_format="parquet")
 
 
-def _hints(primary_key: Sequence[str], config: WorkflowConfig) -> dict[str, dict[str, object]]:
-    cursor = config.processing.cursor
-    if cursor is None or not primary_key:
-        return {}
-    # Of two versions of a row in one load the newer one stays.
-    return {cursor.column: {"dedup_sort": "desc"}}
-
-
 def _arrow(folder: Path) -> Iterator[pa.Table]:
     for frame in read_parts(folder):
         yield _loadable(frame).to_arrow()
 
 
 def _loadable(frame: pl.DataFrame) -> pl.DataFrame:
-    """Return the frame without what no warehouse column can hold: columns of no type, and nested values as JSON text."""
+    """Return the frame as a warehouse can hold it: without columns of no type, nested values as JSON text."""
     frame = frame.drop(name for name, dtype in frame.schema.items() if dtype == pl.Null)
     nested = [name for name, dtype in frame.schema.items() if dtype.is_nested()]
     return frame.with_columns(

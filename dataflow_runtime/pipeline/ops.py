@@ -190,7 +190,7 @@ def _metadata(manifest: Manifest, *keys: str, **more: Any) -> dict[str, Any]:
 
 def _failure(message: str, hint: str | None, trace: str | None = None, **metadata: Any) -> dg.Failure:
     message = mask(message)
-    details = {"message": dg.MetadataValue.text(message)}
+    details: dict[str, Any] = {"message": dg.MetadataValue.text(message)}
     if hint:
         details["hint"] = dg.MetadataValue.text(mask(hint))
     if trace:

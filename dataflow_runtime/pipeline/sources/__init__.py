@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib import import_module
 
 import polars as pl
 
@@ -20,15 +21,11 @@ def read_source(config: WorkflowConfig) -> Iterator[pl.DataFrame]:
         DataflowError: The source cannot be reached or read; the message names the file, line or URL.
     """
     # Imported when used: a file source needs neither an HTTP client nor SQLAlchemy.
-    if config.source.type == "file":
-        from dataflow_runtime.pipeline.sources.files import read
-    elif config.source.type == "api":
-        from dataflow_runtime.pipeline.sources.api import read
-    elif config.source.type == "database":
-        from dataflow_runtime.pipeline.sources.database import read
-    else:
-        from dataflow_runtime.pipeline.sources.mock import read
+    module = import_module(f"{__name__}.{_MODULES[config.source.type]}")
     lower_bound = since(config)
-    for rows in read(config):
+    for rows in module.read(config):
         frame = to_frame(rows)
         yield frame if lower_bound is None else newer_than(frame, config, lower_bound)
+
+
+_MODULES = {"api": "api", "database": "database", "file": "files", "mock": "mock"}

@@ -40,7 +40,7 @@ def read(config: WorkflowConfig) -> Iterator[pl.DataFrame]:
         with engine.connect().execution_options(stream_results=True) as connection:
             # Not sa.text(): a colon in the user's query is no parameter.
             for rows in connection.exec_driver_sql(query).mappings().partitions(source.chunk_size):
-                yield from_records(rows)
+                yield from_records(dict(row) for row in rows)
     except sa.exc.SQLAlchemyError as error:
         reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
         raise DataflowError(f"source.database: {engine.url!r}: {reason}") from None

@@ -140,9 +140,9 @@ def _json(file: str, config: WorkflowConfig) -> Iterator[pl.DataFrame]:
     document = _load(file)
     found = [document]
     if source.records:
-        from jsonpath_ng import parse
+        import jsonpath_ng
 
-        found = [match.value for match in parse(source.records).find(document)]
+        found = [match.value for match in jsonpath_ng.parse(source.records).find(document)]
     records = [record for value in found for record in (value if isinstance(value, list) else [value])]
     yield from _batches(records, file, config)
 

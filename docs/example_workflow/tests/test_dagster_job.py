@@ -18,7 +18,7 @@ RAW, MARTS = "example_workflow_raw.example_workflow", "example_workflow_marts"
 def test_a_run_loads_the_week_and_builds_the_models(query: Query) -> None:
     report = run_workflow("example_workflow")
 
-    assert report.status == "success"
+    assert report.error is None
     assert report.rows == {"extracted": EXTRACTED, "rejected": REJECTED, "loaded": LOADED}
     assert report.rejected_by == {"depth_range": REJECTED}
     assert report.dbt["models"] == 3
@@ -35,7 +35,7 @@ def test_a_second_run_reads_the_newest_events_again_and_leaves_every_row_once(qu
     run_workflow("example_workflow")
     again = run_workflow("example_workflow")
 
-    assert again.status == "success"
+    assert again.error is None
     assert 0 < again.rows["extracted"] < EXTRACTED
     assert query(f"select count(*), count(distinct id) from {RAW}") == [(LOADED, LOADED)]
     assert query(f"select count(*) from {RAW}_rejected") == [(REJECTED,)]
@@ -45,7 +45,7 @@ def test_generated_events_run_through_the_same_job(query: Query) -> None:
     overrides = {"source.type": "mock", "source.mock.rows": 300, "source.mock.bad_ratio": 0.1}
     report = run_workflow("example_workflow", overrides=overrides)
 
-    assert report.status == "success"
+    assert report.error is None
     assert report.rows == {"extracted": 300, "rejected": 30, "loaded": 270}
 
 
