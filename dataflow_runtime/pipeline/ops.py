@@ -12,6 +12,7 @@ import dagster as dg
 import polars as pl
 
 from dataflow_runtime.catalog import RUN_TAG
+from dataflow_runtime.config import config_manager
 from dataflow_runtime.config.secrets import mask
 from dataflow_runtime.errors import DataflowError
 from dataflow_runtime.pipeline.checks import Transform
@@ -81,7 +82,9 @@ def extract_op(pipeline: Pipeline) -> dg.OpDefinition:
         context.instance.add_run_tags(context.run_id, {RUN_TAG: pipeline.workflow})
         with reported():
             manifest = pipeline.run_extract(context.run_id, **overrides(context.op_config))
-        return dg.Output(manifest, metadata=_metadata(manifest, "extracted"))
+            used = config_manager.effective(pipeline.workflow, **overrides(context.op_config))
+        config = dg.MetadataValue.json(used.config)  # secrets are masked in it
+        return dg.Output(manifest, metadata={**_metadata(manifest, "extracted"), "config": config})
 
     return extract
 

@@ -1,0 +1,57 @@
+"""The documentation says what is so: the command reference is the commands' own help, links lead somewhere."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import click
+import pytest
+
+from dataflow_runtime.cli import cli
+from dataflow_runtime.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+COMMANDS = DOCS / "commands.md"
+START, END = "<!-- generated from the commands: nox -s docs, with UPDATE_DOCS=1 -->\n", "<!-- end -->\n"
+
+
+def commands(group: click.Group, parent: click.Context) -> list[tuple[str, str]]:
+    """Return each command's path and help, groups followed by what is in them."""
+    found = []
+    for name in group.list_commands(parent):
+        command = group.get_command(parent, name)
+        assert command is not None
+        context = click.Context(command, parent=parent, info_name=name, terminal_width=100, max_content_width=100)
+        found.append((context.command_path, command.get_help(context)))
+        if isinstance(command, click.Group):
+            found += commands(command, context)
+    return found
+
+
+def reference() -> str:
+    root = click.Context(cli, info_name="dataflow-runtime", terminal_width=100, max_content_width=100)
+    return "".join(f"### {path}\n\n```\n{text}\n```\n\n" for path, text in commands(cli, root))
+
+
+def test_the_command_reference_is_the_help_of_the_commands() -> None:
+    before, _, rest = COMMANDS.read_text(encoding="utf-8").partition(START)
+    _, _, after = rest.partition(END)
+    expected = f"{before}{START}\n{reference()}{END}{after}"
+    if os.environ.get("UPDATE_DOCS"):
+        COMMANDS.write_text(expected, encoding="utf-8")
+    assert COMMANDS.read_text(encoding="utf-8") == expected
+
+
+def test_every_setting_is_documented() -> None:
+    text = COMMANDS.read_text(encoding="utf-8")
+    missing = [name for name in Settings.model_fields if f"`DATAFLOW_{name.upper()}`" not in text]
+    assert not missing
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *sorted(DOCS.glob("*.md"))], ids=lambda page: page.name)
+def test_links_lead_to_files(page: Path) -> None:
+    targets = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8"))
+    assert [target for target in targets if not (page.parent / target).exists()] == []
