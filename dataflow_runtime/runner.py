@@ -72,6 +72,7 @@ def run_workflow(
     env: str | None = None,
     partition: str | None = None,
     on_step: OnStep | None = None,
+    verbose: bool = False,
 ) -> RunReport:
     """Run a workflow's registered job and return the report; a failed run is a report too, not an exception.
 
@@ -81,6 +82,7 @@ def run_workflow(
         env: Name of the config overlay; by default ``DATAFLOW_ENV``.
         partition: Key of the partition, for a partitioned job.
         on_step: Called whenever a step starts or ends.
+        verbose: Whether Dagster logs to stderr.
 
     Raises:
         UsageError: The workflow or the partition does not exist.
@@ -97,7 +99,7 @@ def run_workflow(
     with open_instance() as instance:
         run = instance.create_run_for_job(
             job_def=job,
-            run_config=_run_config(job, name, env, overrides or {}),
+            run_config=_run_config(job, name, env, overrides or {}) | _logging(verbose),
             tags={RUN_TAG: name, **_partition_tags(job, name, partition)},
             job_code_origin=recipe.get_python_origin(),
         )
@@ -138,9 +140,8 @@ def open_instance() -> Iterator[DagsterInstance]:
 
 def _run_config(job: dg.JobDefinition, workflow: str, env: str | None, overrides: Mapping[str, Any]) -> dict[str, Any]:
     """Return run config that puts the overrides onto the extract op, wherever that stands in the job."""
-    run_config: dict[str, Any] = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
     if env is None and not overrides:
-        return run_config
+        return {}
     path = _find_node(job.graph, f"{workflow}_extract")
     if path is None:
         raise UsageError(
@@ -150,7 +151,11 @@ def _run_config(job: dg.JobDefinition, workflow: str, env: str | None, overrides
     config: dict[str, Any] = {"config": {"env": env, "set": dict(overrides)}}
     for node in reversed(path):
         config = {"ops": {node: config}}
-    return run_config | config
+    return config
+
+
+def _logging(verbose: bool) -> dict[str, Any]:
+    return {"loggers": {"console": {"config": {"log_level": "DEBUG" if verbose else "CRITICAL"}}}}
 
 
 def _find_node(graph: dg.GraphDefinition, op: str) -> list[str] | None:

@@ -37,7 +37,9 @@ def run_command(
     with quiet_stdout(), nullcontext() if as_json else progress:
         from dataflow_runtime.runner import run_workflow
 
-        report = run_workflow(name, overrides=values, env=env, partition=partition, on_step=progress.on_step)
+        report = run_workflow(
+            name, overrides=values, env=env, partition=partition, on_step=progress.on_step, verbose=ctx.obj
+        )
     if as_json:
         print_json(report.to_json())
     else:

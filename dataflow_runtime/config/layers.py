@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -70,11 +71,10 @@ class Layered:
             text = result.text
         return typed_scalar(text) if node.plain else text
 
-    def variables(self) -> Iterator[tuple[tuple[str, ...], Node, list[str]]]:
-        """Yield path, node and variable names of every scalar that reads a variable, whatever is set."""
-        for path, node in scalars(self.root):
-            if names := variables_of(node):
-                yield path, node, names
+    @cached_property
+    def scalars(self) -> list[tuple[tuple[str, ...], Node]]:
+        """Path and node of every scalar."""
+        return list(scalars(self.root))
 
 
 def scalars(node: Node, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Node]]:

@@ -99,6 +99,7 @@ class _Loaded:
 
     config: Any
     layers: Layered
+    secret_paths: frozenset[tuple[str, ...]]
     files: Mapping[Path, object]
     variables: Mapping[str, str | None]
     overriding: Mapping[str, str]
@@ -238,16 +239,14 @@ class ConfigManager:
     ) -> EffectiveConfig:
         """Return every value that a run would use, secrets masked, with its origin; raises as `load_config`."""
         from dataflow_runtime.config.secrets import MASK, is_secret_key, mask
-        from dataflow_runtime.config.validation import secret_leaves
 
         env = self._env(env)
         loaded = self._load(name, self.model_of(name), env, overrides)
-        secret_paths = {path for path, _ in secret_leaves(loaded.config)}
         secret_variables = {
             variable
-            for path, node, names in loaded.layers.variables()
-            for variable in names
-            if path in secret_paths or is_secret_key(variable)
+            for path, node in loaded.layers.scalars
+            for variable in variables_of(node)
+            if path in loaded.secret_paths or is_secret_key(variable)
         }
         origins: dict[str, Origin] = {}
 
@@ -261,7 +260,7 @@ class ConfigManager:
             if path:
                 origins[".".join(path)] = origin
             names = {name for _, child in scalars(node) for name in variables_of(child)} if node is not None else set()
-            if value not in (None, "", [], {}) and (path in secret_paths or names & secret_variables):
+            if value not in (None, "", [], {}) and (path in loaded.secret_paths or names & secret_variables):
                 return MASK
             return (
                 [mask(item) if isinstance(item, str) else item for item in value]
@@ -330,19 +329,19 @@ class ConfigManager:
             self._cache[key] = loaded
         return loaded
 
-    def _env(self, env: str | None) -> str | None:
+    @staticmethod
+    def _env(env: str | None) -> str | None:
         if env is not None:
             return env or None
-        from dataflow_runtime.settings import get_settings
-
-        return get_settings().env or None
+        # What `settings` says, without building all settings: this stands on the path of a cached config.
+        return os.environ.get("DATAFLOW_ENV") or None
 
     def _workflows(self) -> dict[str, InstalledWorkflow]:
         return self._snapshot()[0]
 
     def _snapshot(self) -> tuple[dict[str, InstalledWorkflow], dict[str, importlib.metadata.EntryPoint]]:
         """Return the installed workflows and config models, found again when a folder of ``sys.path`` changes."""
-        key = tuple((folder, _stamp(Path(folder))) for folder in sys.path)
+        key = tuple((folder, _stamp(folder or os.curdir)) for folder in sys.path)
         with self._lock:
             if self._installed is None or self._installed[0] != key:
                 workflows: dict[str, InstalledWorkflow] = {}
@@ -373,12 +372,14 @@ def _load(
     if outcome.config is None:
         made_up = all(problem.message == UNKNOWN_KEY and problem.place == "--set" for problem in outcome.problems)
         raise (UnknownKeyError if made_up else ConfigError)(outcome.problems)
-    names = {variable for _, node, found in layers.variables() if node.source.is_file for variable in found}
+    names = {name for _, node in layers.scalars if node.source.is_file for name in variables_of(node)}
     variables = {variable: environ.get(variable) for variable in names}
-    return _Loaded(outcome.config, layers, files, variables, environment_variables(name, environ))
+    return _Loaded(
+        outcome.config, layers, frozenset(outcome.secrets), files, variables, environment_variables(name, environ)
+    )
 
 
-def _stamp(path: Path) -> object:
+def _stamp(path: Path | str) -> object:
     """Return what changes when a file does; None for one that is not there."""
     try:
         found = os.stat(path)  # noqa: PTH116
@@ -398,20 +399,18 @@ def _origin(node: Node) -> Origin:
 def _warnings(loaded: _Loaded) -> list[Problem]:
     """Return what a valid configuration does that its author may not want: literal secrets, ``$VAR`` without braces."""
     from dataflow_runtime.config.secrets import has_literal_secret
-    from dataflow_runtime.config.validation import secret_leaves
 
-    secret_paths = {path for path, _ in secret_leaves(loaded.config)}
     warnings = []
-    for path, node in scalars(loaded.layers.root):
+    for path, node in loaded.layers.scalars:
         text = str(node.value)
         if not node.source.is_file:
             continue
-        if path in secret_paths and has_literal_secret(text):
+        if path in loaded.secret_paths and has_literal_secret(text):
             shown = snippet(node.source.text, node.line, node.column, hidden=[(node.start, node.end)])
             hint = f"put it into an environment variable and write ${{{path[-1].upper().replace('-', '_')}}}"
             message = "a secret is written into the file"
             warnings.append(problem_at(node, ".".join(path), message, hint=hint, snippet=shown, width=1))
-        elif path not in secret_paths and (found := re.search(r"(?<!\$)\$([A-Za-z_]\w*)", text)):
+        elif "$" in text and path not in loaded.secret_paths and (found := re.search(r"(?<!\$)\$([A-Za-z_]\w*)", text)):
             hint = f"write ${{{found[1]}}} for the variable, $${found[1]} for the text"
             warnings.append(problem_at(node, ".".join(path), f"${found[1]} without braces stays text", hint=hint))
     return warnings

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from urllib.parse import quote, unquote
 
 __all__ = ["MASK", "forget_secrets", "has_literal_secret", "is_secret_key", "mask", "remember_secrets"]
@@ -25,6 +26,7 @@ _HARMLESS = frozenset({"postgres", "postgresql", "duckdb", "root", "admin", "tes
 _known: set[str] = set()
 
 
+@lru_cache(1024)
 def is_secret_key(key: str) -> bool:
     """Return whether a key of this name holds a secret whatever its type: ``password``, ``X-Api-Key``, ``DB_TOKEN``."""
     return _SECRET_KEY.search(key) is not None

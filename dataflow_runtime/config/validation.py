@@ -8,8 +8,8 @@ from typing import Any, Generic, TypeVar
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from dataflow_runtime.config.interpolation import interpolate
-from dataflow_runtime.config.layers import Layered, scalars, variables_of
-from dataflow_runtime.config.problems import snippet
+from dataflow_runtime.config.layers import Layered, variables_of
+from dataflow_runtime.config.problems import UNKNOWN_KEY, Problem, snippet
 from dataflow_runtime.config.schema import allowed_keys, describe, is_secret, schemas_at
 from dataflow_runtime.config.secrets import is_secret_key, remember_secrets
 from dataflow_runtime.config.yaml import Node, problem_at
@@ -27,23 +27,26 @@ class Validation(Generic[M]):
     Attributes:
         config: The validated model, None if there are problems.
         problems: What is wrong, in the order of the files.
+        secrets: The secrets of a validated model, by path.
     """
 
     def __init__(self, layered: Layered, model: type[M], environ: Mapping[str, str], context: dict[str, Any]) -> None:
         self.layered, self.model, self.environ, self.context = layered, model, environ, context
         self.config: M | None = None
+        self.secrets: dict[Path, str] = {}
         self.values = layered.resolved(environ)
         self.problems = list(layered.problems)
         # Values that could not be read would be reported a second time.
         self._reported = {problem.path for problem in self.problems}
-        if any(problem.line is not None and not problem.path for problem in self.problems):
+        if any(problem.file and not problem.path for problem in self.problems):
             return
         try:
             config = self._validate()
         except ValidationError as error:
             self._explain(error)
             return
-        remember_secrets(value for _, value in secret_leaves(config))
+        self.secrets = dict(secret_leaves(config))
+        remember_secrets(self.secrets.values())
         if not self.problems:
             self.config = config
 
@@ -101,7 +104,7 @@ class Validation(Generic[M]):
         return tuple(path), node
 
     def _explain(self, error: ValidationError) -> None:
-        self._secret_paths = {path for path, _ in scalars(self.layered.root) if self._is_secret(path)}
+        self._secret_paths = {path for path, _ in self.layered.scalars if self._is_secret(path)}
         errors = error.errors(include_url=False)
         for detail in errors:
             self._add(detail)
@@ -215,7 +218,7 @@ class Validation(Generic[M]):
         return self._first_file_node() or node
 
     def _first_file_node(self) -> Node | None:
-        return next((child for _, child in scalars(self.layered.root) if child.source.is_file), None)
+        return next((child for _, child in self.layered.scalars if child.source.is_file), None)
 
     def _snippet(self, path: Path, node: Node) -> dict[str, Any]:
         at = self._shown(path, node)
@@ -223,7 +226,7 @@ class Validation(Generic[M]):
             return {}
         hidden = [
             (child.start, child.end)
-            for found, child in scalars(self.layered.root)
+            for found, child in self.layered.scalars
             if found in self._secret_paths and child.source is at.source
         ]
         return {"snippet": snippet(at.source.text, at.line, at.column, hidden=hidden)}

@@ -92,7 +92,7 @@ def _dbt_assets(pipeline: Pipeline) -> dg.AssetsDefinition:
     )
     def models(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
         definition = context.assets_def
-        with reported():
+        with reported(pipeline):
             config = config_manager.load_config(pipeline.workflow, **run_overrides(context.run.run_config))
             selected = {
                 key: spec for key, spec in definition.specs_by_key.items() if key in context.selected_asset_keys

@@ -6,6 +6,7 @@ import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import dagster as dg
@@ -59,7 +60,7 @@ def pipeline_ops(
 
     @dg.op(name=f"{workflow}_dbt", description="Builds and tests the dbt models.")
     def dbt_op(context: dg.OpExecutionContext, manifest: Manifest) -> dg.Output[None]:
-        with reported():
+        with reported(pipeline):
             result = pipeline.run_dbt(pipeline.config(manifest))
             raise_failures(result)
         return dg.Output(None, metadata=dbt_metadata(result))
@@ -80,7 +81,7 @@ def extract_op(pipeline: Pipeline) -> dg.OpDefinition:
     def extract(context: dg.OpExecutionContext) -> dg.Output[Manifest]:
         # A run that the UI or a schedule started is found by it, as one that `run` started.
         context.instance.add_run_tags(context.run_id, {RUN_TAG: pipeline.workflow})
-        with reported():
+        with reported(pipeline):
             manifest = pipeline.run_extract(context.run_id, **overrides(context.op_config))
             used = config_manager.effective(pipeline.workflow, **overrides(context.op_config))
         config = dg.MetadataValue.json(used.config)  # secrets are masked in it
@@ -94,7 +95,7 @@ def transform_op(pipeline: Pipeline) -> dg.OpDefinition:
 
     @dg.op(name=f"{pipeline.workflow}_transform", description="Parses, transforms and checks the rows.")
     def transform(context: dg.OpExecutionContext, manifest: Manifest) -> dg.Output[Manifest]:
-        with reported():
+        with reported(pipeline):
             manifest = pipeline.run_transform(manifest)
         return dg.Output(manifest, metadata=_metadata(manifest, "rejected", "rejected_by"))
 
@@ -115,7 +116,7 @@ def load_op(pipeline: Pipeline, outs: Mapping[str, dg.Out] | None = None) -> dg.
         out=dict(outs) if outs else {"result": dg.Out(Manifest)},
     )
     def load(context: dg.OpExecutionContext, manifest: Manifest) -> Iterator[dg.Output[Any]]:
-        with reported():
+        with reported(pipeline):
             manifest = pipeline.run_load(manifest)
             config = pipeline.config(manifest)
         tables = pipeline.tables(config)
@@ -150,7 +151,7 @@ def run_overrides(run_config: Any) -> dict[str, Any]:
 
 
 @contextmanager
-def reported() -> Iterator[None]:
+def reported(pipeline: Pipeline) -> Iterator[None]:
     """Turn an error of a step into a Dagster failure that says what its user should read, secrets masked."""
     try:
         yield
@@ -158,10 +159,11 @@ def reported() -> Iterator[None]:
         raise _failure(error.message, error.hint) from None
     except Exception as error:
         # A bug in the workflow's own code: the message names the line, the traceback goes to the step's log.
-        frame = traceback.extract_tb(error.__traceback__)[-1]
-        lines = "".join(traceback.format_exception(error))
-        message = f"{type(error).__name__}: {error} ({frame.filename}:{frame.lineno})"
-        raise _failure(message, None, trace=mask(lines)) from None
+        frames = traceback.extract_tb(error.__traceback__)
+        own = [frame for frame in frames if Path(frame.filename).is_relative_to(pipeline.folder)]
+        frame = (own or frames)[-1]
+        dg.get_dagster_logger().error(mask("".join(traceback.format_exception(error))))
+        raise _failure(f"{type(error).__name__}: {error} ({frame.filename}:{frame.lineno})", None) from None
 
 
 def raise_failures(result: DbtResult) -> None:
@@ -191,11 +193,7 @@ def _metadata(manifest: Manifest, *keys: str, **more: Any) -> dict[str, Any]:
     return {RESULT: dg.MetadataValue.json({**found, **more}), **plotted}
 
 
-def _failure(message: str, hint: str | None, trace: str | None = None, **metadata: Any) -> dg.Failure:
+def _failure(message: str, hint: str | None, **metadata: Any) -> dg.Failure:
     message = mask(message)
-    details: dict[str, Any] = {"message": dg.MetadataValue.text(message)}
-    if hint:
-        details["hint"] = dg.MetadataValue.text(mask(hint))
-    if trace:
-        details["traceback"] = dg.MetadataValue.md(f"```\n{trace}\n```")
-    return dg.Failure(description=message, metadata=details | metadata)
+    details = {"message": message} | ({"hint": mask(hint)} if hint else {})
+    return dg.Failure(description=message, metadata={**details, **metadata})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -71,6 +72,11 @@ class Pipeline:
     extract: Extract
     transform: Transform
     checks: Mapping[str, pl.Expr]
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the workflow's own code."""
+        return Path(inspect.getfile(self.extract)).parent
 
     def config(self, manifest: Manifest) -> WorkflowConfig:
         """Return the run's effective config."""
