@@ -31,8 +31,8 @@ def demo(session: nox.Session) -> None:
         "copier", "copy", "--quiet", "--defaults", "--vcs-ref", "HEAD", *answers, str(ROOT), str(workflow), env=env
     )
     session.log("2. Fill it in for the USGS earthquake feed, as docs/example_workflow does")
-    for file in filled_in():
-        shutil.copyfile(EXAMPLE / file, made(workflow / file))
+    for part in ("src", "tests", "README.md"):
+        replace(workflow / part, EXAMPLE / part)
     session.log("3. Install it: its pyproject.toml requires the runtime from where the template came")
     session.install(str(workflow))
     session.log("4. Run it")
@@ -47,17 +47,13 @@ def demo(session: nox.Session) -> None:
     print(f"The warehouse: {database}\nQuery it:      {python} -c {script!r}\n")
 
 
-def filled_in() -> list[Path]:
-    """Return the example's files, as paths below it, but for the two that say where the template came from."""
-    files = (file.relative_to(EXAMPLE) for file in EXAMPLE.rglob("*") if file.is_file())
-    rendered = {Path("pyproject.toml"), Path(".copier-answers.yml")}
-    return sorted(file for file in files if file not in rendered and "__pycache__" not in file.parts)
-
-
-def made(file: Path) -> Path:
-    """Make the folder of a file and return the file."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    return file
+def replace(target: Path, source: Path) -> None:
+    """Replace a file or folder by a copy of another one."""
+    if source.is_dir():
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+    else:
+        shutil.copyfile(source, target)
 
 
 @nox.session

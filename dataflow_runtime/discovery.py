@@ -128,7 +128,8 @@ def _registered(advertised: list[InstalledWorkflow]) -> list[InstalledWorkflow]:
     try:
         spec = _find_spec(module)
         # importlib.abc's class of loaders with a source costs more to import than all listing of a small fleet.
-        source = spec.loader.get_source(module) if spec and hasattr(spec.loader, "get_source") else None
+        read = getattr(spec and spec.loader, "get_source", None)
+        source = read(module) if read else None
         if spec is None or spec.origin is None or source is None:
             return [
                 replace(entry, error=f"module {module!r} of the entry point does not exist") for entry in advertised

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -35,12 +36,14 @@ class StepReport:
         status: ``running``, ``success``, ``failure`` or ``skipped``.
         seconds: Duration, None while it is running.
         result: What the step reports: counts and tables.
+        started: When it was first heard of, on the monotonic clock.
     """
 
     name: str
     status: str
     seconds: float | None = None
     result: Mapping[str, Any] = field(default_factory=dict)
+    started: float = field(default_factory=time.monotonic)
 
 
 @dataclass(frozen=True)
@@ -191,8 +194,9 @@ def _advance(steps: dict[str, StepReport], event: DagsterEvent, workflow: str) -
         step = StepReport(name=name, status=status)
     elif status is not None:
         data = event.event_specific_data
-        milliseconds = getattr(data, "duration_ms", None)
-        step = replace(step, status=status, seconds=None if milliseconds is None else round(milliseconds / 1000, 3))
+        milliseconds = getattr(data, "duration_ms", None)  # Dagster has it of steps that succeed
+        seconds = time.monotonic() - step.started if milliseconds is None else milliseconds / 1000
+        step = replace(step, status=status, seconds=round(seconds, 3))
     if found := _metadata(event).get(RESULT):
         step = replace(step, result={**step.result, **found.value})
     steps[name] = step

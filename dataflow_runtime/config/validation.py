@@ -9,7 +9,7 @@ from pydantic import BaseModel, SecretStr, ValidationError
 
 from dataflow_runtime.config.interpolation import interpolate
 from dataflow_runtime.config.layers import Layered, variables_of
-from dataflow_runtime.config.problems import UNKNOWN_KEY, Problem, snippet
+from dataflow_runtime.config.problems import UNKNOWN_KEY, snippet
 from dataflow_runtime.config.schema import allowed_keys, describe, is_secret, schemas_at
 from dataflow_runtime.config.secrets import is_secret_key, remember_secrets
 from dataflow_runtime.config.yaml import Node, problem_at

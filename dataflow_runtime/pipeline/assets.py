@@ -107,12 +107,10 @@ def _dbt_assets(pipeline: Pipeline) -> dg.AssetsDefinition:
                 metadata = {**dbt_metadata(result), "seconds": result.seconds[unique_id]}
                 yield dg.MaterializeResult(asset_key=keys[unique_id], metadata=metadata)
         for check in context.selected_asset_check_keys:
-            spec = definition.get_spec_for_check_key(check)
-            status = result.status.get((spec.metadata or {}).get(_UNIQUE_ID))
-            if status is not None:
-                yield dg.AssetCheckResult(
-                    asset_key=check.asset_key, check_name=check.name, passed=status in ("pass", "warn")
-                )
+            test = (definition.get_spec_for_check_key(check).metadata or {}).get(_UNIQUE_ID)
+            if test in result.status:
+                passed = result.status[test] in ("pass", "warn")
+                yield dg.AssetCheckResult(asset_key=check.asset_key, check_name=check.name, passed=passed)
         raise_failures(result)
 
     return models
