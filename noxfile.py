@@ -37,7 +37,6 @@ def demo(session: nox.Session) -> None:
     session.install(str(workflow))
     session.log("4. Run it")
     for arguments in (["list"], ["config", "validate"], ["run", "example_workflow"]):
-        session.log("dataflow-runtime %s", " ".join(arguments))
         session.run("dataflow-runtime", *arguments, env=env)
     database = folder / ".dataflow" / "example_workflow.duckdb"
     query = "from example_workflow_marts.fct_earthquakes_daily order by 1 limit 5"

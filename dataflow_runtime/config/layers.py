@@ -31,10 +31,12 @@ class Layered:
     Attributes:
         root: The tree; every node knows its source.
         problems: What kept a layer, or a part of it, from being read.
+        unreadable: Whether a whole file is missing from the tree.
     """
 
     root: Node
     problems: list[Problem] = field(default_factory=list)
+    unreadable: bool = False
 
     def resolved(self, environ: Mapping[str, str]) -> dict[str, Any]:
         """Return the values: scalars interpolated and typed. Adds what is missing to `problems`, all of it at once."""
@@ -132,6 +134,7 @@ def layered(
             result.root = merged(result.root, parse_yaml(source))
         except ConfigError as error:
             result.problems.extend(error.problems)
+            result.unreadable = True
     for variable, value in environment_variables(name, environ).items():
         keys = variable.split("__")[2:]
         source = Source("environment", value, variable=variable)

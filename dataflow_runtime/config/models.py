@@ -526,8 +526,8 @@ class WorkflowConfig(ConfigModel):
     @model_validator(mode="after")
     def _merge_has_a_key(self, info: ValidationInfo) -> Self:
         if self.output.write_disposition == "merge" and not self.processing.primary_key:
-            hint = "set `processing.primary_key`, or write_disposition: append"
-            raise rule("'merge' needs a primary key", "output", "write_disposition", hint=hint)
+            hint = "set the primary key, or write_disposition: append"
+            raise rule("'merge' needs 'processing.primary_key'", "output", "write_disposition", hint=hint)
         context = info.context or {}
         self._workflow, self._root = context.get("workflow", ""), context.get("root", Path())
         return self

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from dataflow_runtime.config.secrets import mask
+from dataflow_runtime.config.secrets import MASK, mask
 from dataflow_runtime.errors import DataflowError
 
 __all__ = ["UNKNOWN_KEY", "ConfigError", "Problem", "UnknownKeyError", "display_path", "render_problem", "snippet"]
@@ -93,8 +93,10 @@ def render_problem(problem: Problem, *, color: bool = False) -> str:
     return "\n".join(lines)
 
 
-def snippet(text: str, line: int, column: int, *, hidden: Iterable[tuple[int, int]] = ()) -> str | None:
-    """Return line number `line` of `text`, with stars in the index ranges of `hidden`; None where it is too long."""
+def snippet(
+    text: str, line: int, column: int, *, hidden: Iterable[tuple[int, int]] = (), instead: str = MASK
+) -> str | None:
+    """Return line number `line` of `text`, the index ranges of `hidden` replaced; None where it is too long."""
     start = 0
     for _ in range(line - 1):
         start = text.find("\n", start) + 1
@@ -108,8 +110,9 @@ def snippet(text: str, line: int, column: int, *, hidden: Iterable[tuple[int, in
     for first, last in sorted(hidden, reverse=True):
         low, high = max(first, start) - start, min(last, end) - start
         if low < high:
-            shown = f"{shown[:low]}**********{shown[high:]}"
-    shown = mask(shown)
+            shown = f"{shown[:low]}{instead}{shown[high:]}"
+    # A control character could make the terminal hide the line, or worse.
+    shown = "".join(char if char.isprintable() or char == "\t" else "�" for char in mask(shown))
     return shown if len(shown) <= _MAX_SNIPPET else shown[: _MAX_SNIPPET - 1] + "…"
 
 

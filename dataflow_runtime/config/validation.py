@@ -38,7 +38,7 @@ class Validation(Generic[M]):
         self.problems = list(layered.problems)
         # Values that could not be read would be reported a second time.
         self._reported = {problem.path for problem in self.problems}
-        if any(problem.file and not problem.path for problem in self.problems):
+        if layered.unreadable:
             return
         try:
             config = self._validate()
@@ -65,7 +65,8 @@ class Validation(Generic[M]):
             if detail["type"] != "string_type":
                 continue
             path, node = self._locate(detail["loc"])
-            text = self._text_of(node) if len(path) == len(detail["loc"]) else None
+            known = len(path) == len(detail["loc"]) and ".".join(path) not in self._reported
+            text = self._text_of(node) if known else None
             if text is not None:
                 self._assign(path, text)
                 changed = True
@@ -115,6 +116,7 @@ class Validation(Generic[M]):
 
     def _explain_rules(self, errors: Sequence[Any]) -> None:
         """Rules between keys run only once every key is sound: look at them without the faulty ones."""
+        faulty = set()
         for detail in errors:
             path, _ = self._locate(detail["loc"])
             parent: Any = self.values
@@ -122,11 +124,12 @@ class Validation(Generic[M]):
                 parent = parent.get(key) if isinstance(parent, dict) else None
             if path and isinstance(parent, dict) and detail["type"] != "config_rule":
                 parent.pop(path[-1], None)
+                faulty.add(path[-1])
         try:
             self.model.model_validate(self.values, context=self.context)
         except ValidationError as error:
             for detail in error.errors(include_url=False):
-                if detail["type"] == "config_rule":
+                if detail["type"] == "config_rule" and not any(f"{key}'" in detail["msg"] for key in faulty):
                     self._add(detail)
 
     def _add(self, detail: Any) -> None:
@@ -154,7 +157,7 @@ class Validation(Generic[M]):
             hint = did_you_mean(str(context["tag"]), context["expected_tags"].replace("'", "").split(", "))
         elif kind in ("value_error", "assertion_error"):
             message = detail["msg"].split(", ", 1)[-1]
-            if message.startswith("expected"):
+            if message.startswith("expected") and "found" not in message:
                 message += f", found {self._found(path, node)}"
         elif kind in ("model_type", "model_attributes_type", "dict_type"):
             message = f"expected a mapping, found {self._found(path, node)}"
@@ -199,7 +202,7 @@ class Validation(Generic[M]):
         if at.source.file is not None:
             # What stands behind a misspelt key may be a secret.
             hidden = [(node.start, node.end)] if node.source is at.source else []
-            extra = {"snippet": snippet(at.source.text, at.line, at.column, hidden=hidden)}
+            extra = {"snippet": snippet(at.source.text, at.line, at.column, hidden=hidden, instead="…")}
         self.problems.append(problem_at(at, dotted, UNKNOWN_KEY, hint=hint, **extra))
 
     def _key_of(self, path: Path) -> Node | None:
@@ -215,15 +218,13 @@ class Validation(Generic[M]):
             if (key := self._key_of(located)) is not None:
                 return key if not node.flow else node
             located = located[:-1]
-        return self._first_file_node() or node
-
-    def _first_file_node(self) -> Node | None:
-        return next((child for _, child in self.layered.scalars if child.source.is_file), None)
+        files = (child.source for _, child in self.layered.scalars if child.source.is_file)
+        return Node("", next(files, node.source))
 
     def _snippet(self, path: Path, node: Node) -> dict[str, Any]:
         at = self._shown(path, node)
-        if at.source.file is None:
-            return {}
+        if at.source.file is None or not at.end:
+            return {"snippet": None}
         hidden = [
             (child.start, child.end)
             for found, child in self.layered.scalars

@@ -7,6 +7,7 @@ they are typed by the YAML 1.2 core schema after interpolation.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import os
 import re
@@ -176,11 +177,16 @@ def parse_yaml(source: Source, *, any_value: bool = False) -> Node:
     Raises:
         ConfigError: Syntax error, duplicate or complex key, unknown tag or alias, several documents, limit exceeded.
     """
-    builder = _Builder(source)
+    builder = _Builder(source, _events(source.text))
     try:
         root = builder.document()
     except _Unreadable:
         root = None
+        if builder.syntax_error:
+            # The C parser refuses some YAML 1.2, such as colons in `{a: b:c}`: the Python one has the last word.
+            builder = _Builder(source, _events(source.text, pure=True))
+            with contextlib.suppress(_Unreadable):
+                root = builder.document()
     if root is not None and not any_value and not isinstance(root.value, dict):
         if root.value == "" and root.plain:
             root.value = {}
@@ -198,12 +204,12 @@ class _Unreadable(Exception):  # noqa: N818
 
 
 class _Builder:
-    def __init__(self, source: Source) -> None:
-        self.source = source
+    def __init__(self, source: Source, events: Iterator[Any]) -> None:
+        self.source, self.events = source, events
+        self.syntax_error = False
         self.problems: list[Problem] = []
         self.anchors: dict[str, Node | None] = {}
         self.nodes = 0
-        self.events = _events(source.text)
 
     def refuse(self, at: Node, message: str, path: str = "", **more: Any) -> None:
         self.problems.append(problem_at(at, path, message, **more))
@@ -228,6 +234,7 @@ class _Builder:
             raise self._syntax(str(getattr(error, "reason", "a directive")), line, column, None) from None
 
     def _syntax(self, problem: str, line: int, column: int, context: Any) -> _Unreadable:
+        self.syntax_error = True
         lines = self.source.text.split("\n")
         # At the end of the file the beginning of what is not closed says more.
         if line >= len(lines) and context is not None:
@@ -337,7 +344,7 @@ class _Builder:
                 merged.append(child)
             elif name in entries:
                 first = node.keys[name].line
-                shown = snippet(self.source.text, key.line, key.column, hidden=[(child.start, child.end)])
+                shown = snippet(self.source.text, key.line, key.column, hidden=[(child.start, child.end)], instead="…")
                 message = f"duplicate key, first on line {first}"
                 self.refuse(key, message, below, hint="remove one of the two", snippet=shown)
             else:
@@ -372,7 +379,7 @@ _KNOWN_TAG = re.compile(r"tag:yaml\.org,2002:(str|int|float|bool|null|map|seq)")
 
 _FLOW_WORDS = "expected ',' or '}'"
 
-# Words of the parsers (C, then pure Python), what they mean, what to do.
+# Words of the parser, what they mean, what to do.
 _SYNTAX_ADVICE = (
     ("mapping values are not allowed", "a second ':' in one value, or wrong indentation", "quote text that holds ': '"),
     ("cannot start any token", "this character cannot begin a value", "quote the value"),
@@ -380,7 +387,6 @@ _SYNTAX_ADVICE = (
     ("could not find expected ':'", "a key without ':'", "write `key: value`"),
     (_FLOW_WORDS, "a brace ends the value", 'between brackets, quote a variable: "${VAR}"'),
     ("undefined tag handle", "unknown tag", "values are plain YAML; remove the tag"),
-    ("control characters", "a control character", 'write it as an escape in double quotes: "\\u0001"'),
     ("special characters", "a control character", 'write it as an escape in double quotes: "\\u0001"'),
 )
 
@@ -392,14 +398,16 @@ def _parser_errors() -> tuple[type[Exception], ...]:
     return (YAMLError, IndexError, ValueError)
 
 
-def _events(text: str) -> Iterator[Any]:
-    try:
-        from _ruamel_yaml import CParser  # type: ignore[import-not-found]
-    except ImportError:
+def _events(text: str, *, pure: bool = False) -> Iterator[Any]:
+    parser = None
+    if not pure:
+        with contextlib.suppress(ImportError):
+            from _ruamel_yaml import CParser  # type: ignore[import-not-found]
+
+            parser = CParser(text)
+    if parser is None:
         from ruamel.yaml import YAML
 
         _, parser = YAML(typ="safe", pure=True).get_constructor_parser(text)
-    else:
-        parser = CParser(text)
     while parser.check_event():
         yield parser.get_event()

@@ -77,7 +77,7 @@ def _parse(source: pl.DataFrame, columns: Mapping[str, str]) -> tuple[pl.DataFra
         raise DataflowError(
             f"processing.columns: the source has no column {missing[0]!r}", hint=f"columns: {', '.join(found)}"
         )
-    parsed = source.with_columns(parse(name, source.schema[name], kind) for name, kind in columns.items())
+    parsed = source.with_columns(parse(source[name], kind) for name, kind in columns.items())
     unparsed = (
         pl.DataFrame(
             {f"type:{name}": source[name].is_not_null() & parsed[name].is_null() for name in columns}

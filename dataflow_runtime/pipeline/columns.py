@@ -23,62 +23,66 @@ DTYPES: dict[str, pl.DataType] = {
 """The warehouse type, as Polars has it, of each type that a column can be declared as."""
 
 _TRUE, _FALSE = ["true", "t", "yes", "y", "1"], ["false", "f", "no", "n", "0"]
-# RFC 3339 with an offset or without one (then UTC), seconds and their fraction optional; or a date alone.
-_WITH_OFFSET = ("%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%dT%H:%M%#z")
-_WITHOUT_OFFSET = ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M")
+# ISO 8601: with an offset or without one (then UTC), seconds and their fraction optional; or a date alone.
+_TIMESTAMPS = ("%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%dT%H:%M%#z", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d")
 
 
-def parse(name: str, found: pl.DataType, kind: str) -> pl.Expr:
-    """Return the column as `kind`; a value that is not one becomes null.
+def parse(values: pl.Series, kind: str) -> pl.Series:
+    """Return the values of a column as `kind`; one that is not of this kind becomes null.
 
     Args:
-        name: The column.
-        found: Its type as the source yields it.
+        values: The column as the source yields it.
         kind: A key of `DTYPES`. Text is read as ISO 8601 for dates and times (UTC where it names no offset).
     """
-    column = pl.col(name)
-    dtype = DTYPES[kind]
-    if found == dtype or found == pl.Null:
-        return column.cast(dtype)
+    dtype, found = DTYPES[kind], values.dtype
+    if found in (dtype, pl.Null):
+        return values.cast(dtype)
     if kind in ("string", "json"):
-        return column.cast(pl.String, strict=False)
+        return values.cast(pl.String, strict=False)
     if kind in ("epoch_s", "epoch_ms"):
-        number = parse(name, found, "integer")
-        return pl.from_epoch(number, time_unit="s" if kind == "epoch_s" else "ms").cast(dtype)
+        return pl.from_epoch(parse(values, "integer"), time_unit="s" if kind == "epoch_s" else "ms").cast(dtype)
     if found == pl.String:
-        return _from_text(column.str.strip_chars(), kind).alias(name)
+        return _from_text(values.str.strip_chars(), kind)
     if kind == "integer" and found.is_float():
         # 3.0 is an integer, 3.5 is not: it would be cut off.
-        return pl.when(column == column.floor()).then(column.cast(pl.Int64, strict=False))
+        return values.set(values != values.floor(), None).cast(pl.Int64, strict=False)
     if kind == "boolean":
-        text = column.cast(pl.String, strict=False).str.strip_suffix(".0")
-        return _from_text(text, kind).alias(name)
-    if kind == "timestamp" and isinstance(found, pl.Datetime):
-        return (
-            column.dt.replace_time_zone("UTC") if found.time_zone is None else column.dt.convert_time_zone("UTC")
-        ).cast(dtype)
-    if kind == "timestamp" and found == pl.Date:
-        return column.cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
+        return _from_text(values.cast(pl.String, strict=False).str.strip_suffix(".0"), kind)
     if kind in ("date", "timestamp"):
         # A number is no date: which unit would it be in? Declare epoch_s or epoch_ms.
-        return column.cast(dtype, strict=False) if found.is_temporal() else pl.lit(None, dtype=dtype).alias(name)
-    return column.cast(dtype, strict=False)
+        if not found.is_temporal() or found in (pl.Time, pl.Duration):
+            return pl.Series(values.name, [None], dtype=dtype).new_from_index(0, len(values))
+        if kind == "timestamp" and getattr(found, "time_zone", None) is None:
+            return values.cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
+    return values.cast(dtype, strict=False)
 
 
-def _from_text(text: pl.Expr, kind: str) -> pl.Expr:
+def _from_text(texts: pl.Series, kind: str) -> pl.Series:
     if kind == "boolean":
-        lower = text.str.to_lowercase()
-        return pl.when(lower.is_in(_TRUE)).then(True).when(lower.is_in(_FALSE)).then(False)
+        lower = texts.str.to_lowercase()
+        return lower.replace_strict({**dict.fromkeys(_TRUE, True), **dict.fromkeys(_FALSE, False)}, default=None)
     if kind == "date":
-        return text.str.to_date("%Y-%m-%d", strict=False)
+        return texts.str.to_date("%Y-%m-%d", strict=False)
     if kind == "timestamp":
-        iso = text.str.replace(r"^(\d{4}-\d{2}-\d{2}) ", "${1}T")
-        return pl.coalesce(
-            *(iso.str.to_datetime(format_, time_unit="us", time_zone="UTC", strict=False) for format_ in _WITH_OFFSET),
-            *(
-                iso.str.to_datetime(format_, time_unit="us", strict=False).dt.replace_time_zone("UTC")
-                for format_ in _WITHOUT_OFFSET
-            ),
-            iso.str.to_date("%Y-%m-%d", strict=False).cast(pl.Datetime("us")).dt.replace_time_zone("UTC"),
-        )
-    return text.cast(DTYPES[kind], strict=False)
+        return _timestamps(texts.str.replace(r"^(\d{4}-\d{2}-\d{2}) ", "${1}T"))
+    return texts.cast(DTYPES[kind], strict=False)
+
+
+def _timestamps(texts: pl.Series) -> pl.Series:
+    """Parse each text by the first format that fits it: a column mostly has one, so the first value's goes first."""
+    first = texts.drop_nulls().head(1)
+    formats = sorted(_TIMESTAMPS, key=lambda format_: _timestamp(first, format_).null_count())
+    parsed = _timestamp(texts, formats[0])
+    for format_ in formats[1:]:
+        if parsed.null_count() == texts.null_count():
+            break
+        parsed = parsed.zip_with(parsed.is_not_null(), _timestamp(texts, format_))
+    return parsed
+
+
+def _timestamp(texts: pl.Series, format_: str) -> pl.Series:
+    if format_ == "%Y-%m-%d":
+        return texts.str.to_date(format_, strict=False).cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
+    if format_.endswith("z"):
+        return texts.str.to_datetime(format_, time_unit="us", time_zone="UTC", strict=False)
+    return texts.str.to_datetime(format_, time_unit="us", strict=False).dt.replace_time_zone("UTC")

@@ -50,9 +50,9 @@ def newer_than(frame: pl.DataFrame, config: WorkflowConfig, lower_bound: Any) ->
             f"processing.cursor.column: the source has no column {cursor.column!r}",
             hint=f"columns: {', '.join(frame.columns)}",
         )
-    value = pl.col(cursor.column)
+    value = frame[cursor.column]
     if kind := config.processing.columns.get(cursor.column):
-        value = parse(cursor.column, frame.schema[cursor.column], kind)
+        value = parse(value, kind)
     # Rows at the newest value are read again, as more of them may have come; an append has no key to tell them by.
     newer = value > lower_bound if config.output.write_disposition == "append" else value >= lower_bound
     return frame.filter(newer.fill_null(value=True))

@@ -114,7 +114,11 @@ def main(words: list[str]) -> int:
             ours, peer, ratio = bench(Path(folder))
         missed |= ratio > limit
         table.add_row(
-            str(bench.__doc__), f"{ours * 1000:.0f}", f"{peer * 1000:.0f}", f"{ratio:.2f}", f"{limit:.1f}",
+            str(bench.__doc__),
+            f"{ours * 1000:.0f}",
+            f"{peer * 1000:.0f}",
+            f"{ratio:.2f}",
+            f"{limit:.1f}",
             style="red" if ratio > limit else None,
         )
     Console(width=140).print(table)
