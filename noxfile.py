@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent
 EXAMPLE = ROOT / "docs" / "example_workflow"
 GROUPS = nox.project.load_toml(ROOT / "pyproject.toml")["dependency-groups"]
 
-# Nothing that is started here calls out, and compiled modules are kept: without them each process compiles Dagster again.
+# Nothing that is started here calls out. Compiled modules are kept: without them each process compiles Dagster again.
 QUIET = {"DAGSTER_DISABLE_TELEMETRY": "yes", "DBT_SEND_ANONYMOUS_USAGE_STATS": "false", "PYTHONDONTWRITEBYTECODE": None}
 
 

@@ -70,7 +70,7 @@ class Settings(BaseSettings):
         new = not self.home.is_dir()
         self.home.mkdir(parents=True, exist_ok=True)
         self.dagster_home.mkdir(parents=True, exist_ok=True)
-        # State is never committed by accident; Dagster's telemetry and its sign-up dialog are off unless turned on here.
+        # State is never committed by accident. Dagster's telemetry and sign-up dialog are off unless turned on there.
         for file, text in (
             (self.home / ".gitignore", "*\n"),
             (self.dagster_home / "dagster.yaml", "telemetry:\n  enabled: false\nnux:\n  enabled: false\n"),

@@ -21,6 +21,7 @@ _COMMANDS = {
     "check": "check:check_command",
     "run": "run:run_command",
     "config": "config:config_group",
+    "dbt": "dbt:dbt_command",
     "dev": "dev:dev_command",
 }
 

@@ -37,7 +37,7 @@ def since(config: WorkflowConfig) -> Any:
 
 
 def newer_than(frame: pl.DataFrame, config: WorkflowConfig, lower_bound: Any) -> pl.DataFrame:
-    """Return the rows whose cursor is not below `lower_bound`, and those without a readable one: they are rejected later.
+    """Return the rows whose cursor is not below `lower_bound`, and those without a readable one, to be rejected later.
 
     Raises:
         DataflowError: The rows have no such column.

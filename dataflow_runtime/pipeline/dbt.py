@@ -17,7 +17,7 @@ from dataflow_runtime.errors import DataflowError
 from dataflow_runtime.pipeline.warehouse import duckdb_path, exclusive, postgres_url
 from dataflow_runtime.settings import get_settings
 
-__all__ = ["DbtResult", "Failure", "build", "connection_environment", "manifest_path", "project_dir"]
+__all__ = ["DbtResult", "Failure", "build", "environment", "manifest_path", "project_dir"]
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def manifest_path(config: WorkflowConfig) -> Path:
         DataflowError: The project cannot be parsed.
     """
     digest = hashlib.sha256()
-    for variable, value in sorted(connection_environment(config).items()):
+    for variable, value in sorted(environment(config).items()):
         if "SECRET" not in variable:
             digest.update(f"{variable}={value}\0".encode())
     project = project_dir(config)
@@ -118,10 +118,14 @@ def manifest_path(config: WorkflowConfig) -> Path:
     return kept
 
 
-def connection_environment(config: WorkflowConfig) -> dict[str, str]:
-    """Return the variables that a workflow's ``dbt/profiles.yml`` and ``dbt/sources.yml`` read."""
-    output = config.output
-    environment = {
+def environment(config: WorkflowConfig) -> dict[str, str]:
+    """Return the variables that point dbt at the workflow's project and state, and those that the project reads."""
+    output, project, state = config.output, str(project_dir(config)), _state(config)
+    variables = {
+        "DBT_PROJECT_DIR": project,
+        "DBT_PROFILES_DIR": project,
+        "DBT_TARGET_PATH": str(state / "target"),
+        "DBT_LOG_PATH": str(state / "logs"),
         "DATAFLOW_DBT_TARGET": output.warehouse,
         "DATAFLOW_RAW_SCHEMA": output.schema_,
         "DATAFLOW_RAW_TABLE": output.table,
@@ -131,7 +135,7 @@ def connection_environment(config: WorkflowConfig) -> dict[str, str]:
     if output.warehouse == "postgres":
         url = urlsplit(postgres_url(config))
         query = dict(pair.partition("=")[::2] for pair in url.query.split("&") if pair)
-        environment |= {
+        variables |= {
             "DATAFLOW_PG_HOST": unquote(query.get("host", "") or url.hostname or "localhost"),
             "DATAFLOW_PG_PORT": query.get("port") or str(url.port or 5432),
             "DATAFLOW_PG_USER": unquote(url.username or "postgres"),
@@ -139,7 +143,7 @@ def connection_environment(config: WorkflowConfig) -> dict[str, str]:
             "DBT_ENV_SECRET_DATAFLOW_PG_PASSWORD": unquote(url.password or ""),
             "DATAFLOW_PG_DATABASE": unquote(url.path.lstrip("/")) or "postgres",
         }
-    return environment
+    return variables
 
 
 def _state(config: WorkflowConfig) -> Path:
@@ -152,19 +156,14 @@ def _invoke(config: WorkflowConfig, arguments: Sequence[str]) -> Any:
     project = project_dir(config)
     if not (project / "dbt_project.yml").is_file():
         raise DataflowError(f"{project}: no dbt_project.yml", hint="the workflow's folder has no dbt project")
-    state = _state(config)
-    options = [
-        *("--project-dir", str(project), "--profiles-dir", str(project), "--target", config.output.warehouse),
-        *("--target-path", str(state / "target"), "--log-path", str(state / "logs")),
-    ]
-    with _environment(connection_environment(config)):
+    with _environment(environment(config)):
         try:
-            outcome = dbtRunner().invoke(["--quiet", "--log-level", "none", *arguments, *options])
+            outcome = dbtRunner().invoke(["--quiet", "--log-level", "none", *arguments])
         finally:
             _disconnect()
     if outcome.exception is not None:
         reason = " ".join(str(outcome.exception).split())
-        raise DataflowError(f"dbt {arguments[0]}: {reason}", hint=f"log: {state / 'logs' / 'dbt.log'}")
+        raise DataflowError(f"dbt {arguments[0]}: {reason}", hint=f"log: {_state(config) / 'logs' / 'dbt.log'}")
     return outcome.result
 
 

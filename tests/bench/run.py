@@ -81,7 +81,7 @@ def seconds(command: list[str], environment: Mapping[str, str]) -> float:
 
 
 def compared(ours: Callable[[], float], peer: Callable[[], float], *, repeats: int = 15) -> tuple[float, float, float]:
-    """Return median seconds of ours and of the peer, and the median of their ratios; measured in turn, after a warm-up."""
+    """Return median seconds of ours and of the peer, and the median of their ratios; in turn, after a warm-up."""
     ours()
     peer()
     pairs = [(ours(), peer()) for _ in range(repeats)]

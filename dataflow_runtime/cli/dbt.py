@@ -1,0 +1,34 @@
+"""``dbt``: dbt itself, on a workflow's project and with its connection."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import click
+
+__all__ = ["dbt_command"]
+
+
+@click.command("dbt", context_settings={"ignore_unknown_options": True})
+@click.argument("name")
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@click.option("--env", help="Config overlay to use (config.<env>.yaml); by default DATAFLOW_ENV.")
+@click.pass_context
+def dbt_command(ctx: click.Context, *, name: str, arguments: tuple[str, ...], env: str | None) -> None:
+    """Run dbt on a workflow's project, with the connection of its config: `dbt NAME -- test --select staging`."""
+    from dataflow_runtime.discovery import find_workflow
+
+    find_workflow(name)
+    from dataflow_runtime.config import config_manager
+    from dataflow_runtime.pipeline.dbt import environment
+    from dataflow_runtime.pipeline.warehouse import exclusive
+    from dataflow_runtime.settings import get_settings
+
+    get_settings().make_home()
+    config = config_manager.load_config(name, env=env)
+    # A process of its own: dbt's output, colours and exit code are its own affair.
+    command = [sys.executable, "-c", "from dbt.cli.main import cli; cli(prog_name='dbt')", *arguments]
+    with exclusive(config):
+        ctx.exit(subprocess.run(command, env=os.environ | environment(config), check=False).returncode)  # noqa: S603

@@ -1,0 +1,125 @@
+"""Fixtures that install workflow packages cheaply: into a folder of their own that is put on ``sys.path``."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dataflow_runtime import registry, telemetry
+from dataflow_runtime.config.secrets import forget_secrets
+
+telemetry.turn_off()
+
+PACKAGES = Path(__file__).parent / "packages"
+
+
+class Site:
+    """A folder of installed packages, seen by this process and by those that `run` starts.
+
+    Attributes:
+        folder: The folder on ``sys.path``.
+        home: ``DATAFLOW_HOME``.
+        environ: The environment of the commands that `run` starts.
+    """
+
+    def __init__(self, folder: Path, home: Path) -> None:
+        self.folder, self.home = folder, home
+        self.top_levels: set[str] = set()
+        folder.mkdir()
+        self.environ = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("DATAFLOW_", "DAGSTER_HOME", "PYTHONDONTWRITEBYTECODE"))
+        } | {"PYTHONPATH": str(folder), "DATAFLOW_HOME": str(home), "COLUMNS": "200"}
+
+    def install(self, *names: str, version: str = "1.0") -> Path:
+        """Install packages of ``tests/packages``; return the folder of the last one's code."""
+        for name in names:
+            shutil.copytree(
+                PACKAGES / name, self.folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__")
+            )
+            entry_points = self.folder / "entry_points.txt"
+            self._advertise(name, version, entry_points.read_text())
+            entry_points.unlink()
+            self.top_levels |= {child.name for child in (PACKAGES / name).iterdir()}
+        return self.folder / names[-1]
+
+    def write(
+        self, name: str, files: Mapping[str, str], entry_points: Mapping[str, str], *, version: str = "1.0"
+    ) -> Path:
+        """Install a package made of the given files; return the folder of its code."""
+        for file, text in files.items():
+            path = self.folder / file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+            self.top_levels.add(path.relative_to(self.folder).parts[0].removesuffix(".py"))
+        lines = [f"{workflow} = {module}\n" for workflow, module in entry_points.items()]
+        self._advertise(name, version, "[dataflow.workflows]\n" + "".join(lines))
+        return self.folder / name
+
+    def _advertise(self, name: str, version: str, entry_points: str) -> None:
+        metadata = self.folder / f"{name}-{version}.dist-info"
+        metadata.mkdir()
+        (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        (metadata / "entry_points.txt").write_text(entry_points)
+        (metadata / "RECORD").touch()
+        importlib.invalidate_caches()
+
+    def run(self, *arguments: str | Path, timeout: float = 120, **environ: str) -> subprocess.CompletedProcess[str]:
+        """Run ``dataflow-runtime`` with these arguments in a process of its own."""
+        return subprocess.run(
+            [Path(sysconfig.get_path("scripts")) / "dataflow-runtime", *arguments],
+            env=self.environ | environ,
+            cwd=self.folder.parent,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+            start_new_session=True,  # a workflow that kills its process group kills itself only
+        )
+
+    def json(self, *arguments: str | Path, **environ: str) -> Any:
+        """Return what a command prints with ``--json``; whatever else stands on stdout fails."""
+        return json.loads(self.run(*arguments, "--json", **environ).stdout)
+
+    def python(self, code: str, **environ: str) -> str:
+        """Run Python code in a process of its own; return what it prints."""
+        outcome = subprocess.run(
+            [sys.executable, "-c", code],
+            env=self.environ | environ,
+            cwd=self.folder.parent,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert outcome.returncode == 0, outcome.stderr
+        return outcome.stdout
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    """An empty folder of installed packages, with a ``DATAFLOW_HOME``, registry and ``sys.modules`` of its own."""
+    for variable in [name for name in os.environ if name.startswith("DATAFLOW_")]:
+        monkeypatch.delenv(variable)
+    site = Site(tmp_path / "site", tmp_path / "home")
+    monkeypatch.setenv("DATAFLOW_HOME", str(site.home))
+    # Opening Dagster's instance sets it; here, so that it is put back.
+    monkeypatch.setenv("DAGSTER_HOME", str(site.home / "dagster"))
+    monkeypatch.setattr(registry, "_registrations", {})
+    monkeypatch.syspath_prepend(site.folder)
+    monkeypatch.chdir(tmp_path)
+    yield site
+    for module in [name for name in sys.modules if name.split(".")[0] in site.top_levels]:
+        del sys.modules[module]
+    forget_secrets()

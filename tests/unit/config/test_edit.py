@@ -1,0 +1,220 @@
+from __future__ import annotations
+
+import os
+import re
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dataflow_runtime.config.edit import edit_file, plain_or_quoted, set_value
+from dataflow_runtime.config.layers import layered
+from dataflow_runtime.errors import DataflowError, UsageError
+
+FILE = Path("config.yaml")
+TEXT = """\
+# top
+source:   # where
+  type: 'mock'
+  name: "x"      # quoted
+  mock: {rows: 5, seed: 1}  # flow
+  empty:  # nothing
+  none: {}
+processing:
+    # four spaces
+    batch_size: 1000   # rows
+    primary_key:
+        - id
+        # inside
+        - day
+    note: |
+        lines
+        more
+
+    # trailing
+
+output:
+  url: ${URL}
+tail: 1"""
+
+
+def values(text: str) -> dict[str, Any]:
+    return layered("wf", FILE, None, {}, texts={FILE: text.replace("${", "$${")}).resolved({})
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "old", "new"),
+    [
+        ("processing.batch_size", "7", "batch_size: 1000   # rows", "batch_size: 7   # rows"),
+        ("source.type", "file", "type: 'mock'", "type: 'file'"),
+        ("source.type", "it's", "type: 'mock'", "type: 'it''s'"),
+        ("source.name", 'a "b" \\', 'name: "x"', 'name: "a \\"b\\" \\\\"'),
+        ("source.name", "5", 'name: "x"', 'name: "5"'),
+        ("source.mock.rows", "9", "{rows: 5,", "{rows: 9,"),
+        ("source.mock.rows", "a, b", "{rows: 5,", '{rows: "a, b",'),
+        ("source.mock.bad_ratio", "0.5", "seed: 1}", "seed: 1, bad_ratio: 0.5}"),
+        ("source.mock.x.y", "1", "seed: 1}", "seed: 1, x: {y: 1}}"),
+        ("source.none.a", "1", "none: {}", "none: {a: 1}"),
+        ("source.empty", "1", "empty:  # nothing", "empty: 1  # nothing"),
+        ("source.empty.a", "1", "empty:  # nothing\n", "empty:  # nothing\n    a: 1\n"),
+        ("source.new", "1", "none: {}\n", "none: {}\n  new: 1\n"),
+        ("source.new.deep", "a: b", "none: {}\n", 'none: {}\n  new:\n    deep: "a: b"\n'),
+        ("processing.new", "[a, b]", "        more\n\n", "        more\n\n    new: [a, b]\n"),
+        ("processing.primary_key", "[a]", "primary_key:\n        - id\n        # inside\n        - day\n", "primary_key: [a]\n"),
+        ("processing.primary_key.1", "x", "- day", "- x"),
+        ("processing.note", "one", "note: |\n        lines\n        more\n", "note: one\n"),
+        ("output.schema", "s", "url: ${URL}\n", "url: ${URL}\n  schema: s\n"),
+        ("tail", "2", "tail: 1", "tail: 2"),
+        ("new.section", "1", "tail: 1", "tail: 1\nnew:\n  section: 1\n"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_only_the_edited_value_changes(key: str, value: str, old: str, new: str, newline: str) -> None:
+    if key == "processing.primary_key.1":
+        with pytest.raises(UsageError, match="list"):
+            set_value(TEXT, key, value, file=FILE)
+        return
+    text, expected = (part.replace("\n", newline) for part in (TEXT, TEXT.replace(old, new)))
+    assert old in TEXT
+    edited = set_value(text, key, value, file=FILE)
+    assert edited == expected or (key == "processing.new" and values(edited)["processing"]["new"] == ["a", "b"])
+
+
+def test_a_variable_is_not_overwritten_unless_asked() -> None:
+    with pytest.raises(DataflowError, match=re.escape("${URL}")):
+        set_value(TEXT, "output.url", "https://example.org", file=FILE)
+    edited = set_value(TEXT, "output.url", "https://example.org", file=FILE, force=True)
+    assert "url: https://example.org\n" in edited
+    assert 'tail: "${URL}"' in set_value(TEXT, "tail", '"${URL}"', file=FILE)
+
+
+def test_aliases() -> None:
+    text = "a: &a {x: 1}\nb: *a\nc:\n  <<: *a\n  y: 2\n"
+    with pytest.raises(UsageError, match="alias"):
+        set_value(text, "b.x", "2", file=FILE)
+    assert set_value(text, "b", "2", file=FILE) == text.replace("*a\nc", "2\nc")
+    assert set_value(text, "c.x", "5", file=FILE) == text + "  x: 5\n"
+    with pytest.raises(DataflowError, match="cannot be"):
+        set_value(text, "a", "2", file=FILE)
+
+
+def test_empty_and_unusual_documents() -> None:
+    assert set_value("", "a.b", "1", file=FILE) == "a:\n  b: 1\n"
+    assert set_value("# c", "a", "1", file=FILE) == "# c\na: 1\n"
+    assert set_value("\ufeffa: 1\n", "a", "2", file=FILE) == "\ufeffa: 2\n"
+    assert set_value("{a: 1}\n", "b", "2", file=FILE) == "{a: 1, b: 2}\n"
+    assert set_value("---\na: 1\n...\n", "b", "2", file=FILE) == "---\na: 1\nb: 2\n...\n"
+    assert set_value("a:\n- 1\nb: 2\n", "a", "[3]", file=FILE) == "a: [3]\nb: 2\n"
+    assert set_value("a:\n  # note\n  b: 1\n", "a.b", "2", file=FILE) == "a:\n  # note\n  b: 2\n"
+    for bad in ("", "a..b", ".a", "a.b.c"):
+        with pytest.raises(UsageError):
+            set_value("a: {b: 1}\n", bad, "1", file=FILE)
+
+
+keys = st.sampled_from(["a", "b", "c", "d e", "true", "x-y"])
+scalars = st.text(st.characters(codec="utf-8"), max_size=12) | st.sampled_from(["1", "true", "null", "- a", "a: b", "[1]", "x # y"])
+
+
+@st.composite
+def documents(draw: st.DrawFn, indent: int = 0, depth: int = 3) -> str:
+    lines = []
+    for key in draw(st.lists(keys, unique=True, min_size=1, max_size=3)):
+        comment = draw(st.sampled_from(["", "  # note", " #"]))
+        pad, name = " " * indent, plain_or_quoted(key)
+        kind = draw(st.sampled_from(["scalar", "flow", "block", "empty", "list"] if depth else ["scalar"]))
+        if kind == "scalar":
+            text = draw(scalars)
+            lines.append(f"{pad}{name}: {plain_or_quoted(text)}{comment}")
+        elif kind == "flow":
+            lines.append(f"{pad}{name}: {{a: 1, b: [2, 'x']}}{comment}")
+        elif kind == "list":
+            lines.append(f"{pad}{name}:{comment}\n{pad}  - 1\n{pad}  - two{comment}")
+        elif kind == "empty":
+            lines.append(f"{pad}{name}:{comment}")
+        else:
+            below = draw(documents(indent + draw(st.sampled_from([1, 2, 4])), depth - 1))
+            lines.append(f"{pad}{name}:{comment}\n{below}")
+        if draw(st.booleans()):
+            lines.append(draw(st.sampled_from(["", "# own line", f"{pad}# own line"])))
+    return "\n".join(lines)
+
+
+def paths(data: Any, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    if not isinstance(data, dict):
+        return [path]
+    return [path, *(found for key, child in data.items() for found in paths(child, (*path, key)))]
+
+
+def replaced(data: Any, path: tuple[str, ...], value: Any) -> Any:
+    if not path:
+        return value
+    below = data if isinstance(data, dict) else {}
+    return {**below, path[0]: replaced(below.get(path[0]), path[1:], value)}
+
+
+@given(documents(), scalars, st.data())
+def test_set_then_read(text: str, value: str, data: st.DataObject) -> None:
+    before = values(text)
+    path = data.draw(st.sampled_from([path for path in paths(before) if path and "." not in "".join(path)]))
+    if data.draw(st.booleans()):
+        path = (*path, "new")
+    literal = plain_or_quoted(value).replace("${", "$${")
+    try:
+        edited = set_value(text, ".".join(path), literal, file=FILE, force=True)
+    except UsageError:
+        below = before
+        for key in path[:-1]:
+            below = below[key]
+        assert not isinstance(below, dict)
+        return
+    after = values(edited)
+    expected = replaced(before, path, None)
+    assert replaced(after, path, None) == expected
+    for line in text.splitlines():
+        if line.strip().startswith("# own"):
+            assert line in edited.splitlines() or isinstance(before, dict)
+
+
+def test_permissions_and_links_stay(tmp_path: Path) -> None:
+    real = tmp_path / "real.yaml"
+    real.write_text("a: 1\n")
+    real.chmod(0o640)
+    link = tmp_path / "config.yaml"
+    link.symlink_to(real)
+    assert edit_file(link, lambda text: text + "b: 2\n")
+    assert link.is_symlink()
+    assert real.read_text() == "a: 1\nb: 2\n"
+    assert stat.S_IMODE(real.stat().st_mode) == 0o640
+    assert not edit_file(link, lambda text: text)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.yaml", "real.yaml"]
+
+
+def test_a_failed_edit_leaves_the_file_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text("a: 1\n")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError("disk full")))
+        with pytest.raises(OSError, match="disk full"):
+            edit_file(file, lambda _: "b: 2\n")
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("config.yaml", "a: 1\n")]
+
+
+def test_eight_processes_lose_no_edit(tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text("# shared\ncounts:\n  start: 0  # first\n")
+    code = (
+        "import sys; from pathlib import Path; from dataflow_runtime.config.edit import edit_file, set_value\n"
+        "file, worker = Path(sys.argv[1]), sys.argv[2]\n"
+        "for i in range(10):\n"
+        "    edit_file(file, lambda text: set_value(text, f'counts.w{worker}_{i}', str(i), file=file))\n"
+    )
+    workers = [subprocess.Popen([sys.executable, "-c", code, str(file), str(worker)]) for worker in range(8)]
+    assert [worker.wait(timeout=120) for worker in workers] == [0] * 8
+    counts = values(file.read_text())["counts"]
+    assert counts == {"start": 0, **{f"w{worker}_{i}": i for worker in range(8) for i in range(10)}}
+    assert file.read_text().startswith("# shared\ncounts:\n  start: 0  # first\n")

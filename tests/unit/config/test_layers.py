@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dataflow_runtime.config.layers import layered, merged, overlay_file, python_node
+from dataflow_runtime.config.yaml import Source
+from dataflow_runtime.errors import UsageError
+
+
+def resolved(file: Path, environ: dict[str, str] | None = None, **more: Any) -> dict[str, Any]:
+    result = layered("wf", file, more.pop("env", None), environ or {}, more.pop("overrides", None))
+    values = result.resolved(environ or {})
+    assert result.problems == []
+    return values
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    file = tmp_path / "config.yaml"
+    file.write_text("a:\n  b: 1\n  list: [1, 2]\n  Key: x\n  map: {p: 1, q: 2}\n")
+    return file
+
+
+def test_each_layer_wins_over_the_one_below(file: Path) -> None:
+    overlay_file(file, "prod").write_text("a:\n  b: 2\n  map: {q: 3, r: 4}\n")
+    environ = {"DATAFLOW__WF__A__B": "3", "DATAFLOW__OTHER__A__B": "9", "DATAFLOW__WFX__A__B": "9"}
+    assert resolved(file)["a"]["b"] == 1
+    assert resolved(file, env="prod")["a"] == {"b": 2, "list": [1, 2], "Key": "x", "map": {"p": 1, "q": 3, "r": 4}}
+    assert resolved(file, env="other")["a"]["b"] == 1
+    assert resolved(file, environ, env="prod")["a"]["b"] == 3
+    assert resolved(file, environ, env="prod", overrides={"a.b": "4"})["a"]["b"] == 4
+
+
+def test_lists_and_scalars_replace(file: Path) -> None:
+    assert resolved(file, overrides={"a.list": "[3]"})["a"]["list"] == [3]
+    assert resolved(file, overrides={"a.map": "text"})["a"]["map"] == "text"
+    assert resolved(file, overrides={"a.map": "{z: 1}"})["a"]["map"] == {"p": 1, "q": 2, "z": 1}
+
+
+def test_an_empty_section_of_an_overlay_changes_nothing(file: Path) -> None:
+    overlay_file(file, "prod").write_text("a:\n  # b: 2\n")
+    assert resolved(file, env="prod") == resolved(file)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("5", 5), ("text", "text"), ("", None), ("true", True), ("[1, a]", [1, "a"]), ("{x: {y: 1}}", {"x": {"y": 1}}),
+        ('"5"', "5"), ("'5'", "5"),
+        # what would be YAML syntax is data
+        ("a: b", "a: b"), ("# no comment", "# no comment"), ("*x", "*x"), ("@x", "@x"), ("[open", "[open"), ("- a", "- a"),
+        ("${A}", "${A}"), ("$$", "$$"), ("a\nb: 1", "a\nb: 1"), ('"open', '"open'),
+    ],
+)  # fmt: skip
+def test_text_of_a_variable_and_of_an_override(text: str, value: object, file: Path) -> None:
+    assert resolved(file, {"DATAFLOW__WF__A__B": text, "A": "x"})["a"]["b"] == value
+    assert resolved(file, {"A": "x"}, overrides={"a.b": text})["a"]["b"] == value
+
+
+def test_keys_of_variables(file: Path) -> None:
+    assert resolved(file, {"DATAFLOW__WF__A__KEY": "y"})["a"]["Key"] == "y"
+    assert resolved(file, {"DATAFLOW__WF__NEW__DEEP__KEY": "y"})["new"] == {"deep": {"key": "y"}}
+    environ = {"DATAFLOW__WF__A__MAP__P": "9", "DATAFLOW__WF__A": "{b: 7, map: {p: 8}}"}
+    assert resolved(file, environ)["a"]["map"] == {"p": 9, "q": 2}
+    assert layered("wf", file, None, {"DATAFLOW__WF__A____B": "1"}).problems
+
+
+def test_python_values_are_taken_as_they_are(file: Path) -> None:
+    value = {"s": "5", "t": "${A} true", "n": None, "b": True, "f": 1e-07, "i": 3, "l": ["1", 2.5, {"x": "null"}]}
+    assert resolved(file, overrides={"a": value})["a"] == {**resolved(file)["a"], **value}
+
+
+def test_a_variable_only_in_an_overridden_value_is_not_missed(file: Path) -> None:
+    file.write_text("a:\n  b: ${UNSET}\n")
+    assert resolved(file, overrides={"a.b": "1"}) == {"a": {"b": 1}}
+
+
+def test_typing_after_interpolation(file: Path) -> None:
+    file.write_text('a: ${N:-1000}\nb: "${N:-1000}"\nc: ${L:-[1]}\nd: ${E}\ne: x${N:-1}\nf: |\n  ${N:-1}\n')
+    assert resolved(file, {"E": ""}) == {"a": 1000, "b": "1000", "c": "[1]", "d": None, "e": "x1", "f": "1\n"}
+
+
+@given(st.text(st.characters(codec="utf-8", exclude_characters="\0")))
+def test_the_content_of_a_variable_is_never_structure(value: str) -> None:
+    result = layered("wf", Path("config.yaml"), None, {}, texts={Path("config.yaml"): 'a: "${V}"\nb: {c: "<${V}>"}\n'})
+    assert result.resolved({"V": value}) == {"a": value, "b": {"c": f"<{value}>"}}
+
+
+@pytest.mark.parametrize("env", ["../x", "a/b", "a.b", " "])
+def test_an_environment_is_a_name(env: str, file: Path) -> None:
+    with pytest.raises(UsageError):
+        layered("wf", file, env, {})
+
+
+trees = st.recursive(
+    st.integers() | st.text(max_size=3) | st.lists(st.integers(), max_size=2),
+    lambda below: st.dictionaries(st.sampled_from("abc"), below, max_size=3),
+    max_leaves=10,
+)
+mappings = st.dictionaries(st.sampled_from("abc"), trees, max_size=3)
+
+
+def merge(lower: Any, upper: Any) -> Any:
+    if not isinstance(lower, dict) or not isinstance(upper, dict):
+        return upper
+    return {key: merge(lower[key], upper[key]) if key in lower and key in upper else upper.get(key, lower.get(key)) for key in {**lower, **upper}}
+
+
+@given(mappings, mappings, mappings)
+def test_merging(first: Any, second: Any, third: Any) -> None:
+    result = layered("wf", Path("c.yaml"), None, {}, texts={Path("c.yaml"): ""})
+    nodes = [python_node(tree, Source("set")) for tree in (first, second, third)]
+    result.root = merged(merged(nodes[0], nodes[1]), nodes[2])
+    assert result.resolved({}) == merge(merge(first, second), third)
+    result.root = merged(nodes[0], nodes[0])
+    assert result.resolved({}) == first
