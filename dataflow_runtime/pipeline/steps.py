@@ -18,6 +18,7 @@ from dataflow_runtime.errors import DataflowError
 from dataflow_runtime.pipeline import dbt
 from dataflow_runtime.pipeline.checks import Transform, process_batch
 from dataflow_runtime.pipeline.columns import DTYPES
+from dataflow_runtime.pipeline.cursor import newer_than, since
 from dataflow_runtime.pipeline.frames import Rows, to_frame
 from dataflow_runtime.pipeline.load import load, tables
 from dataflow_runtime.pipeline.staging import Parts, batched, read_parts
@@ -83,12 +84,16 @@ class Pipeline:
         return config_manager.load_config(self.workflow, env=manifest.env, overrides=manifest.overrides)
 
     def run_extract(self, run_id: str, *, env: str | None, overrides: Mapping[str, Any]) -> Manifest:
-        """Stage the source's rows as they are."""
+        """Stage the source's rows as they are; with ``processing.cursor`` only those that may be new."""
         staging = get_settings().staging_root / self.workflow / run_id
         manifest = Manifest(run_id=run_id, staging=str(staging), env=env, overrides=dict(overrides))
         config = self.config(manifest)
         parts = Parts(manifest.folder("extracted"))
-        for frame in batched(map(to_frame, self.extract(config)), config.processing.batch_size):
+        frames: Iterator[pl.DataFrame] = map(to_frame, self.extract(config))
+        lower_bound = since(config)
+        if lower_bound is not None:
+            frames = (newer_than(frame, config, lower_bound) for frame in frames)
+        for frame in batched(frames, config.processing.batch_size):
             parts.add(frame)
         return replace(manifest, extracted=parts.rows)
 
