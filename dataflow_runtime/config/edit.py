@@ -95,7 +95,7 @@ def set_value(text: str, dotted: str, value: str, *, file: Path, force: bool = F
         raise UsageError(f"key {dotted!r}: expected section.key, found an empty part")
     bom = "\ufeff" if text.startswith("\ufeff") else ""
     source = Source("file", text.removeprefix(bom), file)
-    node, depth = parse_yaml(source), 0
+    node, depth, flow = parse_yaml(source), 0, False
     while depth < len(path) and isinstance(node.value, dict):
         key = path[depth]
         if key not in node.value or key in node.inherited:
@@ -103,7 +103,7 @@ def set_value(text: str, dotted: str, value: str, *, file: Path, force: bool = F
         child = node.value[key]
         if child.alias and depth < len(path) - 1:
             raise UsageError(f"key {dotted!r}: {key!r} is an alias; edit what its anchor marks")
-        node, depth = child, depth + 1
+        node, depth, flow = child, depth + 1, flow or node.flow
     rest = path[depth:]
     new = value_node(value, Source("set", value, variable=dotted))
     if rest and not isinstance(node.value, dict) and not (node.value == "" and node.plain and not node.alias):
@@ -117,7 +117,7 @@ def set_value(text: str, dotted: str, value: str, *, file: Path, force: bool = F
                 f"{dotted}: the file takes this value from a variable: {_short(node.text)}",
                 hint="set the variable instead, or replace it here with --force",
             )
-        edited = _replace(source.text, node, new)
+        edited = _replace(source.text, node, new, flow=flow)
     _verify(source, edited, path, new)
     return bom + edited
 
@@ -131,9 +131,9 @@ def _short(text: str) -> str:
     )
 
 
-def _replace(text: str, node: Node, new: Node) -> str:
+def _replace(text: str, node: Node, new: Node, *, flow: bool) -> str:
     start, end = node.start, node.end
-    written = _written(new, old=text[start:end], flow=_in_flow(text, node))
+    written = _written(new, old=text[start:end], flow=flow)
     if isinstance(node.value, str) and text[start : start + 1] in ("|", ">"):
         # A block scalar ends with its last line break, which belongs to the key's line now.
         while end > start and text[end - 1] in "\r\n":
@@ -178,12 +178,6 @@ def _insert(text: str, parent: Node, above: list[str], keys: list[str], new: Nod
     return text[:at] + newline.join(lines) + f" {written}{newline}" + text[at:]
 
 
-def _in_flow(text: str, node: Node) -> bool:
-    """Return whether a comma or bracket would end a plain scalar at this place: seen from the line before it."""
-    line = text[text.rfind("\n", 0, node.start) + 1 : node.start]
-    return any(bracket in line for bracket in "[{")
-
-
 def _key(key: str) -> str:
     return key if re.fullmatch(r"[A-Za-z_][\w-]*", key) and typed_scalar(key) == key else _quoted(key, '"')
 
@@ -205,6 +199,8 @@ def plain_or_quoted(text: str) -> str:
 def _is_plain(text: str, *, flow: bool) -> bool:
     if "\n" in text or text != text.strip():
         return False
+    if flow and not re.fullmatch(r"[\w./+-]+(?: [\w./+-]+)*", text):
+        return False  # the parsers do not agree on colons and brackets there
     document = f"[{text}]" if flow else f"key: {text}\n"
     try:
         root = parse_yaml(Source("file", document), any_value=True)

@@ -7,7 +7,7 @@ from dataflow_runtime import register_workflow
 def twice_op() -> None: ...
 
 
-@register_workflow(name="twice", metadata={"description": "Claimed by a", "owner": "team-a", "tags": ["fixture"]})
+@register_workflow(name="twice", metadata={"description": "Claimed by a", "owner": "team-a"})
 @job
 def twice_job() -> None:
     twice_op()

@@ -7,7 +7,7 @@ from dataflow_runtime import register_workflow
 def twice_op() -> None: ...
 
 
-@register_workflow(name="twice", metadata={"description": "Claimed by b", "owner": "team-b", "tags": ["fixture"]})
+@register_workflow(name="twice", metadata={"description": "Claimed by b", "owner": "team-b"})
 @job
 def twice_job() -> None:
     twice_op()

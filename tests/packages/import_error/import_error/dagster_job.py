@@ -8,9 +8,7 @@ from dataflow_runtime import register_workflow
 def import_error_op() -> None: ...
 
 
-@register_workflow(
-    name="import_error", metadata={"description": "Cannot be imported", "owner": "team-a", "tags": ["fixture"]}
-)
+@register_workflow(name="import_error", metadata={"description": "Cannot be imported", "owner": "team-a"})
 @job
 def import_error_job() -> None:
     import_error_op()

@@ -9,7 +9,7 @@ from dataflow_runtime import register_workflow
 def sys_exit_op() -> None: ...
 
 
-@register_workflow(name="sys_exit", metadata={"description": "Exits on import", "owner": "team-a", "tags": ["fixture"]})
+@register_workflow(name="sys_exit", metadata={"description": "Exits on import", "owner": "team-a"})
 @job
 def sys_exit_job() -> None:
     sys_exit_op()
