@@ -52,11 +52,8 @@ def list_workflows(*, tag: str | None = None, owner: str | None = None) -> list[
 
 def describe(workflow: InstalledWorkflow) -> CatalogEntry:
     """Return the listed form of an installed workflow."""
-    error = workflow.error
-    try:
-        metadata = WorkflowMetadata.from_mapping(workflow.metadata or {})
-    except DataflowError as problem:
-        metadata, error = WorkflowMetadata(), error or problem.message
+    metadata, problem = _metadata(workflow)
+    error = workflow.error or problem
     cron = None
     if workflow.config_file is not None:
         # The one variable that settings.py does not read for us: importing pydantic would double the time of `list`.
@@ -84,7 +81,7 @@ def show_workflow(name: str) -> dict[str, Any]:
     directory = workflow.directory
     models = directory / "dbt" / "models" if directory else None
     return describe(workflow).to_json() | {
-        "extra": dict(WorkflowMetadata.from_mapping(workflow.metadata or {}).extra),
+        "extra": dict(_metadata(workflow)[0].extra),
         "entry_point": f"{workflow.entry_point} = {workflow.module}",
         "paths": {
             "module": str(workflow.file) if workflow.file else None,
@@ -98,6 +95,14 @@ def show_workflow(name: str) -> dict[str, Any]:
         "dbt_models": sorted(file.stem for file in models.rglob("*.sql")) if models else [],
         "last_run": _last_run(name),
     }
+
+
+def _metadata(workflow: InstalledWorkflow) -> tuple[WorkflowMetadata, str | None]:
+    """Return the workflow's metadata, and what is wrong with it."""
+    try:
+        return WorkflowMetadata.from_mapping(workflow.metadata or {}), None
+    except DataflowError as error:
+        return WorkflowMetadata(), error.message
 
 
 def _config_summary(workflow: InstalledWorkflow) -> dict[str, Any] | None:

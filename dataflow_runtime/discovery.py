@@ -100,24 +100,29 @@ def _advertised() -> Iterator[list[InstalledWorkflow]]:
     seen = set()
     for distribution in importlib.metadata.distributions():
         # Looking for the group's name is several times cheaper than parsing every package's entry points.
-        text = distribution.read_text("entry_points.txt")
+        try:
+            text = distribution.read_text("entry_points.txt")
+        except ValueError:  # not UTF-8
+            continue
         if text is None or ENTRY_POINT_GROUP not in text:
             continue
         about = distribution.metadata  # parsed at each access
-        package = about["Name"]
+        package, version = about["Name"] or "?", about["Version"] or "?"
         if package in seen:  # shadowed by an earlier folder of sys.path
             continue
         seen.add(package)
         modules: dict[str, list[InstalledWorkflow]] = {}
-        for entry_point in distribution.entry_points.select(group=ENTRY_POINT_GROUP):
-            modules.setdefault(entry_point.module, []).append(
-                InstalledWorkflow(
-                    name=entry_point.name,
-                    package=package,
-                    version=about["Version"],
-                    module=entry_point.module,
-                    entry_point=entry_point.name,
-                )
+        try:
+            entry_points = distribution.entry_points.select(group=ENTRY_POINT_GROUP)
+        except (TypeError, ValueError):
+            problem = "its entry_points.txt cannot be parsed"
+            yield [InstalledWorkflow(package, package, version, module="", entry_point="", error=problem)]
+            continue
+        for entry_point in entry_points:
+            # EntryPoint.module raises for a value that names no module.
+            module = entry_point.value.partition(":")[0].partition("[")[0].strip()
+            modules.setdefault(module, []).append(
+                InstalledWorkflow(entry_point.name, package, version, module, entry_point=entry_point.name)
             )
         yield from modules.values()
 
@@ -125,11 +130,13 @@ def _advertised() -> Iterator[list[InstalledWorkflow]]:
 def _registered(advertised: list[InstalledWorkflow]) -> list[InstalledWorkflow]:
     """Return the workflows that a module registers, as far as its source says; what it does not say stays unknown."""
     module = advertised[0].module
+    if advertised[0].error is not None:
+        return advertised
     try:
         spec = _find_spec(module)
         # importlib.abc's class of loaders with a source costs more to import than all listing of a small fleet.
         read = getattr(spec and spec.loader, "get_source", None)
-        source = read(module) if read else None
+        source = read(spec.name) if spec and read else None
         if spec is None or spec.origin is None or source is None:
             return [
                 replace(entry, error=f"module {module!r} of the entry point does not exist") for entry in advertised
@@ -138,7 +145,9 @@ def _registered(advertised: list[InstalledWorkflow]) -> list[InstalledWorkflow]:
         tree = ast.parse(source)
     except SyntaxError as error:
         return [replace(entry, line=error.lineno, error=f"SyntaxError: {error.msg}") for entry in advertised]
-    except (OSError, ImportError, ValueError, RecursionError) as error:
+    except (RecursionError, MemoryError):  # of the parser, at a limit of its own
+        return [replace(entry, error="nested too deeply to be parsed") for entry in advertised]
+    except (OSError, ImportError, ValueError) as error:
         return [replace(entry, error=f"{type(error).__name__}: {error}") for entry in advertised]
     calls = [
         (_literal(arguments.get("name")), call.lineno, _metadata(arguments))
@@ -177,12 +186,11 @@ def _find_spec(module: str) -> ModuleSpec | None:
     # importlib.util.find_spec("package.module") would import the package; only the first part may be looked up by it.
     top, *rest = module.split(".")
     spec = importlib.util.find_spec(top)
-    name = top
     for part in rest:
         if spec is None or spec.submodule_search_locations is None:
             return None
-        name = f"{name}.{part}"
-        spec = PathFinder.find_spec(name, list(spec.submodule_search_locations))
+        # By its last part: a namespace package looks its parent up in sys.modules, where nothing of it is.
+        spec = PathFinder.find_spec(part, list(spec.submodule_search_locations))
     return spec
 
 

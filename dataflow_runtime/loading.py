@@ -8,7 +8,6 @@ import sys
 import traceback
 from collections.abc import Collection
 from dataclasses import dataclass
-from pathlib import Path
 from types import ModuleType
 
 from dataflow_runtime.config import ConfigError
@@ -142,8 +141,8 @@ def _import_failure(installed: InstalledWorkflow, error: BaseException) -> Broke
 
 def _place(installed: InstalledWorkflow, error: BaseException) -> tuple[str, int | None]:
     """Return the innermost line of the workflow's own files that the error went through."""
-    folder = installed.directory
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        if folder is not None and Path(frame.filename).is_relative_to(folder):
-            return frame.filename, frame.lineno
+    package = installed.module.partition(".")[0]
+    for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
+        if str(frame.f_globals.get("__name__")).partition(".")[0] == package:
+            return frame.f_code.co_filename, line
     return str(installed.file), installed.line

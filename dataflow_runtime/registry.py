@@ -45,7 +45,7 @@ class WorkflowMetadata:
             if not isinstance(values.get(key), str | None):
                 raise DataflowError(f"metadata {key!r}: expected a string, found {values[key]!r}")
         tags = values.get("tags") or ()
-        if isinstance(tags, str) or not all(isinstance(tag, str) for tag in tags):
+        if not isinstance(tags, list | tuple) or not all(isinstance(tag, str) for tag in tags):
             raise DataflowError(f"metadata 'tags': expected a list of strings, found {tags!r}")
         return cls(
             description=values.get("description"),

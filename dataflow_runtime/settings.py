@@ -41,7 +41,9 @@ class Settings(BaseSettings):
         api_token: Bearer token of the REST API.
     """
 
-    model_config = SettingsConfigDict(env_prefix="DATAFLOW_", extra="ignore", hide_input_in_errors=True)
+    model_config = SettingsConfigDict(
+        env_prefix="DATAFLOW_", env_ignore_empty=True, extra="ignore", hide_input_in_errors=True
+    )
 
     home: Path = Path()
     env: str | None = None
@@ -66,10 +68,18 @@ class Settings(BaseSettings):
         return Path(os.environ.get("DAGSTER_HOME") or self.home / "dagster")
 
     def make_home(self) -> bool:
-        """Make the home folder, and Dagster's, where they are missing; return whether the home was made now."""
+        """Make the home folder, and Dagster's, where they are missing; return whether the home was made now.
+
+        Raises:
+            UsageError: One of them cannot be made.
+        """
         new = not self.home.is_dir()
-        self.home.mkdir(parents=True, exist_ok=True)
-        self.dagster_home.mkdir(parents=True, exist_ok=True)
+        for variable, folder in (("DATAFLOW_HOME", self.home), ("DAGSTER_HOME", self.dagster_home)):
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                reason = f"{folder}: {error.strerror or error}"
+                raise UsageError(f"{variable}: {reason}", hint=f"{variable} names another folder") from error
         # State is never committed by accident. Dagster's telemetry and sign-up dialog are off unless turned on there.
         for file, text in (
             (self.home / ".gitignore", "*\n"),

@@ -9,9 +9,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dataflow_runtime.config.manager import CheckedConfig, ConfigFile, ConfigManager, EffectiveConfig, Origin
+    from dataflow_runtime.config.base import ConfigModel
+    from dataflow_runtime.config.effective import EffectiveConfig, Origin
+    from dataflow_runtime.config.manager import CheckedConfig, ConfigFile, ConfigManager
     from dataflow_runtime.config.manager import config_manager as config_manager
-    from dataflow_runtime.config.models import ConfigModel, WorkflowConfig
+    from dataflow_runtime.config.models import WorkflowConfig
     from dataflow_runtime.config.problems import ConfigError, Problem
     from dataflow_runtime.config.schedule import configured_cron
     from dataflow_runtime.config.secrets import mask
@@ -33,7 +35,9 @@ __all__ = [
 
 _MODULES = {
     "ConfigError": "problems",
-    "ConfigModel": "models",
+    "ConfigModel": "base",
+    "EffectiveConfig": "effective",
+    "Origin": "effective",
     "Problem": "problems",
     "WorkflowConfig": "models",
     "configured_cron": "schedule",

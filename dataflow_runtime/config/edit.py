@@ -12,9 +12,10 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from dataflow_runtime.config.core_schema import typed_scalar
 from dataflow_runtime.config.layers import value_node
 from dataflow_runtime.config.problems import ConfigError
-from dataflow_runtime.config.yaml import MAX_BYTES, Node, Source, parse_yaml, read_source, typed_scalar
+from dataflow_runtime.config.yaml import MAX_BYTES, Node, Source, parse_yaml, read_source
 from dataflow_runtime.errors import DataflowError, UsageError
 
 __all__ = ["edit_file", "plain_or_quoted", "set_value"]

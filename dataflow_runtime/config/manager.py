@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from dataflow_runtime.config.layers import Layered, environment_variables, layered, overlay_file, scalars, variables_of
-from dataflow_runtime.config.problems import UNKNOWN_KEY, ConfigError, Problem, UnknownKeyError, display_path, snippet
-from dataflow_runtime.config.yaml import Node, problem_at
+from dataflow_runtime.config.effective import EffectiveConfig, config_warnings, effective_config
+from dataflow_runtime.config.layers import Layered, environment_variables, layered, overlay_file, variables_of
+from dataflow_runtime.config.problems import UNKNOWN_KEY, ConfigError, Problem, UnknownKeyError
 from dataflow_runtime.discovery import InstalledWorkflow, find_workflows
 from dataflow_runtime.errors import DataflowError, UnknownWorkflowError, UsageError
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from dataflow_runtime.config.models import WorkflowConfig
 
-__all__ = ["CheckedConfig", "ConfigFile", "ConfigManager", "EffectiveConfig", "Origin", "config_manager"]
+__all__ = ["CheckedConfig", "ConfigFile", "ConfigManager", "config_manager"]
 
 MODEL_GROUP = "dataflow.config_models"
 _CACHE_SIZE = 1_000
@@ -48,35 +48,6 @@ class ConfigFile:
     file: Path | None
     environments: tuple[str, ...]
     exists: bool
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Where an effective value comes from: layer, file and line, and the variables that went into it."""
-
-    layer: str
-    file: str | None = None
-    line: int | None = None
-    variable: str | None = None
-
-    def __str__(self) -> str:
-        if self.layer == "environment":
-            return f"{self.variable}"
-        if self.layer == "set":
-            return "--set"
-        if self.file is None:
-            return "default"
-        return f"{display_path(self.file)}:{self.line}" + (f" from {self.variable}" if self.variable else "")
-
-
-@dataclass(frozen=True)
-class EffectiveConfig:
-    """What a workflow runs with: every value, secrets masked, and its origin by dotted key."""
-
-    name: str
-    env: str | None
-    config: dict[str, Any]
-    origins: dict[str, Origin]
 
 
 @dataclass(frozen=True)
@@ -181,7 +152,7 @@ class ConfigManager:
             raise
         except DataflowError as error:
             return CheckedConfig(name, [Problem("", error.message, hint=error.hint)])
-        return CheckedConfig(name, (), _warnings(loaded))
+        return CheckedConfig(name, (), config_warnings(loaded.layers, loaded.secret_paths))
 
     def set_values(
         self, name: str, assignments: Mapping[str, str], *, file: Path | None = None, force: bool = False
@@ -201,8 +172,8 @@ class ConfigManager:
         installed = self.config_file(name)
         if file is None:
             file = installed
-        elif not file.is_absolute() and not file.exists() and installed.with_name(str(file)).exists():
-            file = installed.with_name(str(file))
+        elif not file.exists() and (installed.parent / file).exists():
+            file = installed.parent / file
         file = file.absolute()
         overlay = re.fullmatch(r"(.+)\.([A-Za-z0-9_-]+)(\.ya?ml)", file.name)
         base = file.with_name(overlay[1] + overlay[3]) if overlay else file
@@ -238,38 +209,9 @@ class ConfigManager:
         self, name: str, *, env: str | None = None, overrides: Mapping[str, object] | None = None
     ) -> EffectiveConfig:
         """Return every value that a run would use, secrets masked, with its origin; raises as `load_config`."""
-        from dataflow_runtime.config.secrets import MASK, is_secret_key, mask
-
         env = self._env(env)
         loaded = self._load(name, self.model_of(name), env, overrides)
-        secret_variables = {
-            variable
-            for path, node in loaded.layers.scalars
-            for variable in variables_of(node)
-            if path in loaded.secret_paths or is_secret_key(variable)
-        }
-        origins: dict[str, Origin] = {}
-
-        def view(value: Any, node: Node | None, path: tuple[str, ...], inherited: Origin) -> Any:
-            origin = inherited if node is None else _origin(node)
-            if isinstance(value, dict) and value:
-                nodes = node.value if node is not None and isinstance(node.value, dict) else {}
-                return {
-                    key: view(child, nodes.get(key), (*path, key), Origin("default")) for key, child in value.items()
-                }
-            if path:
-                origins[".".join(path)] = origin
-            names = {name for _, child in scalars(node) for name in variables_of(child)} if node is not None else set()
-            if value not in (None, "", [], {}) and (path in loaded.secret_paths or names & secret_variables):
-                return MASK
-            return (
-                [mask(item) if isinstance(item, str) else item for item in value]
-                if isinstance(value, list)
-                else (mask(value) if isinstance(value, str) else value)
-            )
-
-        values = loaded.config.model_dump(mode="json", by_alias=True)
-        return EffectiveConfig(name, env, view(values, loaded.layers.root, (), Origin("default")), origins)
+        return effective_config(name, env, loaded.config, loaded.layers, loaded.secret_paths)
 
     def config_file(self, name: str) -> Path:
         """Return where a workflow's ``config.yaml`` stands.
@@ -386,34 +328,6 @@ def _stamp(path: Path | str) -> object:
     except OSError:
         return None
     return found.st_mtime_ns, found.st_size, found.st_ino
-
-
-def _origin(node: Node) -> Origin:
-    source = node.source
-    if source.layer in ("environment", "set"):
-        return Origin(source.layer, variable=source.variable)
-    names = dict.fromkeys(name for _, child in scalars(node) for name in variables_of(child))
-    return Origin(source.layer, str(source.file), node.line, ", ".join(names) or None)
-
-
-def _warnings(loaded: _Loaded) -> list[Problem]:
-    """Return what a valid configuration does that its author may not want: literal secrets, ``$VAR`` without braces."""
-    from dataflow_runtime.config.secrets import has_literal_secret
-
-    warnings = []
-    for path, node in loaded.layers.scalars:
-        text = str(node.value)
-        if not node.source.is_file:
-            continue
-        if path in loaded.secret_paths and has_literal_secret(text):
-            shown = snippet(node.source.text, node.line, node.column, hidden=[(node.start, node.end)])
-            hint = f"put it into an environment variable and write ${{{path[-1].upper().replace('-', '_')}}}"
-            message = "a secret is written into the file"
-            warnings.append(problem_at(node, ".".join(path), message, hint=hint, snippet=shown, width=1))
-        elif "$" in text and path not in loaded.secret_paths and (found := re.search(r"(?<!\$)\$([A-Za-z_]\w*)", text)):
-            hint = f"write ${{{found[1]}}} for the variable, $${found[1]} for the text"
-            warnings.append(problem_at(node, ".".join(path), f"${found[1]} without braces stays text", hint=hint))
-    return warnings
 
 
 config_manager = ConfigManager()

@@ -9,7 +9,7 @@ from pydantic import BaseModel, SecretStr, ValidationError
 
 from dataflow_runtime.config.interpolation import interpolate
 from dataflow_runtime.config.layers import Layered, variables_of
-from dataflow_runtime.config.problems import UNKNOWN_KEY, snippet
+from dataflow_runtime.config.problems import UNKNOWN_KEY, Problem, snippet
 from dataflow_runtime.config.schema import allowed_keys, describe, is_secret, schemas_at
 from dataflow_runtime.config.secrets import is_secret_key, remember_secrets
 from dataflow_runtime.config.yaml import Node, problem_at
@@ -65,8 +65,8 @@ class Validation(Generic[M]):
             if detail["type"] != "string_type":
                 continue
             path, node = self._locate(detail["loc"])
-            known = len(path) == len(detail["loc"]) and ".".join(path) not in self._reported
-            text = self._text_of(node) if known else None
+            found = path[-1:] == (str(detail["loc"][-1]),) and ".".join(path) not in self._reported
+            text = self._text_of(node) if found else None
             if text is not None:
                 self._assign(path, text)
                 changed = True
@@ -110,9 +110,7 @@ class Validation(Generic[M]):
         for detail in errors:
             self._add(detail)
         self._explain_rules(errors)
-        self.problems.sort(
-            key=lambda problem: (problem.file is None, problem.file or "", problem.line or 0, problem.column or 0)
-        )
+        self.problems.sort(key=_in_order_of_layers)
 
     def _explain_rules(self, errors: Sequence[Any]) -> None:
         """Rules between keys run only once every key is sound: look at them without the faulty ones."""
@@ -247,6 +245,12 @@ class Validation(Generic[M]):
         for key in path:
             value = value[int(key)] if isinstance(value, list) else value.get(key) if isinstance(value, dict) else None
         return describe_value(value)
+
+
+def _in_order_of_layers(problem: Problem) -> tuple[Any, ...]:
+    file = problem.file or ""
+    # The shorter name is config.yaml, which comes before its overlay.
+    return problem.place == "--set", not file, len(file), file, problem.line or 0, problem.column or 0
 
 
 def describe_value(value: Any) -> str:

@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from dataflow_runtime.config.problems import ConfigError, Problem, snippet
 
-__all__ = ["Layer", "Node", "Source", "parse_yaml", "problem_at", "read_source", "typed_scalar"]
+__all__ = ["Layer", "Node", "Source", "parse_yaml", "problem_at", "read_source"]
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 50
@@ -79,40 +79,6 @@ class Node:
     def text(self) -> str:
         """The value as written in its source."""
         return self.source.text[self.start : self.end]
-
-
-# The core schema of YAML 1.2.2, section 10.3.2.
-_CORE = re.compile(
-    r"(?P<null>null|Null|NULL|~|)"
-    r"|(?P<true>true|True|TRUE)|(?P<false>false|False|FALSE)"
-    r"|(?P<int>[-+]?[0-9]+)|0o(?P<oct>[0-7]+)|0x(?P<hex>[0-9a-fA-F]+)"
-    r"|(?P<float>[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?)"
-    r"|(?P<inf>[-+]?)\.(?:inf|Inf|INF)|(?P<nan>\.nan|\.NaN|\.NAN)"
-)
-
-
-def typed_scalar(text: str) -> Any:
-    """Return what an unquoted scalar stands for: None, bool, int, float or the text itself."""
-    matched = _CORE.fullmatch(text)
-    if matched is None:
-        return text
-    kind = matched.lastgroup
-    try:
-        match kind:
-            case "true" | "false":
-                return kind == "true"
-            case "int":
-                return int(text)
-            case "oct" | "hex":
-                return int(matched[kind], 8 if kind == "oct" else 16)
-            case "float" | "nan":
-                return float(text.removeprefix(".") if kind == "nan" else text)
-            case "inf":
-                return float(matched["inf"] + "inf")
-            case _:
-                return None
-    except ValueError:  # Python refuses integers of more than 4,300 digits
-        return text
 
 
 def read_source(file: Path, layer: Layer) -> Source:

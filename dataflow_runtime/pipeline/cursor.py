@@ -26,7 +26,8 @@ def since(config: WorkflowConfig) -> Any:
     if isinstance(newest, datetime) and newest.tzinfo is None:
         newest = newest.replace(tzinfo=UTC)
     lookback = cursor.lookback
-    if not lookback:
+    # An append cannot tell a row that came late from one that is already there.
+    if not lookback or config.output.write_disposition == "append":
         return newest
     if isinstance(lookback, timedelta) != isinstance(newest, date):  # a datetime is a date, too
         raise DataflowError(

@@ -16,6 +16,10 @@ from dataflow_runtime.pipeline.warehouse import destination, exclusive, reach
 __all__ = ["load", "tables"]
 
 
+# A merge without keys is an append that goes through dlt's staging tables: one transaction, all rows or none.
+_DISPOSITIONS = {"merge": "merge", "append": "merge", "replace": "replace"}
+
+
 def tables(config: WorkflowConfig) -> tuple[str, str]:
     """Return the fully qualified names of the table and of its rejected rows."""
     name = f"{config.output.schema_}.{config.output.table}"
@@ -25,8 +29,8 @@ def tables(config: WorkflowConfig) -> tuple[str, str]:
 def load(config: WorkflowConfig, *, accepted: Path, rejected: Path, working_folder: Path) -> None:
     """Load both staged folders into their tables, in one dlt package.
 
-    A merge finds each row's earlier version by the primary key and is one transaction; rejected rows are always merged,
-    so that a repeated run keeps each once.
+    Every disposition is one transaction: readers see the table before it or after it. A merge finds a row's earlier
+    version by the primary key. Rejected rows are merged by their key, so that a repeated run keeps each once.
 
     Args:
         config: Where to, and how.
@@ -41,8 +45,8 @@ def load(config: WorkflowConfig, *, accepted: Path, rejected: Path, working_fold
     import dlt
 
     output = config.output
-    hints: dict[str, Any] = {"write_disposition": output.write_disposition}
-    if config.processing.primary_key:
+    hints: dict[str, Any] = {"write_disposition": _DISPOSITIONS[output.write_disposition]}
+    if output.write_disposition == "merge":
         hints["primary_key"] = config.processing.primary_key
         if config.processing.cursor:
             # Of two versions of a row in one load the newer one stays.
@@ -52,7 +56,10 @@ def load(config: WorkflowConfig, *, accepted: Path, rejected: Path, working_fold
     resources = [
         dlt.resource(_arrow(accepted), name=output.table, **hints),
         dlt.resource(
-            _arrow(rejected), name=f"{output.table}_rejected", write_disposition="merge", primary_key="row_key"
+            _arrow(rejected),
+            name=f"{output.table}_rejected",
+            write_disposition="replace" if output.write_disposition == "replace" else "merge",
+            primary_key="row_key",
         ),
     ]
     with exclusive(config), reach(config):

@@ -40,9 +40,10 @@ def destination(config: WorkflowConfig) -> Any:
     """Return the dlt destination."""
     import dlt
 
+    # dlt's own way to replace a table empties it first, so that a killed run would leave it empty.
     if config.output.warehouse == "duckdb":
-        return dlt.destinations.duckdb(str(duckdb_path(config)))
-    return dlt.destinations.postgres(postgres_url(config))
+        return dlt.destinations.duckdb(str(duckdb_path(config)), replace_strategy="insert-from-staging")
+    return dlt.destinations.postgres(postgres_url(config), replace_strategy="insert-from-staging")
 
 
 @contextmanager

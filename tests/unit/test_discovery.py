@@ -32,7 +32,7 @@ def test_reads_what_a_package_says_of_itself(site: Any) -> None:
     assert workflow == find_workflow("good")
     assert (workflow.package, workflow.version, workflow.module) == ("good", "2.1", "good.dagster_job")
     assert workflow.file == folder / "dagster_job.py"
-    assert workflow.line == 9
+    assert workflow.line == 10
     assert workflow.metadata == {
         "description": "Does its work",
         "owner": "data-team",
@@ -42,7 +42,7 @@ def test_reads_what_a_package_says_of_itself(site: Any) -> None:
     }
     assert workflow.config_file == folder / "config.yaml"
     assert workflow.error is None
-    assert workflow.place == f"{folder / 'dagster_job.py'}:9 (good 2.1)"
+    assert workflow.place == f"{folder / 'dagster_job.py'}:10 (good 2.1)"
 
 
 def test_imports_nothing(site: Any) -> None:
@@ -75,8 +75,8 @@ def test_listing_by_the_command_line_imports_nothing_heavy(site: Any) -> None:
 def test_two_workflows_in_one_module(site: Any) -> None:
     folder = site.install("two_in_one")
     north, south = found("north"), found("south")
-    assert (north.file, north.line) == (folder / "jobs.py", 9)
-    assert (south.file, south.line) == (folder / "jobs.py", 15)
+    assert (north.file, north.line) == (folder / "jobs.py", 10)
+    assert (south.file, south.line) == (folder / "jobs.py", 16)
     assert north.metadata == {"description": "Goes north", "owner": "explorers"}
     assert north.error is south.error is None
 

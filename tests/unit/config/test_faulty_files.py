@@ -19,7 +19,12 @@ FAULTY = Path(__file__).with_name("faulty")
 
 @pytest.mark.parametrize("file", sorted(FAULTY.glob("*.yaml")), ids=lambda file: file.stem)
 def test_report(file: Path, installed: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"TOKEN": "planted-secret", "DB": "sqlite://", "WORDS": "many", "DB_PASSWORD": "planted"}.items():
+    for name, value in {
+        "TOKEN": "planted-secret",
+        "DB": "sqlite://",
+        "WORDS": "many",
+        "DB_PASSWORD": "planted",
+    }.items():
         monkeypatch.setenv(name, value)
     config = installed("faulty", file.read_bytes())
     monkeypatch.chdir(config.parent)

@@ -80,7 +80,9 @@ def test_missing_variables_are_all_reported(text: str, missing: list[tuple[str, 
     assert [(found.name, found.message) for found in interpolate(text, ENVIRON).missing] == missing
 
 
-@pytest.mark.parametrize("text", ["${", "${}", "${1A}", "${A", "${A:-", "${A:-${B}", "${A b}", "${A:}", "${A!x}", "${-x}"])
+@pytest.mark.parametrize(
+    "text", ["${", "${}", "${1A}", "${A", "${A:-", "${A:-${B}", "${A b}", "${A:}", "${A!x}", "${-x}"]
+)
 def test_broken_expressions(text: str) -> None:
     with pytest.raises(InterpolationError):
         interpolate(text, ENVIRON)

@@ -55,15 +55,17 @@ def test_load_validate_list(installed: Install, configs: ConfigManager) -> None:
     assert config.output.write_disposition == "append"
     assert configs.load_config("wf", env="prod").processing.batch_size == 5
     assert configs.load_config("wf", overrides={"processing.batch_size": "7"}).processing.batch_size == 7
-    assert configs.load_config("wf", overrides={"processing": {"primary_key": "id"}}).output.write_disposition == "merge"
+    assert (
+        configs.load_config("wf", overrides={"processing": {"primary_key": "id"}}).output.write_disposition == "merge"
+    )
     assert configs.validate_config("wf", Only) == Only(source={"type": "mock"})
-    assert [(found.name, found.environments, found.exists) for found in configs.list_configs()] == [
-        ("other", (), False),
-        ("wf", ("prod",), True),
-    ]
+    found = {config.name: (config.environments, config.exists) for config in configs.list_configs()}
+    assert (found["other"], found["wf"]) == (((), False), (("prod",), True))
 
 
-def test_environment_of_the_process(installed: Install, configs: ConfigManager, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_of_the_process(
+    installed: Install, configs: ConfigManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
     installed("wf", MOCK).with_name("config.prod.yaml").write_text("processing:\n  batch_size: 5\n")
     monkeypatch.setenv("DATAFLOW_ENV", "prod")
     assert configs.load_config("wf").processing.batch_size == 5
@@ -77,7 +79,7 @@ def test_errors(installed: Install, configs: ConfigManager, monkeypatch: pytest.
     installed("none", None)
     with pytest.raises(UnknownWorkflowError, match="did you mean 'wf'"):
         configs.load_config("wff")
-    with pytest.raises(ConfigError, match="config.yaml: the file does not exist"):
+    with pytest.raises(ConfigError, match=r"config\.yaml: the file does not exist"):
         configs.load_config("none")
     with pytest.raises(UsageError):
         configs.load_config("wf", env="../prod")
@@ -85,36 +87,36 @@ def test_errors(installed: Install, configs: ConfigManager, monkeypatch: pytest.
         configs.load_config("wf", overrides={"processing.batchsize": "1"})
     assert caught.value.exit_code == 2
     monkeypatch.setenv("DATAFLOW__WF__PROCESSING__BATCHSIZE", "1")
-    with pytest.raises(ConfigError, match=r"DATAFLOW__WF__PROCESSING__BATCHSIZE: processing.batchsize: unknown key") as error:
+    with pytest.raises(
+        ConfigError, match=r"DATAFLOW__WF__PROCESSING__BATCHSIZE: processing.batchsize: unknown key"
+    ) as error:
         configs.load_config("wf")
     assert error.value.exit_code == 1
 
 
-def test_files_and_layers_are_reported_together(installed: Install, configs: ConfigManager, monkeypatch: pytest.MonkeyPatch) -> None:
-    installed("wf", MOCK + "processing:\n  batch_size: a\n").with_name("config.prod.yaml").write_text("retries:\n  delay: b\n")
+def test_files_and_layers_are_reported_together(
+    installed: Install, configs: ConfigManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed("wf", MOCK + "processing:\n  batch_size: a\n").with_name("config.prod.yaml").write_text(
+        "retries:\n  delay: b\n"
+    )
     monkeypatch.setenv("DATAFLOW__WF__SCHEDULE__TIMEZONE", "Nowhere")
     with pytest.raises(ConfigError) as caught:
         configs.load_config("wf", env="prod", overrides={"output.warehouse": "x"})
-    places = [(problem.file and Path(problem.file).name, problem.place, problem.path) for problem in caught.value.problems]
+    places = [
+        (problem.file and Path(problem.file).name, problem.place, problem.path) for problem in caught.value.problems
+    ]
     assert places == [
-        ("config.prod.yaml", None, "retries.delay"),
         ("config.yaml", None, "processing.batch_size"),
+        ("config.prod.yaml", None, "retries.delay"),
         (None, "DATAFLOW__WF__SCHEDULE__TIMEZONE", "schedule.timezone"),
         (None, "--set", "output.warehouse"),
-    ] or sorted(map(str, places)) == sorted(
-        map(
-            str,
-            [
-                ("config.prod.yaml", None, "retries.delay"),
-                ("config.yaml", None, "processing.batch_size"),
-                (None, "DATAFLOW__WF__SCHEDULE__TIMEZONE", "schedule.timezone"),
-                (None, "--set", "output.warehouse"),
-            ],
-        )
-    )
+    ]
 
 
-def test_an_unchanged_config_is_not_parsed_again(installed: Install, configs: ConfigManager, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unchanged_config_is_not_parsed_again(
+    installed: Install, configs: ConfigManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = installed("wf", MOCK + "processing:\n  batch_size: ${N:-1}\n")
     first = configs.load_config("wf")
     with monkeypatch.context() as patch:
@@ -146,8 +148,8 @@ def test_threads(installed: Install, configs: ConfigManager, monkeypatch: pytest
     found: list[tuple[int, int]] = []
 
     def work() -> None:
-        for number in [0, 1, 2, 3] * 10:
-            found.append((number, configs.load_config(f"wf{number}").processing.batch_size))
+        sizes = [(number, configs.load_config(f"wf{number}").processing.batch_size) for number in [0, 1, 2, 3] * 10]
+        found.extend(sizes)
 
     threads = [threading.Thread(target=work) for _ in range(8)]
     for thread in threads:
@@ -159,7 +161,11 @@ def test_threads(installed: Install, configs: ConfigManager, monkeypatch: pytest
 
 
 def test_a_workflow_brings_its_own_model(installed: Install, configs: ConfigManager) -> None:
-    model = "from dataflow_runtime.config import ConfigModel, WorkflowConfig\nclass Alerts(ConfigModel):\n    to: str\nclass Own(WorkflowConfig):\n    alerts: Alerts\n"
+    model = (
+        "from dataflow_runtime.config import ConfigModel, WorkflowConfig\n"
+        "class Alerts(ConfigModel):\n    to: str\n"
+        "class Own(WorkflowConfig):\n    alerts: Alerts\n"
+    )
     entry = "[dataflow.config_models]\nwf = wf.settings:Own\nbad = bad.settings:x\nexits = exits.settings:Own\n"
     installed("wf", MOCK + "alerts:\n  to: me\n", entry_points=entry, settings=model)
     installed("bad", MOCK, settings="x = 1\n")
@@ -182,7 +188,9 @@ def test_origins(installed: Install, configs: ConfigManager, monkeypatch: pytest
     overlay.write_text("\nretries:\n  delay: 2\n")
     monkeypatch.setenv("DATAFLOW__WF__SCHEDULE__TIMEZONE", "Europe/Berlin")
     effective = configs.effective("wf", env="prod", overrides={"source.mock.rows": "3"})
-    origins = {key: (origin.layer, origin.file, origin.line, origin.variable) for key, origin in effective.origins.items()}
+    origins = {
+        key: (origin.layer, origin.file, origin.line, origin.variable) for key, origin in effective.origins.items()
+    }
     assert origins["source.type"] == ("file", str(file), 2, None)
     assert origins["processing.batch_size"] == ("file", str(file), 4, "N")
     assert origins["processing.primary_key"] == ("file", str(file), 5, None)
@@ -209,7 +217,13 @@ def test_secrets_are_masked(installed: Install, configs: ConfigManager, monkeypa
     assert config.output.postgres is not None
     assert config.output.postgres.url == SecretStr(f"postgresql://postgres:{SECRET}@db.internal/db")
     effective = configs.effective("wf")
-    for shown in (repr(config), str(config), repr(effective), config.model_dump_json(include={"output"}), repr(config.source.api)):
+    for shown in (
+        repr(config),
+        str(config),
+        repr(effective),
+        config.model_dump_json(include={"output"}),
+        repr(config.source.api),
+    ):
         assert SECRET not in shown
     assert effective.config["source"]["api"]["headers"] == {"Authorization": "**********", "Accept": "json"}
     assert effective.config["output"]["warehouse"] == "postgres"
@@ -218,8 +232,9 @@ def test_secrets_are_masked(installed: Install, configs: ConfigManager, monkeypa
     assert mask(f"could not connect with {SECRET}!") == "could not connect with **********!"
     assert mask("https://user:pw@host/?api_key=abc&x=1") == "https://user:**********@host/?api_key=**********&x=1"
     with pytest.raises(ConfigError) as caught:
-        configs.load_config("wf", overrides={"processing.batch_size": SECRET, "source.api.auth.token": SECRET, "source.api.auth.password": "[1]"})
-    assert SECRET not in str(caught.value).replace(f"found '{SECRET}'", "") or SECRET not in str(caught.value)
+        configs.load_config("wf", overrides={"source.api.auth.token": SECRET, "source.api.auth.password": [SECRET]})
+    assert [problem.path for problem in caught.value.problems] == ["source.api.auth.password", "source.api.auth.token"]
+    assert SECRET not in str(caught.value)
 
 
 def test_a_token_of_digits_is_text(installed: Install, configs: ConfigManager, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -267,7 +282,10 @@ def test_set(installed: Install, configs: ConfigManager, monkeypatch: pytest.Mon
     # what was broken before does not stand in the way
     monkeypatch.setenv("DATAFLOW__WF__RETRIES__DELAY", "2")
     configs.set_values("wf", {"processing.max_rejected_ratio": "0.25", "retries.delay": "3"})
-    assert file.read_text() == MOCK + "processing:\n  batch_size: x  # broken\n  max_rejected_ratio: 0.25\nretries:\n  delay: 3\n"
+    assert (
+        file.read_text()
+        == MOCK + "processing:\n  batch_size: x  # broken\n  max_rejected_ratio: 0.25\nretries:\n  delay: 3\n"
+    )
     configs.set_values("wf", {"source.type": "api", "source.api.url": "https://example.org"})
     configs.set_values("wf", {"processing.batch_size": "5"})
     assert configs.load_config("wf").processing.batch_size == 5

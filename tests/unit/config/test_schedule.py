@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 from dataflow_runtime.config import schedule
 from dataflow_runtime.config.schedule import configured_cron, cron_problem
 
-GOOD = ["* * * * *", "*/15 0-6 1,15 * mon-fri", "0 0 29 2 *", "0 0 * jan,DEC sun", "5/10 * * * *", "@daily", "0 0 31 2 1"]
+GOOD = [
+    "* * * * *",
+    "*/15 0-6 1,15 * mon-fri",
+    "0 0 29 2 *",
+    "0 0 * jan,DEC sun",
+    "5/10 * * * *",
+    "@daily",
+    "0 0 31 2 1",
+]
 BAD = [
     ("", "5 fields"),
     ("* * * *", "5 fields"),
@@ -75,12 +83,16 @@ def test_agrees_with_croniter(expression: str) -> None:
 
 SCHEDULES = [
     ("schedule:\n  cron: '0 5 * * *'\n", "0 5 * * *"),
-    ('source:\n  type: mock\n\nschedule: # when\n  # daily\n  timezone: UTC\n\n  cron: "@daily"  # x\nretries:\n  delay: 1\n', "@daily"),
+    (
+        "source:\n  type: mock\n\n"
+        'schedule: # when\n  # daily\n  timezone: UTC\n\n  cron: "@daily"  # x\nretries:\n  delay: 1\n',
+        "@daily",
+    ),
     ("schedule:\n  cron: 0 5 * * *\n", "0 5 * * *"),
     ("schedule:\r\n  cron: 0 5 * * 1\r\nretries: {}\r\n", "0 5 * * 1"),
     ("schedule: {cron: '0 5 * * *'}\n", "0 5 * * *"),
     ("schedule:\n  cron: ${CRON:-0 6 * * *}\n", "0 6 * * *"),
-    ("schedule:\n  cron: \"${SET_CRON}\"\n", "1 1 * * *"),
+    ('schedule:\n  cron: "${SET_CRON}"\n', "1 1 * * *"),
     ("schedule:\n  cron: ${UNSET_CRON}\n", None),
     ("schedule:\n  cron: null\n", None),
     ("schedule:\n  cron:\n", None),
