@@ -11,7 +11,7 @@ from dataflow_runtime.config.interpolation import interpolate
 from dataflow_runtime.config.layers import Layered, variables_of
 from dataflow_runtime.config.problems import UNKNOWN_KEY, Problem, snippet
 from dataflow_runtime.config.schema import allowed_keys, describe, is_secret, schemas_at
-from dataflow_runtime.config.secrets import is_secret_key, remember_secrets
+from dataflow_runtime.config.secrets import is_secret_key, mask, remember_secrets
 from dataflow_runtime.config.yaml import Node, problem_at
 from dataflow_runtime.errors import did_you_mean
 
@@ -106,6 +106,8 @@ class Validation(Generic[M]):
 
     def _explain(self, error: ValidationError) -> None:
         self._secret_paths = {path for path, _ in self.layered.scalars if self._is_secret(path)}
+        literal = (str(node.value) for path, node in self.layered.scalars if path in self._secret_paths)
+        remember_secrets(text for text in literal if "${" not in text)
         errors = error.errors(include_url=False)
         for detail in errors:
             self._add(detail)
@@ -231,9 +233,17 @@ class Validation(Generic[M]):
         return {"snippet": snippet(at.source.text, at.line, at.column, hidden=hidden)}
 
     def _is_secret(self, path: Path) -> bool:
-        return any(is_secret_key(key) for key in path) or any(
-            is_secret(schemas_at(self.model, path[: end + 1], self.values)) for end in range(len(path))
-        )
+        value: Any = self.values
+        for end, key in enumerate(path):
+            schemas = schemas_at(self.model, path[: end + 1], self.values)
+            value = _below(value, key)
+            # Text where a mapping with a secret in it belongs is likely the secret: `auth: <token>`.
+            inside = (
+                [] if isinstance(value, dict) else [p for part in schemas for p in part.get("properties", {}).values()]
+            )
+            if is_secret_key(key) or is_secret([*schemas, *inside]):
+                return True
+        return False
 
     def _hidden(self, path: Path, node: Node) -> bool:
         return self._is_secret(path) or any(is_secret_key(name) for name in variables_of(node))
@@ -243,8 +253,14 @@ class Validation(Generic[M]):
             return "another value (secret, not shown)"
         value: Any = self.values
         for key in path:
-            value = value[int(key)] if isinstance(value, list) else value.get(key) if isinstance(value, dict) else None
+            value = _below(value, key)
         return describe_value(value)
+
+
+def _below(value: Any, key: str) -> Any:
+    if isinstance(value, list) and key.isdecimal():
+        return value[int(key)] if int(key) < len(value) else None
+    return value.get(key) if isinstance(value, dict) else None
 
 
 def _in_order_of_layers(problem: Problem) -> tuple[Any, ...]:
@@ -265,7 +281,7 @@ def describe_value(value: Any) -> str:
         case dict():
             return "a mapping"
         case _:
-            shown = repr(value)
+            shown = repr(mask(value) if isinstance(value, str) else value)
             return shown if len(shown) <= 60 else shown[:57] + "…'"
 
 

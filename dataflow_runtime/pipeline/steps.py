@@ -22,6 +22,7 @@ from dataflow_runtime.pipeline.cursor import newer_than, since
 from dataflow_runtime.pipeline.frames import Rows, to_frame
 from dataflow_runtime.pipeline.load import load, tables
 from dataflow_runtime.pipeline.staging import Parts, batched, read_parts
+from dataflow_runtime.pipeline.warehouse import rejected_keys
 from dataflow_runtime.settings import get_settings
 
 __all__ = ["Manifest", "Pipeline"]
@@ -118,16 +119,27 @@ class Pipeline:
             counts.update(name for names in outcome.rejected["checks"] for name in names.split(","))
             accepted.add(outcome.accepted)
             rejected.add(outcome.rejected.with_columns(run_id=pl.lit(manifest.run_id), rejected_at=pl.lit(time)))
-        ratio = rejected.rows / manifest.extracted if manifest.extracted else 0
-        limit = config.processing.max_rejected_ratio
-        if ratio > limit:
+        self._check_ratio(manifest, config, rejected, counts)
+        return replace(manifest, rejected=rejected.rows, rejected_by=dict(counts), loaded=accepted.rows)
+
+    def _check_ratio(self, manifest: Manifest, config: WorkflowConfig, rejected: Parts, counts: Counter[str]) -> None:
+        limit, rows, refused = config.processing.max_rejected_ratio, manifest.extracted, rejected.rows
+        if refused <= limit * rows:
+            return
+        if config.processing.cursor is not None:
+            # A row whose cursor cannot be read comes again with every run: one that is known is no news.
+            known = rejected_keys(config)
+            again = sum(
+                part.filter(pl.col("row_key").is_in(known)).height for part in read_parts(manifest.folder("rejected"))
+            )
+            rows, refused = rows - again, refused - again
+        if refused > limit * rows:
             by_check = ", ".join(f"{name} {count}" for name, count in counts.most_common())
             raise DataflowError(
-                f"{rejected.rows} of {manifest.extracted} rows are rejected ({ratio:.1%}: {by_check}), "
+                f"{refused} of {rows} rows are rejected ({refused / rows:.1%}: {by_check}), "
                 f"processing.max_rejected_ratio allows {limit:.1%}",
                 hint=f"nothing was loaded; the rejected rows are in {manifest.folder('rejected')}",
             )
-        return replace(manifest, rejected=rejected.rows, rejected_by=dict(counts), loaded=accepted.rows)
 
     def _batches(self, manifest: Manifest, config: WorkflowConfig) -> Iterator[pl.DataFrame]:
         if manifest.extracted:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,7 +12,16 @@ from dataflow_runtime.config import WorkflowConfig
 from dataflow_runtime.errors import DataflowError
 from dataflow_runtime.settings import get_settings
 
-__all__ = ["destination", "duckdb_path", "exclusive", "location", "newest_value", "postgres_url", "reach"]
+__all__ = [
+    "destination",
+    "duckdb_path",
+    "exclusive",
+    "location",
+    "newest_value",
+    "postgres_url",
+    "reach",
+    "rejected_keys",
+]
 
 
 def duckdb_path(config: WorkflowConfig) -> Path:
@@ -62,34 +71,39 @@ def exclusive(config: WorkflowConfig) -> Iterator[None]:
 
 def newest_value(config: WorkflowConfig, column: str) -> Any:
     """Return the largest value of a column of the loaded table, None while there is no table or no row."""
-    output = config.output
-    statement = f"select max({_quoted(column)}) from {_quoted(output.schema_)}.{_quoted(output.table)}"  # noqa: S608
-    if output.warehouse == "duckdb":
+    rows = _rows(config, f"select max({_quoted(column)}) from", config.output.table)
+    return rows[0][0] if rows else None
+
+
+def rejected_keys(config: WorkflowConfig) -> set[str]:
+    """Return the keys of all rows that runs have rejected so far."""
+    return {key for (key,) in _rows(config, "select row_key from", f"{config.output.table}_rejected")}
+
+
+def _rows(config: WorkflowConfig, query: str, table: str) -> list[tuple[Any, ...]]:
+    """Return what a query finds in a table of the loaded schema; nothing while the table does not exist."""
+    statement = f"{query} {_quoted(config.output.schema_)}.{_quoted(table)}"
+    if config.output.warehouse == "duckdb":
         import duckdb
 
         path = duckdb_path(config)
         if not path.exists():
-            return None
+            return []
         with exclusive(config), reach(config), duckdb.connect(path) as connection:
+            connection.execute("set timezone = 'UTC'")
             try:
-                connection.execute("set timezone = 'UTC'")
-                row = connection.execute(statement).fetchone()
+                return connection.execute(statement).fetchall()
             except duckdb.CatalogException:
-                return None
-            return row[0] if row else None
+                return []
     import psycopg2
 
-    with reach(config):
-        connection = psycopg2.connect(postgres_url(config))
+    with reach(config), closing(psycopg2.connect(postgres_url(config))) as connection, connection.cursor() as cursor:
+        cursor.execute("set timezone = 'UTC'")
         try:
-            with connection.cursor() as cursor:
-                cursor.execute("set timezone = 'UTC'")
-                cursor.execute(statement)
-                return cursor.fetchone()[0]
+            cursor.execute(statement)
         except (psycopg2.errors.UndefinedTable, psycopg2.errors.InvalidSchemaName):
-            return None
-        finally:
-            connection.close()
+            return []
+        return list(cursor.fetchall())
 
 
 @contextmanager

@@ -91,7 +91,9 @@ def test_a_namespace_package(site: Any) -> None:
 def test_two_distributions_share_a_namespace(site: Any) -> None:
     site.install("in_namespace")
     site.write(
-        "in_namespace_too", {"acme/pipelines/tides/job.py": JOB.format(name="tides")}, {"tides": "acme.pipelines.tides.job"}
+        "in_namespace_too",
+        {"acme/pipelines/tides/job.py": JOB.format(name="tides")},
+        {"tides": "acme.pipelines.tides.job"},
     )
     assert found("weather").error is found("tides").error is None
     assert found("tides").package == "in_namespace_too"

@@ -31,7 +31,9 @@ def an_asset() -> None: ...
 
 
 @pytest.mark.parametrize(
-    "job", [op_job, a_graph, dg.define_asset_job("asset_job", selection=[an_asset])], ids=["op job", "graph", "asset job"]
+    "job",
+    [op_job, a_graph, dg.define_asset_job("asset_job", selection=[an_asset])],
+    ids=["op job", "graph", "asset job"],
 )
 def test_registers_a_job_and_returns_it_unchanged(job: Any) -> None:
     assert register_workflow(name="one")(job) is job

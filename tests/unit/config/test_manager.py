@@ -294,3 +294,38 @@ def test_set(installed: Install, configs: ConfigManager, monkeypatch: pytest.Mon
     assert configs.load_config("wf", env="prod").processing.batch_size == 6
     with pytest.raises(ConfigError, match=r"config.prod.yaml:2:15: processing.batch_size"):
         configs.set_values("wf", {"processing.batch_size": "0"}, file=Path("config.prod.yaml"))
+
+
+API = "source:\n  type: api\n  api:\n    url: https://example.org\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "    auth: SECRET\n",
+        "    auth: [bearer, SECRET]\n",
+        "    auth:\n      type: bearer\n      token: |\n        SECRET\n      x: 1\n",
+        "    auth:\n      type: bearer\n      token:\n      - SECRET\n",
+        "    auth:\n      type: bearer\n      token: {a: SECRET}\n",
+        "    headers:\n      Authorization: [SECRET]\n",
+        "    headers: ['Authorization: Bearer SECRET']\n",
+        "    timeout: ${TOKEN}\n",
+        "    method: ${DATABASE_URL}\n",
+        "output:\n  postgres: postgresql://u:SECRET@h/d\n",
+        "output:\n  warehouse: postgresql://u:SECRET@h/d\n",
+        "output:\n  postgres: {url: 'mysql://u:SECRET@h/d'}\n",
+        "output:\n  postgres:\n    url: postgresql://u:SECRET@h/d: x\n",
+        "output:\n  postgres:\n    url: &url postgresql://u:SECRET@h/d\n  table: *url\n",
+        "output:\n  postgres: {url: 'postgresql://u:SECRET@${UNSET}/d'}\n",
+        "processing:\n  columns: {a: SECRET, password: SECRET}\n",
+    ],
+)
+def test_errors_hold_no_secret(
+    text: str, installed: Install, configs: ConfigManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOKEN", SECRET)
+    monkeypatch.setenv("DATABASE_URL", f"postgresql://u:{SECRET}@h/d")
+    installed("wf", API + text.replace("SECRET", SECRET))
+    checked = configs.check("wf")
+    assert checked.problems
+    assert SECRET not in repr(checked) + str(ConfigError(checked.problems))

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dataflow_runtime.errors import DataflowError
+from dataflow_runtime.pipeline.staging import Parts, batched, read_parts
+
+
+def frame(*values: int) -> pl.DataFrame:
+    return pl.DataFrame({"a": values}, schema={"a": pl.Int64})
+
+
+def test_what_is_written_is_read_in_order(tmp_path: Path) -> None:
+    parts = Parts(tmp_path / "rows")
+    for number in range(12):
+        parts.add(frame(number))
+    assert parts.rows == 12
+    assert pl.concat(read_parts(tmp_path / "rows"))["a"].to_list() == list(range(12))
+
+
+def test_a_second_try_starts_from_nothing(tmp_path: Path) -> None:
+    Parts(tmp_path / "rows").add(frame(1, 2))
+    (tmp_path / "rows" / "part-000007.parquet").write_bytes(b"half writ")
+    Parts(tmp_path / "rows").add(frame(3))
+    assert [part["a"].to_list() for part in read_parts(tmp_path / "rows")] == [[3]]
+
+
+def test_a_folder_that_is_gone(tmp_path: Path) -> None:
+    with pytest.raises(DataflowError, match="is gone") as raised:
+        list(read_parts(tmp_path / "never"))
+    assert raised.value.hint == "run the workflow from the start"
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(DataflowError, match="staging .*file") as raised:
+        Parts(tmp_path / "file" / "rows")
+    assert "DATAFLOW_STAGING" in str(raised.value.hint)
+
+
+def test_frames_of_different_columns_stay_apart() -> None:
+    other = pl.DataFrame({"b": ["x"]})
+    found = list(batched([frame(1), frame(2), other, frame(3)], 10))
+    assert [part.columns for part in found] == [["a"], ["b"], ["a"]]
+
+
+@given(st.lists(st.integers(0, 7), max_size=12), st.integers(1, 5))
+def test_batches_hold_every_row_in_order(heights: list[int], size: int) -> None:
+    numbers = iter(range(1000))
+    frames = [frame(*(next(numbers) for _ in range(height))) for height in heights]
+    found = list(batched(frames, size))
+    assert all(0 < part.height <= size for part in found)
+    assert [value for part in found for value in part["a"]] == list(range(sum(heights)))
