@@ -96,7 +96,7 @@ def set_value(text: str, dotted: str, value: str, *, file: Path, force: bool = F
         raise UsageError(f"key {dotted!r}: expected section.key, found an empty part")
     bom = "\ufeff" if text.startswith("\ufeff") else ""
     source = Source("file", text.removeprefix(bom), file)
-    node, depth, flow = parse_yaml(source), 0, False
+    node, depth, flow, indent = parse_yaml(source), 0, False, 0
     while depth < len(path) and isinstance(node.value, dict):
         key = path[depth]
         if key not in node.value or key in node.inherited:
@@ -104,6 +104,7 @@ def set_value(text: str, dotted: str, value: str, *, file: Path, force: bool = F
         child = node.value[key]
         if child.alias and depth < len(path) - 1:
             raise UsageError(f"key {dotted!r}: {key!r} is an alias; edit what its anchor marks")
+        indent = node.keys[key].column + 1
         node, depth, flow = child, depth + 1, flow or node.flow
     rest = path[depth:]
     new = value_node(value, Source("set", value, variable=dotted))
@@ -111,7 +112,7 @@ def set_value(text: str, dotted: str, value: str, *, file: Path, force: bool = F
         found = "a list" if isinstance(node.value, list) else "a value"
         raise UsageError(f"key {dotted!r}: {'.'.join(path[:depth])!r} is {found}, it has no keys below it")
     if rest:
-        edited = _insert(source.text, node, path[:depth], rest, new)
+        edited = _insert(source.text, node, indent, rest, new)
     else:
         if "${" in node.text and not force:
             raise DataflowError(
@@ -148,7 +149,7 @@ def _replace(text: str, node: Node, new: Node, *, flow: bool) -> str:
     return text[:start] + written + text[end:]
 
 
-def _insert(text: str, parent: Node, above: list[str], keys: list[str], new: Node) -> str:
+def _insert(text: str, parent: Node, indent: int, keys: list[str], new: Node) -> str:
     written = _written(new, old="", flow=parent.flow)
     entries = parent.value if isinstance(parent.value, dict) else {}
     own = [key for key in entries if key not in parent.inherited]
@@ -163,7 +164,7 @@ def _insert(text: str, parent: Node, above: list[str], keys: list[str], new: Nod
         column = parent.keys[own[0]].column - 1
         end = max(entries[key].end for key in own)
     else:
-        column = 2 * len(above)
+        column = indent
         end = parent.end
     newline = "\r\n" if "\r\n" in text else "\n"
     at = end if end and text[end - 1] == "\n" else text.find("\n", end) + 1
@@ -171,7 +172,7 @@ def _insert(text: str, parent: Node, above: list[str], keys: list[str], new: Nod
         at = len(text)
         text += newline if text and not text.endswith("\n") else ""
         at = len(text)
-    if not own and not above:
+    if not own and not indent:
         at = len(text)
         text += newline if text and not text.endswith("\n") else ""
         at = len(text)

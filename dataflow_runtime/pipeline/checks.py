@@ -47,6 +47,8 @@ def process_batch(
     Raises:
         DataflowError: A declared column is missing, `transform` returns no frame, or a check cannot be evaluated.
     """
+    if ROW in rows.columns:
+        raise DataflowError(f"the source has a column {ROW!r}, the name that the runtime gives a row's position")
     source = rows.with_row_index(ROW)
     typed, failed = _parse(source, columns)
     transformed = transform(typed)
@@ -99,8 +101,12 @@ def _apply(rows: pl.DataFrame, tests: Mapping[str, pl.Expr]) -> tuple[pl.DataFra
     failures = []
     for name, check in tests.items():
         try:
-            failures.append(rows.select((~check).fill_null(value=False).alias(name)).to_series())
-        except (pl.exceptions.PolarsError, TypeError) as error:
+            # with_columns, as a check of the whole batch has one value for all rows.
+            found = rows.with_columns(check.alias(_FAILED))[_FAILED]
+            if found.dtype not in (pl.Boolean, pl.Null):
+                raise TypeError(f"it yields {found.dtype}, expected true or false")
+            failures.append((~found.cast(pl.Boolean)).fill_null(value=False).alias(name))
+        except (pl.exceptions.PolarsError, AttributeError, TypeError) as error:
             reason = str(error).splitlines()[0]
             raise DataflowError(
                 f"check {name!r} cannot be evaluated: {reason}",

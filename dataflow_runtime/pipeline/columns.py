@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-__all__ = ["DTYPES", "parse"]
+__all__ = ["DTYPES", "as_json", "parse"]
 
 _TIMESTAMP = pl.Datetime("us", "UTC")
 
@@ -22,6 +22,9 @@ DTYPES: dict[str, pl.DataType] = {
 }
 """The warehouse type, as Polars has it, of each type that a column can be declared as."""
 
+# Of the years 1 to 9999, beyond which neither Python nor the warehouses go.
+_FIRST_SECOND, _LAST_SECOND = -62_135_596_800, 253_402_300_799
+
 _TRUE, _FALSE = ["true", "t", "yes", "y", "1"], ["false", "f", "no", "n", "0"]
 # ISO 8601: with an offset or without one (then UTC), seconds and their fraction optional; or a date alone.
 _TIMESTAMPS = ("%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%dT%H:%M%#z", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d")
@@ -37,24 +40,49 @@ def parse(values: pl.Series, kind: str) -> pl.Series:
     dtype, found = DTYPES[kind], values.dtype
     if found in (dtype, pl.Null):
         return values.cast(dtype)
+    if found.is_nested():
+        return as_json(values) if dtype == pl.String else _nulls(values, dtype)
+    if found in (pl.Categorical, pl.Enum):
+        return parse(values.cast(pl.String), kind)
     if kind in ("string", "json"):
-        return values.cast(pl.String, strict=False)
+        return _cast(values, dtype)
     if kind in ("epoch_s", "epoch_ms"):
-        return pl.from_epoch(parse(values, "integer"), time_unit="s" if kind == "epoch_s" else "ms").cast(dtype)
+        scale = 1 if kind == "epoch_s" else 1000
+        number = parse(values, "integer")
+        known = number.is_between(_FIRST_SECOND * scale, _LAST_SECOND * scale + scale - 1)
+        return pl.from_epoch(number.set(~known, None), time_unit="s" if scale == 1 else "ms").cast(dtype)
     if found == pl.String:
         return _from_text(values.str.strip_chars(), kind)
     if kind == "integer" and found.is_float():
         # 3.0 is an integer, 3.5 is not: it would be cut off.
         return values.set(values != values.floor(), None).cast(pl.Int64, strict=False)
     if kind == "boolean":
-        return _from_text(values.cast(pl.String, strict=False).str.strip_suffix(".0"), kind)
+        return _from_text(_cast(values, pl.String()).str.strip_suffix(".0"), kind)
     if kind in ("date", "timestamp"):
         # A number is no date: which unit would it be in? Declare epoch_s or epoch_ms.
         if not found.is_temporal() or found in (pl.Time, pl.Duration):
-            return pl.Series(values.name, [None], dtype=dtype).new_from_index(0, len(values))
+            return _nulls(values, dtype)
         if kind == "timestamp" and getattr(found, "time_zone", None) is None:
             return values.cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
-    return values.cast(dtype, strict=False)
+    return _cast(values, dtype)
+
+
+def as_json(values: pl.Series) -> pl.Series:
+    """Return each value of a nested column as JSON text, null as null."""
+    texts = values.alias("v").to_frame().to_struct().struct.json_encode()
+    # What stands between `{"v":` and `}`.
+    return texts.str.slice(5).str.head(-1).set(values.is_null(), None).alias(values.name)
+
+
+def _cast(values: pl.Series, dtype: pl.DataType) -> pl.Series:
+    try:
+        return values.cast(dtype, strict=False)
+    except pl.exceptions.PolarsError:  # no value of the one type is one of the other
+        return _nulls(values, dtype)
+
+
+def _nulls(values: pl.Series, dtype: pl.DataType) -> pl.Series:
+    return pl.Series(values.name, [None], dtype=dtype).new_from_index(0, len(values))
 
 
 def _from_text(texts: pl.Series, kind: str) -> pl.Series:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
 from typing import Any, TypeAlias
 
 import polars as pl
@@ -49,7 +50,9 @@ def from_records(records: Iterable[Mapping[str, Any]]) -> pl.DataFrame:
 
 
 def _series(name: str, values: list[Any]) -> pl.Series:
-    if any(isinstance(value, dict | list) for value in values):
+    types = {type(value) for value in values if value is not None}
+    # Arrow would cut the time off a datetime beside a date, and take true for 1.
+    if types & {dict, list} or (len(types) > 1 and not types <= {int, float, Decimal}):
         return pl.Series(name, [None if value is None else _text(value) for value in values], dtype=pl.String)
     try:
         array = pa.array(values, from_pandas=False)
@@ -59,4 +62,6 @@ def _series(name: str, values: list[Any]) -> pl.Series:
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    if isinstance(value, dict | list | bool | int | float):
+        return json.dumps(value, ensure_ascii=False, default=str)
+    return str(value)

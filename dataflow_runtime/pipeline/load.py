@@ -10,6 +10,7 @@ import polars as pl
 import pyarrow as pa
 
 from dataflow_runtime.config import WorkflowConfig
+from dataflow_runtime.pipeline.columns import as_json
 from dataflow_runtime.pipeline.staging import read_parts
 from dataflow_runtime.pipeline.warehouse import destination, exclusive, reach
 
@@ -81,7 +82,4 @@ def _arrow(folder: Path) -> Iterator[pa.Table]:
 def _loadable(frame: pl.DataFrame) -> pl.DataFrame:
     """Return the frame as a warehouse can hold it: without columns of no type, nested values as JSON text."""
     frame = frame.drop(name for name, dtype in frame.schema.items() if dtype == pl.Null)
-    nested = [name for name, dtype in frame.schema.items() if dtype.is_nested()]
-    return frame.with_columns(
-        pl.struct(name).struct.json_encode().str.json_path_match(f"$['{name}']").alias(name) for name in nested
-    )
+    return frame.with_columns(as_json(frame[name]) for name, dtype in frame.schema.items() if dtype.is_nested())

@@ -59,6 +59,8 @@ def _clear_errors(folder: Path) -> Iterator[None]:
 def read_parts(folder: Path) -> Iterator[pl.DataFrame]:
     """Yield the frames that `Parts` wrote, in order; one Parquet file is in memory at a time.
 
+    A column that only some of them have is null in the others: a page of records may lack a key that another one has.
+
     Raises:
         DataflowError: The folder is gone.
     """
@@ -66,8 +68,18 @@ def read_parts(folder: Path) -> Iterator[pl.DataFrame]:
         raise DataflowError(
             f"staging {folder} is gone: it is removed once its run has loaded", hint="run the workflow from the start"
         )
-    for part in sorted(folder.glob("part-*.parquet")):
-        yield pl.read_parquet(part, glob=False)
+    parts = sorted(folder.glob("part-*.parquet"))
+    columns: dict[str, pl.DataType] = {}
+    for part in parts:
+        for name, dtype in pl.read_parquet_schema(part).items():
+            if columns.setdefault(name, dtype) == pl.Null:
+                columns[name] = dtype
+    for part in parts:
+        frame = pl.read_parquet(part, glob=False)
+        missing = columns.keys() - set(frame.columns)
+        yield frame.with_columns(
+            pl.lit(None, dtype=dtype).alias(name) for name, dtype in columns.items() if name in missing
+        )
 
 
 def batched(frames: Iterable[pl.DataFrame], size: int) -> Iterator[pl.DataFrame]:

@@ -119,10 +119,12 @@ def _parquet(file: str, config: WorkflowConfig) -> Iterator[pl.DataFrame]:
 
 def _jsonl(file: str, config: WorkflowConfig) -> Iterator[pl.DataFrame]:
     records: list[dict[str, Any]] = []
+    empty = True
     with _open(file) as lines:
         for number, line in enumerate(lines, start=1):
             if not line.strip():
                 continue
+            empty = False
             record = _parse_json(line, file, first_line=number)
             if not isinstance(record, dict):
                 raise DataflowError(f"{file}:{number}: expected an object, found {type(record).__name__}")
@@ -130,6 +132,8 @@ def _jsonl(file: str, config: WorkflowConfig) -> Iterator[pl.DataFrame]:
             if len(records) >= config.processing.batch_size:
                 yield from_records(records)
                 records = []
+    if empty:
+        raise DataflowError(f"{file}: the file is empty")
     if records:
         yield from_records(records)
 
@@ -142,7 +146,12 @@ def _json(file: str, config: WorkflowConfig) -> Iterator[pl.DataFrame]:
     if source.records:
         import jsonpath_ng
 
-        found = [match.value for match in jsonpath_ng.parse(source.records).find(document)]
+        try:
+            found = [match.value for match in jsonpath_ng.parse(source.records).find(document)]
+        except jsonpath_ng.exceptions.JSONPathError as error:
+            raise DataflowError(
+                f"source.file.records: {source.records!r} is not a JSONPath: {error}", hint="for example $.data[*]"
+            ) from error
     records = [record for value in found for record in (value if isinstance(value, list) else [value])]
     yield from _batches(records, file, config)
 
@@ -153,6 +162,9 @@ def _geojson(file: str, config: WorkflowConfig) -> Iterator[pl.DataFrame]:
     features = document.get("features") if isinstance(document, dict) else None
     if not isinstance(features, list) or not all(isinstance(feature, dict) for feature in features):
         raise DataflowError(f"{file}: not a GeoJSON feature collection: no list of objects under 'features'")
+    for position, feature in enumerate(features):
+        if not isinstance(feature.get("properties"), dict | None):
+            raise DataflowError(f"{file}: not a GeoJSON feature collection: 'properties' of feature {position}")
     yield from _batches(
         [
             {"id": feature.get("id"), **(feature.get("properties") or {}), "geometry": feature.get("geometry")}

@@ -106,6 +106,7 @@ def test_empty_and_unusual_documents() -> None:
     assert set_value("---\na: 1\n...\n", "b", "2", file=FILE) == "---\na: 1\nb: 2\n...\n"
     assert set_value("a:\n- 1\nb: 2\n", "a", "[3]", file=FILE) == "a: [3]\nb: 2\n"
     assert set_value("a:\n  # note\n  b: 1\n", "a.b", "2", file=FILE) == "a:\n  # note\n  b: 2\n"
+    assert set_value("a:\n    b:\n    c: 1\n", "a.b.d", "2", file=FILE) == "a:\n    b:\n      d: 2\n    c: 1\n"
     with pytest.raises(UsageError, match="list"):
         set_value("a: [1, 2]\n", "a.1", "x", file=FILE)
     for bad in ("", "a..b", ".a", "a.b.c"):

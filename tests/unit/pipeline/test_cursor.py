@@ -10,7 +10,6 @@ import pytest
 
 from dataflow_runtime.errors import DataflowError
 from dataflow_runtime.pipeline.cursor import newer_than, since
-from dataflow_runtime.pipeline.sources import read_source
 
 
 @pytest.fixture
@@ -81,9 +80,3 @@ def test_rows_at_the_bound_are_read_again_and_unreadable_ones_too(incremental: A
 def test_a_source_without_the_column(incremental: Any) -> None:
     with pytest.raises(DataflowError, match="the source has no column 'n'"):
         newer_than(pl.DataFrame({"id": ["a"]}), incremental(), 10)
-
-
-def test_a_source_yields_what_may_be_new(incremental: Any, tmp_path: Path) -> None:
-    load(tmp_path, "bigint", "2")
-    (tmp_path / "rows.csv").write_text("id,n\na,1\nb,2\nc,3\n")
-    assert pl.concat(read_source(incremental()))["id"].to_list() == ["b", "c"]

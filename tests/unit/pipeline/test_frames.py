@@ -49,7 +49,7 @@ def test_no_records() -> None:
         ((True, 1), pl.String, ["true", "1"]),
         ((1, True), pl.String, ["1", "true"]),
         ((True, "yes"), pl.String, ["true", "yes"]),
-        ((date(2024, 1, 1), datetime(2024, 1, 1, 12)), pl.String, ["2024-01-01", "2024-01-01 12:00:00"]),  # noqa: DTZ001
+        ((date(2024, 1, 1), datetime(2024, 1, 1, 12)), pl.String, ["2024-01-01", "2024-01-01 12:00:00"]),
     ],
 )
 def test_values_are_kept(values: tuple[Any, ...], dtype: Any, expected: list[Any]) -> None:

@@ -38,7 +38,7 @@ def test_a_folder_that_is_gone(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(DataflowError, match="staging .*file") as raised:
+    with pytest.raises(DataflowError, match=r"staging .*file") as raised:
         Parts(tmp_path / "file" / "rows")
     assert "DATAFLOW_STAGING" in str(raised.value.hint)
 
@@ -56,3 +56,14 @@ def test_batches_hold_every_row_in_order(heights: list[int], size: int) -> None:
     found = list(batched(frames, size))
     assert all(0 < part.height <= size for part in found)
     assert [value for part in found for value in part["a"]] == list(range(sum(heights)))
+
+
+def test_a_column_that_only_some_parts_have_is_null_in_the_others(tmp_path: Path) -> None:
+    parts = Parts(tmp_path / "rows")
+    parts.add(pl.DataFrame({"a": [1], "b": [None]}))
+    parts.add(pl.DataFrame({"c": ["x"], "b": ["y"]}))
+    assert pl.concat(read_parts(tmp_path / "rows"), how="diagonal_relaxed").to_dicts() == [
+        {"a": 1, "b": None, "c": None},
+        {"a": None, "b": "y", "c": "x"},
+    ]
+    assert [sorted(part.columns) for part in read_parts(tmp_path / "rows")] == [["a", "b", "c"]] * 2
