@@ -91,8 +91,6 @@ def run_workflow(
         UsageError: The workflow or the partition does not exist.
         DataflowError: The workflow is broken, or its config is not valid.
     """
-    settings = get_settings()
-    env = env or settings.env
     # Before anything starts: a bad value is an error of the command, not of a step.
     config = config_manager.load_config(name, env=env, overrides=overrides)
     recipe = build_reconstructable_job("dataflow_runtime.definitions", "build_job", (name,))

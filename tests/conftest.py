@@ -123,3 +123,16 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     for module in [name for name in sys.modules if name.split(".")[0] in site.top_levels]:
         del sys.modules[module]
     forget_secrets()
+
+
+@pytest.fixture
+def run(site: Site) -> Iterator[Any]:
+    """Run a workflow in this process, as `dataflow_runtime.runner.run_workflow` does; returns its report."""
+    from dagster._core.definitions.reconstruct import ReconstructableJob
+
+    from dataflow_runtime.runner import run_workflow
+
+    # Dagster keeps the last job by its recipe, and the same name is another package in each test.
+    ReconstructableJob.get_definition.cache_clear()
+    yield run_workflow
+    ReconstructableJob.get_definition.cache_clear()

@@ -16,7 +16,7 @@ from dataflow_runtime.config.effective import EffectiveConfig, config_warnings, 
 from dataflow_runtime.config.layers import Layered, environment_variables, layered, overlay_file, variables_of
 from dataflow_runtime.config.problems import UNKNOWN_KEY, ConfigError, Problem, UnknownKeyError
 from dataflow_runtime.discovery import InstalledWorkflow, find_workflows
-from dataflow_runtime.errors import DataflowError, UnknownWorkflowError, UsageError
+from dataflow_runtime.errors import DataflowError, UnknownWorkflowError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -141,8 +141,8 @@ class ConfigManager:
             UsageError: No installed package advertises the workflow, or `env` is not a name.
         """
         try:
-            file = self.config_file(name)
             if text is not None:
+                file = self.config_file(name)
                 loaded = _load(name, file, self._env(env), overrides, self.model_of(name), texts={file: text})
             else:
                 loaded = self._load(name, self.model_of(name), env, overrides)
@@ -209,9 +209,8 @@ class ConfigManager:
         self, name: str, *, env: str | None = None, overrides: Mapping[str, object] | None = None
     ) -> EffectiveConfig:
         """Return every value that a run would use, secrets masked, with its origin; raises as `load_config`."""
-        env = self._env(env)
         loaded = self._load(name, self.model_of(name), env, overrides)
-        return effective_config(name, env, loaded.config, loaded.layers, loaded.secret_paths)
+        return effective_config(name, self._env(env), loaded.config, loaded.layers, loaded.secret_paths)
 
     def config_file(self, name: str) -> Path:
         """Return where a workflow's ``config.yaml`` stands.
@@ -257,7 +256,13 @@ class ConfigManager:
         env: str | None,
         overrides: Mapping[str, object] | None,
     ) -> _Loaded:
-        env, file = self._env(env), self.config_file(name)
+        file = self.config_file(name)
+        # DATAFLOW_ENV speaks to a whole fleet, in which not every workflow has an overlay; an argument means this one.
+        if env and not overlay_file(file, env).exists():
+            known = [overlay.name.split(".")[1] for overlay in file.parent.glob("config.*.yaml")]
+            hint = did_you_mean(env, known) or (f"there are: {', '.join(sorted(known))}" if known else None)
+            raise UsageError(f"workflow {name!r} has no {overlay_file(file, env).name}", hint=hint)
+        env = self._env(env)
         key = (name, file, env, model, repr(sorted(overrides.items())) if overrides else "")
         with self._lock:
             cached = self._cache.get(key)

@@ -74,6 +74,16 @@ def test_environment_of_the_process(
     assert configs.load_config("wf").processing.batch_size == 6
 
 
+def test_an_overlay_asked_for_by_name_must_be_there(
+    installed: Install, configs: ConfigManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed("wf", MOCK).with_name("config.prod.yaml").write_text("processing:\n  batch_size: 5\n")
+    with pytest.raises(UsageError, match=r"workflow 'wf' has no config\.prdo\.yaml\nhint: did you mean 'prod'\?"):
+        configs.load_config("wf", env="prdo")
+    monkeypatch.setenv("DATAFLOW_ENV", "prdo")  # what is said to all workflows need not concern this one
+    assert configs.load_config("wf").processing.batch_size == 50_000
+
+
 def test_errors(installed: Install, configs: ConfigManager, monkeypatch: pytest.MonkeyPatch) -> None:
     installed("wf", MOCK)
     installed("none", None)

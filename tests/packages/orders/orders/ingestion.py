@@ -1,0 +1,19 @@
+import os
+from collections.abc import Iterator
+
+import polars as pl
+
+from dataflow_runtime.config import WorkflowConfig
+from dataflow_runtime.pipeline.sources import read_source
+from orders.chaos import kill_at
+
+print("orders is being imported")  # noqa: T201
+
+
+def extract(config: WorkflowConfig) -> Iterator[pl.DataFrame]:
+    for number, rows in enumerate(read_source(config)):
+        print("extracting", rows.height)  # noqa: T201
+        os.write(1, b"extracting, from below Python\n")
+        if number == 1:
+            kill_at("extract")
+        yield rows
