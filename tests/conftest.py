@@ -126,7 +126,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
 
 
 @pytest.fixture
-def run(site: Site) -> Iterator[Any]:
+def run(site: Site) -> Any:
     """Run a workflow in this process, as `dataflow_runtime.runner.run_workflow` does; returns its report."""
     from dagster._core.definitions.reconstruct import ReconstructableJob
 
@@ -134,5 +134,5 @@ def run(site: Site) -> Iterator[Any]:
 
     # Dagster keeps the last job by its recipe, and the same name is another package in each test.
     ReconstructableJob.get_definition.cache_clear()
-    yield run_workflow
-    ReconstructableJob.get_definition.cache_clear()
+    ReconstructableJob.get_repository_definition.cache_clear()
+    return run_workflow

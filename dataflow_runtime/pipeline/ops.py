@@ -155,6 +155,8 @@ def reported(pipeline: Pipeline) -> Iterator[None]:
     """Turn an error of a step into a Dagster failure that says what its user should read, secrets masked."""
     try:
         yield
+    except (dg.Failure, dg.RetryRequested):
+        raise  # says all that it has to say
     except DataflowError as error:
         raise _failure(error.message, error.hint) from None
     except Exception as error:

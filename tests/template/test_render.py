@@ -24,6 +24,7 @@ ALWAYS = [
     ".env.example",
     ".gitignore",
     "README.md",
+    "config.schema.json",
     "pyproject.toml",
     "src/NAME/__init__.py",
     "src/NAME/config.yaml",

@@ -1,6 +1,6 @@
 """Kills the process where ``ORDERS_KILL`` says: what ``kill -9`` does, at a moment that is the same every time.
 
-``extract``, ``transform``: in the midst of this step's batches. ``load:N``, ``dbt:N``: before the N-th statement that the
+``extract``, ``transform``: in the midst of this step. ``load:N``, ``dbt:N``: before the N-th statement that the
 step sends to the warehouse. ``loaded``, ``built``: when all of it is done, before the step is recorded as done.
 """
 
