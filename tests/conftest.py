@@ -136,3 +136,9 @@ def run(site: Site) -> Any:
     ReconstructableJob.get_definition.cache_clear()
     ReconstructableJob.get_repository_definition.cache_clear()
     return run_workflow
+
+
+@pytest.fixture(scope="session")
+def site_type() -> type[Site]:
+    """The class of `site`, for fixtures of a wider scope."""
+    return Site

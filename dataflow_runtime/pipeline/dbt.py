@@ -10,11 +10,10 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from dataflow_runtime.config import WorkflowConfig
 from dataflow_runtime.errors import DataflowError
-from dataflow_runtime.pipeline.warehouse import duckdb_path, exclusive, postgres_url
+from dataflow_runtime.pipeline.warehouse import duckdb_path, exclusive, postgres_parts
 from dataflow_runtime.settings import get_settings
 
 __all__ = ["DbtResult", "Failure", "build", "environment", "manifest_path", "project_dir"]
@@ -133,15 +132,14 @@ def environment(config: WorkflowConfig) -> dict[str, str]:
         "DATAFLOW_DUCKDB_PATH": str(duckdb_path(config)),
     }
     if output.warehouse == "postgres":
-        url = urlsplit(postgres_url(config))
-        query = dict(pair.partition("=")[::2] for pair in url.query.split("&") if pair)
+        parts = postgres_parts(config)
         variables |= {
-            "DATAFLOW_PG_HOST": unquote(query.get("host", "") or url.hostname or "localhost"),
-            "DATAFLOW_PG_PORT": query.get("port") or str(url.port or 5432),
-            "DATAFLOW_PG_USER": unquote(url.username or "postgres"),
+            "DATAFLOW_PG_HOST": parts.host,
+            "DATAFLOW_PG_PORT": str(parts.port),
+            "DATAFLOW_PG_USER": parts.user,
             # dbt masks the values of variables with this prefix in its logs.
-            "DBT_ENV_SECRET_DATAFLOW_PG_PASSWORD": unquote(url.password or ""),
-            "DATAFLOW_PG_DATABASE": unquote(url.path.lstrip("/")) or "postgres",
+            "DBT_ENV_SECRET_DATAFLOW_PG_PASSWORD": parts.password,
+            "DATAFLOW_PG_DATABASE": parts.database,
         }
     return variables
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import polars as pl
 import pyarrow as pa
 
 from dataflow_runtime.config import WorkflowConfig
+from dataflow_runtime.errors import DataflowError
 from dataflow_runtime.pipeline.columns import as_json
 from dataflow_runtime.pipeline.staging import read_parts
 from dataflow_runtime.pipeline.warehouse import destination, exclusive, reach
@@ -63,6 +66,8 @@ def load(config: WorkflowConfig, *, accepted: Path, rejected: Path, working_fold
             primary_key="row_key",
         ),
     ]
+    # What an earlier try of this step left would be loaded in place of the rows: dlt finishes what it has begun.
+    shutil.rmtree(working_folder, ignore_errors=True)
     with exclusive(config), reach(config):
         pipeline = dlt.pipeline(
             pipeline_name=config.workflow,
@@ -80,6 +85,18 @@ def _arrow(folder: Path) -> Iterator[pa.Table]:
 
 
 def _loadable(frame: pl.DataFrame) -> pl.DataFrame:
-    """Return the frame as a warehouse can hold it: without columns of no type, nested values as JSON text."""
+    """Return the frame as a warehouse can hold it.
+
+    Columns of no type are left out (nothing is in them), nested values become JSON text, and quotes, semicolons,
+    backslashes and control characters in a column's name become ``_``.
+
+    Raises:
+        DataflowError: Two columns have the same name then.
+    """
     frame = frame.drop(name for name, dtype in frame.schema.items() if dtype == pl.Null)
-    return frame.with_columns(as_json(frame[name]) for name, dtype in frame.schema.items() if dtype.is_nested())
+    names = {name: re.sub(r"[;'\"`\\\x00-\x1f]+", "_", name) for name in frame.columns}
+    if len(set(names.values())) < len(names):
+        taken = [name for name in names if list(names.values()).count(names[name]) > 1]
+        raise DataflowError(f"columns {taken} have the same name in a warehouse", hint="rename them in transform()")
+    nested = (name for name, dtype in frame.schema.items() if dtype.is_nested())
+    return frame.with_columns(as_json(frame[name]) for name in nested).rename(names)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import polars.selectors as cs
 
 from dataflow_runtime.config import WorkflowConfig, config_manager
 from dataflow_runtime.errors import DataflowError
@@ -28,6 +29,10 @@ from dataflow_runtime.settings import get_settings
 __all__ = ["Manifest", "Pipeline"]
 
 Extract = Callable[[WorkflowConfig], Iterable[Rows]]
+
+
+# What a warehouse cannot hold is rejected with a reason, like all else that cannot be loaded.
+_WAREHOUSE_CHECKS = {"postgres": {"nul_byte": pl.all_horizontal(~cs.string().str.contains("\0", literal=True))}}
 
 
 @dataclass(frozen=True)
@@ -113,7 +118,7 @@ class Pipeline:
                 batch,
                 columns=config.processing.columns,
                 transform=self.transform,
-                checks=self.checks,
+                checks={**self.checks, **_WAREHOUSE_CHECKS.get(config.output.warehouse, {})},
                 primary_key=config.processing.primary_key,
             )
             counts.update(name for names in outcome.rejected["checks"] for name in names.split(","))

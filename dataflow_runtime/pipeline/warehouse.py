@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from dataflow_runtime.config import WorkflowConfig
 from dataflow_runtime.errors import DataflowError
@@ -18,6 +19,7 @@ __all__ = [
     "exclusive",
     "location",
     "newest_value",
+    "postgres_parts",
     "postgres_url",
     "reach",
     "rejected_keys",
@@ -37,12 +39,38 @@ def postgres_url(config: WorkflowConfig) -> str:
     return config.output.postgres.url.get_secret_value()
 
 
+@dataclass(frozen=True)
+class PostgresParts:
+    """A PostgreSQL URL taken apart; `host` is a folder where the connection is a Unix socket."""
+
+    host: str
+    port: int
+    user: str
+    password: str = field(repr=False)
+    database: str
+    options: dict[str, str]
+
+
+def postgres_parts(config: WorkflowConfig) -> PostgresParts:
+    """Return the parts of the PostgreSQL URL, as libpq understands it: the query may name host and port."""
+    url = urlsplit(postgres_url(config))
+    options = dict(parse_qsl(url.query))
+    return PostgresParts(
+        host=options.pop("host", "") or unquote(url.hostname or "localhost"),
+        port=int(options.pop("port", "") or url.port or 5432),
+        user=unquote(url.username or "postgres"),
+        password=unquote(url.password or ""),
+        database=unquote(url.path.lstrip("/")) or "postgres",
+        options=options,
+    )
+
+
 def location(config: WorkflowConfig) -> str:
     """Return where the warehouse is, in words that hold no secret."""
     if config.output.warehouse == "duckdb":
         return str(duckdb_path(config))
-    parts = urlsplit(postgres_url(config))
-    return f"postgresql://{parts.hostname or 'localhost'}{f':{parts.port}' if parts.port else ''}{parts.path}"
+    parts = postgres_parts(config)
+    return f"postgresql://{parts.host}:{parts.port}/{parts.database}"
 
 
 def destination(config: WorkflowConfig) -> Any:
@@ -52,7 +80,17 @@ def destination(config: WorkflowConfig) -> Any:
     # dlt's own way to replace a table empties it first, so that a killed run would leave it empty.
     if config.output.warehouse == "duckdb":
         return dlt.destinations.duckdb(str(duckdb_path(config)), replace_strategy="insert-from-staging")
-    return dlt.destinations.postgres(postgres_url(config), replace_strategy="insert-from-staging")
+    from dlt.destinations.impl.postgres.configuration import PostgresCredentials
+
+    parts = postgres_parts(config)
+    credentials = PostgresCredentials()
+    credentials.username, credentials.database, credentials.port = parts.user, parts.database, parts.port
+    # dlt insists on a host name and a password, where libpq has a socket's folder or trusts its user.
+    credentials.password = parts.password or "none"
+    credentials.host = "localhost" if parts.host.startswith("/") else parts.host
+    credentials.query = {**parts.options, **({"host": parts.host} if parts.host.startswith("/") else {})}
+    credentials.resolve()
+    return dlt.destinations.postgres(credentials, replace_strategy="insert-from-staging")
 
 
 @contextmanager

@@ -125,9 +125,8 @@ def test_a_rendered_workflow_passes_its_own_checks(
 def test_two_workflows_from_a_path_and_from_git_stand_side_by_side(
     render: Render, project: Path, tmp_path: Path
 ) -> None:
-    url = commit(project)
     orders = render(tmp_path / "orders", source=project)
-    visits = render(tmp_path / "visits", source=url, vcs_ref="v0.1.0", source_type="file", assets=False)
+    visits = render(tmp_path / "visits", source=project, source_type="file", assets=False)
     environment = Environment(tmp_path / "venv")
     environment.pip("install", str(orders), commit(visits), folder=tmp_path)
 
@@ -135,6 +134,16 @@ def test_two_workflows_from_a_path_and_from_git_stand_side_by_side(
     assert [row["status"] for row in environment.runtime("check", folder=tmp_path)] == ["ok", "ok"]
     assert has_loaded(environment.runtime("run", "orders", folder=tmp_path))
     assert has_loaded(environment.runtime("run", "visits", folder=tmp_path))
+
+
+def test_a_template_from_git_brings_the_runtime_of_its_tag(render: Render, project: Path, tmp_path: Path) -> None:
+    orders = render(tmp_path / "orders", source=commit(project), vcs_ref="v0.1.0")
+    environment = Environment(tmp_path / "venv")
+    environment.pip("install", str(orders), folder=tmp_path)
+
+    (runtime,) = (tmp_path / "venv").rglob("dataflow_runtime-*.dist-info/direct_url.json")
+    assert json.loads(runtime.read_text())["vcs_info"]["requested_revision"] == "v0.1.0"
+    assert has_loaded(environment.runtime("run", "orders", folder=tmp_path))
 
 
 def test_a_wheel_holds_the_whole_workflow_and_runs(render: Render, project: Path, tmp_path: Path) -> None:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 PLACE, _, COUNT = os.environ.get("ORDERS_KILL", "").partition(":")
@@ -59,3 +61,11 @@ elif PLACE == "built":
     from dbt.cli.main import dbtRunner
 
     _kill_after(dbtRunner, "invoke")
+
+
+def wait_for_a_word() -> None:
+    """Say that the process is here, in the folder ``ORDERS_WAIT``, and go on once there is a file ``go`` in it."""
+    if folder := os.environ.get("ORDERS_WAIT"):
+        Path(folder, f"here-{os.getpid()}").touch()
+        while not Path(folder, "go").exists():
+            time.sleep(0.02)

@@ -5,12 +5,13 @@ import polars as pl
 
 from dataflow_runtime.config import WorkflowConfig
 from dataflow_runtime.pipeline.sources import read_source
-from orders.chaos import kill_at
+from orders.chaos import kill_at, wait_for_a_word
 
 print("orders is being imported")  # noqa: T201
 
 
 def extract(config: WorkflowConfig) -> Iterator[pl.DataFrame]:
+    wait_for_a_word()
     for number, rows in enumerate(read_source(config)):
         print("extracting", rows.height)  # noqa: T201
         os.write(1, b"extracting, from below Python\n")

@@ -1,0 +1,142 @@
+"""Runs as Dagster sees them: assets, re-execution, executors, runs at the same time."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import sysconfig
+import time
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import duckdb
+import pytest
+
+pytestmark = pytest.mark.e2e
+
+
+def test_a_run_of_assets_is_the_same_run(site: Any, run: Any) -> None:
+    from dataflow_runtime.runner import open_instance
+
+    site.install("shipments")
+    report = run("shipments")
+    assert report.error is None
+    assert report.rows == {"extracted": 50, "rejected": 5, "loaded": 45}
+    assert report.dbt == {"models": 1, "tests": 3, "failed": []}
+    assert report.tables == ["shipments_raw.shipments", "shipments_raw.shipments_rejected"]
+    assert [(step.name, step.status) for step in report.steps] == [
+        (name, "success") for name in ("extract", "transform", "load", "dbt")
+    ]
+    with open_instance() as instance:
+        events = instance.get_records_for_run(report.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION).records
+        checks = instance.get_records_for_run(report.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION).records
+    keys = sorted(record.asset_key.to_user_string() for record in events)
+    assert keys == ["shipments/raw/shipments", "shipments/raw/shipments_rejected", "shipments/stg_shipments"]
+    assert checks
+    report = run("shipments", overrides={"source.mock.rows": 10, "source.mock.bad_ratio": 0})
+    assert report.rows == {"extracted": 10, "rejected": 0, "loaded": 10}
+
+
+def test_a_failing_dbt_test_fails_the_assets_run_with_the_same_report(site: Any, run: Any) -> None:
+    folder = site.install("shipments")
+    (folder / "dbt" / "models" / "stg_shipments.sql").write_text(
+        "select 1 as id from {{ source('shipments_raw', 'shipments') }}"
+    )
+    report = run("shipments")
+    assert report.status == "failure"
+    assert report.error["step"] == "dbt"
+    assert "unique_stg_shipments_id of model stg_shipments: 1 failing rows" in report.error["message"]
+    assert [failed["name"] for failed in report.dbt["failed"]] == ["unique_stg_shipments_id"]
+    assert report.rows["loaded"] == 45
+
+
+def test_a_registered_graph_runs(site: Any, run: Any) -> None:
+    code = (
+        "from dagster import graph, op\nfrom dataflow_runtime import register_workflow\n"
+        "@op\ndef work(): ...\n@register_workflow(name='drawn')\n@graph\ndef a_graph():\n    work()\n"
+    )
+    site.write("drawn", {"drawn/job.py": code, "drawn/config.yaml": "source: { type: mock }\n"}, {"drawn": "drawn.job"})
+    report = run("drawn")
+    assert (report.status, report.error) == ("success", None)
+
+
+def test_reexecution_from_failure_loads_what_was_staged(site: Any, run: Any) -> None:
+    from dagster._core.definitions.reconstruct import build_reconstructable_job
+
+    from dataflow_runtime.runner import open_instance
+
+    folder = site.install("orders")
+    site.home.mkdir()
+    holder = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            f"import duckdb; c = duckdb.connect({str(site.home / 'orders.duckdb')!r}); print('held', flush=True); input()",
+        ],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        report = run("orders")
+    finally:
+        holder.communicate("\n")
+    assert report.error["step"] == "load"
+    assert report.error["message"].startswith(f"warehouse {site.home / 'orders.duckdb'}: ")
+    assert report.error["hint"] == "another program has the DuckDB file open; close it and run again"
+    (folder / "orders.csv").unlink()  # what is staged is all there is
+    recipe = build_reconstructable_job("dataflow_runtime.definitions", "build_job", ("orders",))
+    with (
+        open_instance() as instance,
+        dg.execute_job(
+            recipe, instance, reexecution_options=dg.ReexecutionOptions.from_failure(report.run_id, instance)
+        ) as result,
+    ):
+        assert result.success
+        assert {event.step_key for event in result.get_step_success_events()} == {"orders_load", "orders_dbt"}
+    with duckdb.connect(site.home / "orders.duckdb") as connection:
+        assert connection.execute("select count(*) from orders_raw.orders").fetchall() == [(36,)]
+        assert connection.execute("select distinct run_id from orders_raw.orders_rejected").fetchall() == [
+            (report.run_id,)
+        ]
+
+
+def test_two_runs_at_the_same_time(site: Any, tmp_path: Path) -> None:
+    site.install("orders")
+    processes = [
+        subprocess.Popen(
+            [Path(sysconfig.get_path("scripts")) / "dataflow-runtime", "run", "orders", "--json"],
+            env=site.environ | {"ORDERS_WAIT": str(tmp_path)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    while len(list(tmp_path.glob("here-*"))) < 2:
+        assert all(process.poll() is None for process in processes), [p.communicate() for p in processes]
+        time.sleep(0.05)
+    (tmp_path / "go").touch()
+    for process in processes:
+        stdout, stderr = process.communicate(timeout=120)
+        assert process.returncode == 0, stdout + stderr
+        assert json.loads(stdout)["rows"]["loaded"] == 36
+    with duckdb.connect(site.home / "orders.duckdb") as connection:
+        assert connection.execute("select count(*), count(distinct id) from orders_raw.orders").fetchall() == [(36, 36)]
+        assert connection.execute("select count(*) from orders_raw.orders_rejected").fetchall() == [(4,)]
+
+
+def test_steps_in_processes_of_their_own(site: Any) -> None:
+    site.install("orders")
+    outcome = site.run(
+        "run", "orders", "--json", "--set", "source.file.path=orders_later.csv", DATAFLOW_EXECUTOR="multiprocess"
+    )
+    assert outcome.returncode == 0, outcome.stderr
+    report = json.loads(outcome.stdout)
+    assert report["rows"] == {"extracted": 50, "rejected": 4, "loaded": 46}
+    assert report["dbt"]["models"] == 2
+    assert [step["name"] for step in report["steps"]] == ["extract", "transform", "load", "dbt"]

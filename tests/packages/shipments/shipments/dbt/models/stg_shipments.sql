@@ -1,0 +1,1 @@
+select id, sent_at, weight from {{ source('shipments_raw', 'shipments') }}
