@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import Any
 
 import dagster as dg
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from dataflow_runtime.config import ConfigError, config_manager
 from dataflow_runtime.errors import DataflowError, UsageError
@@ -46,7 +47,12 @@ def load_definitions(names: Collection[str] = ()) -> tuple[dg.Definitions, list[
         try:
             definitions = workflow_definitions(workflow)
             _claim(workflow, definitions, claimed)
-        except (DataflowError, dg.DagsterError) as error:
+            # On its own, so that what cannot be resolved is its own problem and not the whole code location's.
+            dg.Definitions.validate_loadable(definitions)
+            if any(other.module is workflow.module for other, _ in parts.values()):
+                # What stands in a module that registers several workflows is there already.
+                definitions = workflow_definitions(workflow, with_module=False)
+        except Exception as error:
             broken.append(_broken(workflow, error))
         else:
             parts[workflow.name] = (workflow, definitions)
@@ -56,8 +62,12 @@ def load_definitions(names: Collection[str] = ()) -> tuple[dg.Definitions, list[
     return merged, broken
 
 
-def workflow_definitions(workflow: LoadedWorkflow) -> dg.Definitions:
+def workflow_definitions(workflow: LoadedWorkflow, *, with_module: bool = True) -> dg.Definitions:
     """Return what one workflow brings: its job, a schedule where one is set, and what stands in its module.
+
+    Args:
+        workflow: The workflow.
+        with_module: Whether to return what stands in its module.
 
     Raises:
         DataflowError: Its config is not valid, or what it registered is no job.
@@ -77,13 +87,14 @@ def workflow_definitions(workflow: LoadedWorkflow) -> dg.Definitions:
             )
         ]
     )
-    found = vars(workflow.module).values()
+    modules = [workflow.module] if with_module else []
+    found = [value for module in modules for value in vars(module).values()]
     return dg.Definitions(
         jobs=[job],
         schedules=[*schedules, *_of_type(found, dg.ScheduleDefinition)],
         sensors=_of_type(found, dg.SensorDefinition),
-        assets=dg.load_assets_from_modules([workflow.module]),
-        asset_checks=dg.load_asset_checks_from_modules([workflow.module]),
+        assets=dg.load_assets_from_modules(modules),
+        asset_checks=dg.load_asset_checks_from_modules(modules),
     )
 
 
@@ -104,7 +115,7 @@ def _job(workflow: LoadedWorkflow) -> Any:
     job = workflow.registration.job
     if isinstance(job, dg.GraphDefinition):
         return job.to_job()
-    if not hasattr(job, "name"):
+    if not isinstance(job, dg.JobDefinition | UnresolvedAssetJobDefinition):
         raise DataflowError(
             f"{workflow.registration.place}: registered {type(job).__name__}, expected a Dagster job or graph",
             hint="put @register_workflow above @job",
@@ -119,6 +130,8 @@ def _of_type(found: Iterable[object], type_: type) -> list[Any]:
 def _claim(workflow: LoadedWorkflow, definitions: dg.Definitions, claimed: dict[str, LoadedWorkflow]) -> None:
     """Note the names that a workflow brings to the code location, in which each must be unique."""
     names = [f"job {job.name!r}" for job in definitions.jobs or ()]
+    names += [f"schedule {schedule.name!r}" for schedule in definitions.schedules or ()]
+    names += [f"sensor {sensor.name!r}" for sensor in definitions.sensors or ()]
     names += [
         f"asset {key.to_user_string()!r}"
         for assets in definitions.assets or ()

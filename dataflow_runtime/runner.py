@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 from dagster import DagsterEvent, DagsterEventType, DagsterInstance
 from dagster._core.definitions.reconstruct import build_reconstructable_job
 from dagster._core.execution.api import execute_run_iterator
+from dagster._core.execution.plan.objects import ErrorSource
 
 from dataflow_runtime.catalog import RUN_TAG
 from dataflow_runtime.config import config_manager
@@ -23,6 +26,8 @@ from dataflow_runtime.pipeline.warehouse import location
 from dataflow_runtime.settings import get_settings
 
 __all__ = ["RunReport", "StepReport", "open_instance", "run_workflow"]
+
+_logger = logging.getLogger("dataflow_runtime")
 
 OnStep = Callable[["StepReport"], None]
 
@@ -90,6 +95,7 @@ def run_workflow(
     Raises:
         UsageError: The workflow or the partition does not exist.
         DataflowError: The workflow is broken, or its config is not valid.
+        KeyboardInterrupt: The run was interrupted; Dagster has it as canceled.
     """
     # Before anything starts: a bad value is an error of the command, not of a step.
     config = config_manager.load_config(name, env=env, overrides=overrides)
@@ -97,19 +103,25 @@ def run_workflow(
     job = recipe.get_definition()
     steps: dict[str, StepReport] = {}
     error: dict[str, str | None] | None = None
-    with open_instance() as instance:
+    with open_instance() as instance, _turn(name):
         run = instance.create_run_for_job(
             job_def=job,
             run_config=_run_config(job, name, env, overrides or {}) | _logging(verbose),
             tags={RUN_TAG: name, **_partition_tags(job, name, partition)},
             job_code_origin=recipe.get_python_origin(),
         )
+        interrupted = False
         for event in execute_run_iterator(recipe, run, instance):
+            if _is_interrupt(event) and not interrupted:
+                interrupted = True
+                instance.report_run_canceling(run)  # else Dagster takes it for a failure
             step = _advance(steps, event, name)
             if step is not None and on_step is not None:
                 on_step(step)
             error = error or _error(event, name)
         finished = instance.get_run_by_id(run.run_id)
+    if interrupted:
+        raise KeyboardInterrupt
     success = finished is not None and finished.is_success
     merged: dict[str, Any] = {}
     for step in steps.values():
@@ -134,9 +146,34 @@ def open_instance() -> Iterator[DagsterInstance]:
     settings = get_settings()
     settings.make_home()
     home = settings.dagster_home
+    before = os.environ.get("DAGSTER_HOME")
     os.environ["DAGSTER_HOME"] = str(home)  # for the processes that an executor starts
-    with DagsterInstance.from_config(str(home)) as instance:
-        yield instance
+    try:
+        with DagsterInstance.from_config(str(home)) as instance:
+            yield instance
+    finally:
+        if before is None:
+            del os.environ["DAGSTER_HOME"]
+        else:
+            os.environ["DAGSTER_HOME"] = before
+
+
+@contextmanager
+def _turn(workflow: str) -> Iterator[None]:
+    """Wait for the other runs of the workflow on this machine; one that was killed keeps nobody waiting."""
+    import filelock
+
+    lock = filelock.FileLock(get_settings().home / "locks" / f"{workflow}.lock")
+    Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
+    try:
+        lock.acquire(blocking=False)
+    except filelock.Timeout:
+        _logger.warning("another run of %s is under way on this machine: waiting for its end", workflow)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _run_config(job: dg.JobDefinition, workflow: str, env: str | None, overrides: Mapping[str, Any]) -> dict[str, Any]:
@@ -231,6 +268,13 @@ def _error(event: DagsterEvent, workflow: str) -> dict[str, str | None] | None:
     if event.event_type == DagsterEventType.RUN_FAILURE:
         return {"step": None, "message": mask(event.message or "the run failed"), "hint": None}
     return None
+
+
+def _is_interrupt(event: DagsterEvent) -> bool:
+    return (
+        event.event_type == DagsterEventType.STEP_FAILURE
+        and event.step_failure_data.error_source == ErrorSource.INTERRUPT
+    )
 
 
 def _step_name(step_key: str, workflow: str) -> str:

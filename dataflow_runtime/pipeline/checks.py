@@ -12,7 +12,7 @@ import polars as pl
 from dataflow_runtime.errors import DataflowError
 from dataflow_runtime.pipeline.columns import parse
 
-__all__ = ["ROW", "Outcome", "Transform", "process_batch"]
+__all__ = ["ROW", "Outcome", "Transform", "process_batch", "row_keys"]
 
 Transform = Callable[[pl.DataFrame], pl.DataFrame]
 
@@ -50,7 +50,7 @@ def process_batch(
     if ROW in rows.columns:
         raise DataflowError(f"the source has a column {ROW!r}, the name that the runtime gives a row's position")
     source = rows.with_row_index(ROW)
-    typed, failed = _parse(source, columns)
+    typed, unreadable = _parse(source, columns)
     transformed = transform(typed)
     if not isinstance(transformed, pl.DataFrame):
         raise DataflowError(f"transform() returned {type(transformed).__name__}, expected a Polars DataFrame")
@@ -61,12 +61,21 @@ def process_batch(
             hint=f"columns: {', '.join(name for name in transformed.columns if name != ROW)}",
         )
     tests = {**checks, **({"primary_key": pl.all_horizontal(pl.col(primary_key).is_not_null())} if primary_key else {})}
-    good, broken = _apply(transformed, tests)
-    if ROW in broken.columns:
-        # The values as the source sent them say more than the values as they were understood.
-        broken = broken.select(ROW, _FAILED).join(source, on=ROW, how="left", maintain_order="left")
-    rejected = pl.concat([_rejects(failed, primary_key), _rejects(broken, primary_key)])
+    good, bad = _apply(transformed, tests)
+    rejected = pl.concat([_rejects(unreadable, source, primary_key), _rejects(bad, source, primary_key)])
     return Outcome(accepted=good.drop(ROW, strict=False), rejected=rejected)
+
+
+def row_keys(rows: pl.DataFrame, primary_key: Sequence[str]) -> pl.Series:
+    """Return each row's primary key as text (a JSON list where it has several columns), null where a part is null."""
+    if not primary_key or not set(primary_key) <= set(rows.columns):
+        return pl.Series("row_key", [None], dtype=pl.String).new_from_index(0, rows.height)
+    # PostgreSQL has no text with a NUL in it, and a key must be storable to say which row was rejected.
+    parts = rows.select(pl.col(primary_key).cast(pl.String).str.replace_all("\0", "\\u0000", literal=True))
+    if len(primary_key) == 1:
+        return parts.to_series().alias("row_key")
+    keys = [None if None in row else json.dumps(row, ensure_ascii=False) for row in parts.iter_rows()]
+    return pl.Series("row_key", keys, dtype=pl.String)
 
 
 _FAILED = "_failed_checks"
@@ -89,12 +98,16 @@ def _parse(source: pl.DataFrame, columns: Mapping[str, str]) -> tuple[pl.DataFra
         else source.head(0).select(ROW)
     )
     if unparsed.is_empty():
-        return parsed, source.head(0).with_columns(pl.lit("").alias(_FAILED))
+        return parsed, _no_reasons(parsed)
     reasons = unparsed.select(ROW, _names(unparsed.drop(ROW).columns))
     return (
         parsed.join(reasons, on=ROW, how="anti", maintain_order="left"),
-        reasons.join(source, on=ROW, how="left", maintain_order="left"),
+        parsed.join(reasons, on=ROW, how="inner", maintain_order="left"),
     )
+
+
+def _no_reasons(rows: pl.DataFrame) -> pl.DataFrame:
+    return rows.head(0).with_columns(pl.lit("").alias(_FAILED))
 
 
 def _apply(rows: pl.DataFrame, tests: Mapping[str, pl.Expr]) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -113,7 +126,7 @@ def _apply(rows: pl.DataFrame, tests: Mapping[str, pl.Expr]) -> tuple[pl.DataFra
                 hint="a check is a Polars expression over the transformed columns, true for good rows",
             ) from error
     if not failures:
-        return rows, rows.head(0).with_columns(pl.lit("").alias(_FAILED))
+        return rows, _no_reasons(rows)
     table = pl.DataFrame(failures)
     bad = table.select(pl.any_horizontal(pl.all())).to_series()
     return rows.filter(~bad), rows.with_columns(table.select(_names(table.columns)).to_series()).filter(bad)
@@ -126,16 +139,16 @@ def _names(flags: Sequence[str]) -> pl.Expr:
     ).alias(_FAILED)
 
 
-def _rejects(rows: pl.DataFrame, primary_key: Sequence[str]) -> pl.DataFrame:
-    records = [{name: value for name, value in row.items() if name != ROW} for row in rows.to_dicts()]
-    reasons = [record.pop(_FAILED) for record in records]
-    texts = [json.dumps(record, ensure_ascii=False, default=str) for record in records]
-    keys = [_row_key(record, text, primary_key) for record, text in zip(records, texts, strict=True)]
-    return pl.DataFrame({"row_key": keys, "checks": reasons, "row": texts}, schema=REJECTED_SCHEMA)
-
-
-def _row_key(record: Mapping[str, object], text: str, primary_key: Sequence[str]) -> str:
-    values = [record.get(name) for name in primary_key]
-    if not values or any(value is None for value in values):
-        return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
-    return str(values[0]) if len(values) == 1 else json.dumps([str(value) for value in values], ensure_ascii=False)
+def _rejects(rows: pl.DataFrame, source: pl.DataFrame, primary_key: Sequence[str]) -> pl.DataFrame:
+    """Return what is kept of rejected rows: the values as the source sent them, as far as `transform` kept `ROW`."""
+    keys, reasons = row_keys(rows, primary_key), rows[_FAILED]
+    shown = rows.select(ROW).join(source, on=ROW, how="left", maintain_order="left") if ROW in rows.columns else rows
+    texts = [
+        json.dumps(record, ensure_ascii=False, default=str)
+        for record in shown.drop(ROW, _FAILED, strict=False).to_dicts()
+    ]
+    known = [
+        "sha256:" + hashlib.sha256(text.encode()).hexdigest() if key is None else key
+        for key, text in zip(keys, texts, strict=True)
+    ]
+    return pl.DataFrame({"row_key": known, "checks": reasons, "row": texts}, schema=REJECTED_SCHEMA)

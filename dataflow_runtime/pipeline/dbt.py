@@ -123,6 +123,7 @@ def environment(config: WorkflowConfig) -> dict[str, str]:
     variables = {
         "DBT_PROJECT_DIR": project,
         "DBT_PROFILES_DIR": project,
+        "DBT_TARGET": output.warehouse,
         "DBT_TARGET_PATH": str(state / "target"),
         "DBT_LOG_PATH": str(state / "logs"),
         "DATAFLOW_DBT_TARGET": output.warehouse,

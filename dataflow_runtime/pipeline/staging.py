@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import polars as pl
 
 from dataflow_runtime.errors import DataflowError
 
-__all__ = ["Parts", "batched", "read_parts"]
+__all__ = ["Parts", "batched", "read_parts", "remove_old"]
 
 
 class Parts:
@@ -101,3 +103,12 @@ def batched(frames: Iterable[pl.DataFrame], size: int) -> Iterator[pl.DataFrame]
             height += frame.height
     if waiting:
         yield pl.concat(waiting)
+
+
+def remove_old(folder: Path, age: timedelta) -> None:
+    """Remove the runs in a workflow's staging folder that nothing was written to for longer than `age`."""
+    oldest = time.time() - age.total_seconds()
+    for run in folder.iterdir() if folder.is_dir() else ():
+        written = [part.stat().st_mtime for part in (run, *run.iterdir())] if run.is_dir() else []
+        if written and max(written) < oldest:
+            shutil.rmtree(run, ignore_errors=True)

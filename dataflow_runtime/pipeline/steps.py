@@ -7,7 +7,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +17,22 @@ import polars.selectors as cs
 from dataflow_runtime.config import WorkflowConfig, config_manager
 from dataflow_runtime.errors import DataflowError
 from dataflow_runtime.pipeline import dbt
-from dataflow_runtime.pipeline.checks import Transform, process_batch
+from dataflow_runtime.pipeline.checks import Transform, process_batch, row_keys
 from dataflow_runtime.pipeline.columns import DTYPES
 from dataflow_runtime.pipeline.cursor import newer_than, since
 from dataflow_runtime.pipeline.frames import Rows, to_frame
 from dataflow_runtime.pipeline.load import load, tables
-from dataflow_runtime.pipeline.staging import Parts, batched, read_parts
-from dataflow_runtime.pipeline.warehouse import rejected_keys
+from dataflow_runtime.pipeline.staging import Parts, batched, read_parts, remove_old
+from dataflow_runtime.pipeline.warehouse import forget_rejected, rejected_keys
 from dataflow_runtime.settings import get_settings
 
 __all__ = ["Manifest", "Pipeline"]
 
 Extract = Callable[[WorkflowConfig], Iterable[Rows]]
 
+
+# For as long a failed or killed run can be looked at, or executed again from where it failed.
+_KEEP_STAGING = timedelta(days=7)
 
 # What a warehouse cannot hold is rejected with a reason, like all else that cannot be loaded.
 _WAREHOUSE_CHECKS = {"postgres": {"nul_byte": pl.all_horizontal(~cs.string().str.contains("\0", literal=True))}}
@@ -94,6 +97,7 @@ class Pipeline:
         staging = get_settings().staging_root / self.workflow / run_id
         manifest = Manifest(run_id=run_id, staging=str(staging), env=env, overrides=dict(overrides))
         config = self.config(manifest)
+        remove_old(staging.parent, _KEEP_STAGING)
         parts = Parts(manifest.folder("extracted"))
         frames: Iterator[pl.DataFrame] = map(to_frame, self.extract(config))
         lower_bound = since(config)
@@ -156,6 +160,8 @@ class Pipeline:
     def run_load(self, manifest: Manifest) -> Manifest:
         """Load the staged rows, then remove the run's staging."""
         config = self.config(manifest)
+        # Before the load: if that fails, the source still has the rows, and they are read again.
+        self._forget_corrected(manifest, config)
         load(
             config,
             accepted=manifest.folder("accepted"),
@@ -164,6 +170,17 @@ class Pipeline:
         )
         shutil.rmtree(manifest.staging, ignore_errors=True)
         return manifest
+
+    def _forget_corrected(self, manifest: Manifest, config: WorkflowConfig) -> None:
+        """Take rows out of the rejected ones that have since been corrected at the source and load now."""
+        known = rejected_keys(config) if config.processing.primary_key else set()
+        if not known:
+            return
+        parts = read_parts(manifest.folder("accepted"))
+        keys = (row_keys(part, config.processing.primary_key) for part in parts)
+        corrected = [key for part in keys for key in part.filter(part.is_in(known))]
+        if corrected:
+            forget_rejected(config, corrected)
 
     def run_dbt(self, config: WorkflowConfig, *, select: tuple[str, ...] = ()) -> dbt.DbtResult:
         """Build and test the workflow's dbt project."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +17,7 @@ __all__ = [
     "destination",
     "duckdb_path",
     "exclusive",
+    "forget_rejected",
     "location",
     "newest_value",
     "postgres_parts",
@@ -118,9 +119,20 @@ def rejected_keys(config: WorkflowConfig) -> set[str]:
     return {key for (key,) in _rows(config, "select row_key from", f"{config.output.table}_rejected")}
 
 
-def _rows(config: WorkflowConfig, query: str, table: str) -> list[tuple[Any, ...]]:
-    """Return what a query finds in a table of the loaded schema; nothing while the table does not exist."""
-    statement = f"{query} {_quoted(config.output.schema_)}.{_quoted(table)}"
+def forget_rejected(config: WorkflowConfig, keys: Sequence[str]) -> None:
+    """Delete rows from the table of rejected ones, by their keys."""
+    table = f"{config.output.table}_rejected"
+    if config.output.warehouse == "duckdb":
+        _rows(config, "delete from", table, "where row_key in (select unnest(?))", [list(keys)])
+    else:
+        _rows(config, "delete from", table, "where row_key = any(%s)", [list(keys)])
+
+
+def _rows(
+    config: WorkflowConfig, query: str, table: str, condition: str = "", parameters: Sequence[Any] = ()
+) -> list[tuple[Any, ...]]:
+    """Return what a statement on a table of the loaded schema yields; nothing while the table does not exist."""
+    statement = f"{query} {_quoted(config.output.schema_)}.{_quoted(table)} {condition}"
     if config.output.warehouse == "duckdb":
         import duckdb
 
@@ -130,18 +142,20 @@ def _rows(config: WorkflowConfig, query: str, table: str) -> list[tuple[Any, ...
         with exclusive(config), reach(config), duckdb.connect(path) as connection:
             connection.execute("set timezone = 'UTC'")
             try:
-                return connection.execute(statement).fetchall()
+                return connection.execute(statement, parameters).fetchall()
             except duckdb.CatalogException:
                 return []
     import psycopg2
 
-    with reach(config), closing(psycopg2.connect(postgres_url(config))) as connection, connection.cursor() as cursor:
+    with reach(config), closing(psycopg2.connect(postgres_url(config))) as connection:
+        connection.autocommit = True  # a single statement is a transaction of its own
+        cursor = connection.cursor()
         cursor.execute("set timezone = 'UTC'")
         try:
-            cursor.execute(statement)
+            cursor.execute(statement, parameters)
         except (psycopg2.errors.UndefinedTable, psycopg2.errors.InvalidSchemaName):
             return []
-        return list(cursor.fetchall())
+        return list(cursor.fetchall()) if cursor.description else []
 
 
 @contextmanager

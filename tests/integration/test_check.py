@@ -42,7 +42,8 @@ def test_each_broken_package_is_named_with_version_file_line_and_reason(site: An
     packages = ["import_error", "sys_exit", "registers_nothing", "missing_module", "bad_config", "bad_metadata"]
     good = ["good", "orders", "not_literal", "prints_on_import", "in_namespace", "two_in_one"]
     site.install(*packages, *good, "claims_twice_a", "claims_twice_b", version="3.4")
-    site.write("unwritten", {"unwritten/job.py": "x = 1\ndef (:\n"}, {"unwritten": "unwritten.job"}, version="3.4")
+    unwritten = {"unwritten/job.py": "x = 1\ndef (:\n", "unwritten/config.yaml": CONFIG}
+    site.write("unwritten", unwritten, {"unwritten": "unwritten.job"}, version="3.4")
     outcome = site.run("check", "--json")
     assert outcome.returncode == 1, outcome.stderr
     found = json.loads(outcome.stdout)
@@ -50,7 +51,7 @@ def test_each_broken_package_is_named_with_version_file_line_and_reason(site: An
     folder = site.folder
     expected = {
         "import_error": ("import", folder / "import_error" / "dagster_job.py", 1, "a_module_that_is_not_installed"),
-        "sys_exit": ("exit", folder / "sys_exit" / "dagster_job.py", 19, "SystemExit: no licence for this machine"),
+        "sys_exit": ("exit", folder / "sys_exit" / "dagster_job.py", 18, "SystemExit: no licence for this machine"),
         "registers_nothing": ("unregistered", folder / "registers_nothing" / "dagster_job.py", None, "no workflow"),
         "missing_module": ("missing", None, None, "module 'missing_module.gone' of the entry point does not exist"),
         "bad_config": ("config", folder / "bad_config" / "config.yaml", 6, "primary_kee"),
@@ -155,21 +156,33 @@ def test_one_op_name_in_two_packages_is_fine(site: Any) -> None:
     assert {name: result.problems for name, result in check("first", "second").items()} == {"first": [], "second": []}
 
 
-@pytest.mark.parametrize(
-    ("more", "message"),
-    [
-        ("from dataflow_runtime.registry import _registrations\n", None),
-        ("@asset\ndef other(missing_upstream): ...\n", None),
-        ("import dagster as dg\ns = dg.ScheduleDefinition(name='s', job=first_job, cron_schedule='0 0 * * *')\n", None),
-    ],
-)
-def test_what_else_stands_in_the_module(site: Any, more: str, message: str | None) -> None:
-    add(site, "first", job="first_job", more=more)
-    assert check("first")["first"].problems == []
+def test_what_cannot_be_resolved_is_the_workflows_own_problem(site: Any) -> None:
+    add(site, "first", job="job_a", op="op_a", more="@asset(required_resource_keys={'no_such'})\ndef lost(): ...\n")
+    add(site, "second", job="job_b", op="op_b")
+    results = check("first", "second")
+    assert results["second"].problems == []
+    assert "no_such" in results["first"].problems[0].message
+
+
+def test_what_stands_in_a_module_belongs_to_each_of_its_workflows(site: Any) -> None:
+    folder = site.install("two_in_one")
+    with (folder / "jobs.py").open("a") as file:
+        file.write(
+            "\nimport dagster as dg\n\n@dg.asset\ndef shared() -> None: ...\n\n"
+            "nightly = dg.ScheduleDefinition(name='nightly', job=north_job, cron_schedule='0 0 * * *')\n"
+        )
+    results = check("north", "south")
+    assert results["north"].problems == results["south"].problems == []
+    from dataflow_runtime.definitions import build_definitions
+
+    repository = build_definitions(["north", "south"]).get_repository_def()
+    assert [schedule.name for schedule in repository.schedule_defs] == ["nightly"]
+    assert {key.to_user_string() for key in repository.asset_graph.get_all_asset_keys()} == {"shared"}
 
 
 @pytest.mark.parametrize(
-    "registered", ["42", "'job'", "lambda: None", "None", "dg.op(lambda: None)", "dg.asset(lambda: None)"]
+    "registered",
+    ["42", "'job'", "lambda: None", "None", "dg.op(name='o')(lambda: None)", "dg.asset(name='a')(lambda: None)"],
 )
 def test_what_is_registered_must_be_a_job(site: Any, registered: str) -> None:
     code = f"import dagster as dg\nfrom dataflow_runtime import register_workflow\nregister_workflow(name='odd')({registered})\n"
