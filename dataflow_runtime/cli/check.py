@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from dataflow_runtime.cli.output import json_option, print_json, quiet_stdout
+from dataflow_runtime.cli.output import announced_home, json_option, print_json, quiet_stdout
 
 __all__ = ["check_command"]
 
@@ -15,6 +15,7 @@ __all__ = ["check_command"]
 @click.pass_context
 def check_command(ctx: click.Context, *, names: tuple[str, ...], as_json: bool) -> None:
     """Import the workflows, validate their configs, parse their dbt projects. Exit 1 if one is broken."""
+    announced_home()
     with quiet_stdout():
         from dataflow_runtime.checking import check_workflows
 

@@ -8,6 +8,8 @@ import sys
 
 import click
 
+from dataflow_runtime.cli.output import announced_home
+
 __all__ = ["dbt_command"]
 
 
@@ -24,9 +26,8 @@ def dbt_command(ctx: click.Context, *, name: str, arguments: tuple[str, ...], en
     from dataflow_runtime.config import config_manager
     from dataflow_runtime.pipeline.dbt import environment
     from dataflow_runtime.pipeline.warehouse import exclusive
-    from dataflow_runtime.settings import get_settings
 
-    get_settings().make_home()
+    announced_home()
     config = config_manager.load_config(name, env=env)
     # A process of its own: dbt's output, colours and exit code are its own affair.
     command = [sys.executable, "-c", "from dbt.cli.main import cli; cli(prog_name='dbt')", *arguments]

@@ -8,6 +8,7 @@ import sys
 
 import click
 
+from dataflow_runtime.cli.output import announced_home
 from dataflow_runtime.errors import DataflowError
 
 __all__ = ["dev_command"]
@@ -21,12 +22,9 @@ def dev_command(ctx: click.Context, *, port: int, host: str) -> None:
     """Start the Dagster UI with all installed workflows; Ctrl-C stops it."""
     from importlib.util import find_spec
 
-    from dataflow_runtime.settings import get_settings
-
     if find_spec("dagster_webserver") is None:
         raise DataflowError("dagster-webserver is not installed", hint='pip install "dataflow-runtime[run]"')
-    settings = get_settings()
-    settings.make_home()
+    settings = announced_home()
     command = [sys.executable, "-m", "dagster", "dev", "-m", "dataflow_runtime.dagster_repo"]
     click.echo(f"Dagster UI: http://{host}:{port}  (state: {settings.home})", err=True)
     process = subprocess.Popen(  # noqa: S603 - our own command

@@ -9,11 +9,14 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import zip_longest
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-__all__ = ["json_option", "print_json", "print_table", "quiet_stdout"]
+if TYPE_CHECKING:
+    from dataflow_runtime.settings import Settings
+
+__all__ = ["announced_home", "json_option", "print_json", "print_table", "quiet_stdout"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -26,6 +29,16 @@ def json_option(command: F) -> F:
 def print_json(value: Any) -> None:
     """Print a value as JSON."""
     click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+
+
+def announced_home() -> Settings:
+    """Return the settings; a home folder that had to be made is named on stderr, so that nobody looks for it."""
+    from dataflow_runtime.settings import get_settings
+
+    settings = get_settings()
+    if settings.make_home():
+        click.echo(f"made {settings.home}: state is kept there (DATAFLOW_HOME)", err=True)
+    return settings
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dataflow_runtime.cli.output import json_option, print_json, print_table, quiet_stdout
+from dataflow_runtime.cli.output import announced_home, json_option, print_json, print_table, quiet_stdout
 from dataflow_runtime.errors import UsageError
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ def run_command(
 
     find_workflow(name)  # an unknown name is an answer of milliseconds, before anything heavy is imported
     values = dict(map(_assignment, overrides))
+    announced_home()
     progress = _Progress()
     # A terminal's live lines go to stderr, where the tools underneath may write as well.
     with quiet_stdout(), nullcontext() if as_json else progress:
