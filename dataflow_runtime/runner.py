@@ -143,13 +143,18 @@ def run_workflow(
 @contextmanager
 def open_instance() -> Iterator[DagsterInstance]:
     """Open the Dagster instance of ``DAGSTER_HOME``, made where it is missing, so that ``dev`` shows what `run` did."""
+    import filelock
+
     settings = get_settings()
     settings.make_home()
     home = settings.dagster_home
     before = os.environ.get("DAGSTER_HOME")
     os.environ["DAGSTER_HOME"] = str(home)  # for the processes that an executor starts
     try:
-        with DagsterInstance.from_config(str(home)) as instance:
+        # Two that open a new home at a time would both make its tables.
+        with filelock.FileLock(home / ".opening.lock"):
+            opened = DagsterInstance.from_config(str(home))
+        with opened as instance:
             yield instance
     finally:
         if before is None:

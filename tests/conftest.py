@@ -6,6 +6,7 @@ import importlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -35,6 +36,7 @@ class Site:
     def __init__(self, folder: Path, home: Path) -> None:
         self.folder, self.home = folder, home
         self.top_levels: set[str] = set()
+        self.started: list[subprocess.Popen[str]] = []
         folder.mkdir()
         self.environ = {
             name: value
@@ -88,6 +90,20 @@ class Site:
             start_new_session=True,  # a workflow that kills its process group kills itself only
         )
 
+    def start(self, *arguments: str, **environ: str) -> subprocess.Popen[str]:
+        """Start ``dataflow-runtime`` as `run` does, and do not wait; it ends with the test at the latest."""
+        process = subprocess.Popen(
+            [Path(sysconfig.get_path("scripts")) / "dataflow-runtime", *arguments],
+            env=self.environ | environ,
+            cwd=self.folder.parent,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        self.started.append(process)
+        return process
+
     def json(self, *arguments: str | Path, **environ: str) -> Any:
         """Return what a command prints with ``--json``; whatever else stands on stdout fails."""
         return json.loads(self.run(*arguments, "--json", **environ).stdout)
@@ -120,6 +136,10 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     monkeypatch.syspath_prepend(site.folder)
     monkeypatch.chdir(tmp_path)
     yield site
+    for process in site.started:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
     for module in [name for name in sys.modules if name.split(".")[0] in site.top_levels]:
         del sys.modules[module]
     forget_secrets()

@@ -89,6 +89,11 @@ class OAuth2Auth(ConfigModel):
 Auth = Annotated[BearerAuth | BasicAuth | ApiKeyAuth | OAuth2Auth, Field(discriminator="type")]
 
 
+_Location = Annotated[
+    Literal["query", "body"], Field(description="Whether parameters go into the query or into the JSON body.")
+]
+
+
 class NoPagination(ConfigModel):
     """One response holds all rows."""
 
@@ -113,7 +118,8 @@ class CursorPagination(ConfigModel):
 
     type: Literal["cursor"]
     path: JsonPath = Field(description="JSONPath of the cursor in the response.")
-    param: Text = Field(default="cursor", description="Query parameter that sends it.")
+    param: Text = Field(default="cursor", description="Parameter that sends it; in a body, a dotted path.")
+    location: _Location = "query"
 
 
 class OffsetPagination(ConfigModel):
@@ -121,8 +127,9 @@ class OffsetPagination(ConfigModel):
 
     type: Literal["offset"]
     limit: PositiveInt = Field(default=100, description="Rows per request.")
-    offset_param: Text = Field(default="offset", description="Query parameter of the offset.")
-    limit_param: Text = Field(default="limit", description="Query parameter of the limit.")
+    offset_param: Text = Field(default="offset", description="Parameter of the offset; in a body, a dotted path.")
+    limit_param: Text = Field(default="limit", description="Parameter of the limit; in a body, a dotted path.")
+    location: _Location = "query"
     total_path: JsonPath | None = Field(
         default=None, description="JSONPath of the number of all rows; none: until a page is empty."
     )
@@ -132,7 +139,8 @@ class PageNumberPagination(ConfigModel):
     """Page numbers."""
 
     type: Literal["page_number"]
-    page_param: Text = Field(default="page", description="Query parameter of the page number.")
+    page_param: Text = Field(default="page", description="Parameter of the page number; in a body, a dotted path.")
+    location: _Location = "query"
     base_page: NonNegativeInt = Field(default=1, description="Number of the first page.")
     total_path: JsonPath | None = Field(
         default=None, description="JSONPath of the number of pages; none: until a page is empty."
@@ -171,7 +179,7 @@ class ApiSource(ConfigModel):
 
 
 class FileOptions(ConfigModel):
-    """How delimited text is read."""
+    """How text is read: delimited text, and the encoding of all."""
 
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] = Field(
         default=",", description="Character between columns."
@@ -179,21 +187,36 @@ class FileOptions(ConfigModel):
     quote_char: Annotated[str, Field(min_length=1, max_length=1)] | None = Field(
         default='"', description="Quote; none: no quoting."
     )
-    encoding: Text = Field(default="utf-8", description="Text encoding.")
+    encoding: Text = Field(
+        default="utf-8", description="Encoding of the text, of JSON as well: utf-8, latin-1, utf-16, cp1252, …"
+    )
     has_header: bool = Field(default=True, description="Whether the first line names the columns.")
     null_values: list[str] = Field(default=[""], description="Texts that stand for null.")
     skip_rows: NonNegativeInt = Field(default=0, description="Lines to skip before the header.")
+    ragged_lines: Literal["error", "truncate"] = Field(
+        default="error", description="A line with more values than columns fails the run, or loses them."
+    )
+
+    @field_validator("encoding")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        try:
+            # Python's codecs that are no text, such as base64, raise as unknown ones do.
+            "".encode(value)
+        except LookupError:
+            raise ValueError("expected a text encoding such as utf-8, latin-1, utf-16 or cp1252") from None
+        return value
 
 
 class FileSource(ConfigModel):
     """Rows of files."""
 
-    path: Text = Field(description="Path (relative to config.yaml), glob or URL (https, s3, gs, az).")
+    path: Text = Field(description="Path (relative to config.yaml), glob or URL (https, s3, gs, az, …).")
     format: Literal["csv", "jsonl", "json", "geojson", "parquet"] | None = Field(
         default=None, description="Format; none: by the suffix."
     )
     records: JsonPath | None = Field(default=None, description="JSONPath of the rows in a JSON document.")
-    options: FileOptions = Field(default=FileOptions(), description="How delimited text is read.")
+    options: FileOptions = Field(default=FileOptions(), description="How text is read.")
 
 
 class DatabaseSource(ConfigModel):

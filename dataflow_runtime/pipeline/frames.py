@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any, TypeAlias
+from uuid import UUID
 
 import polars as pl
 import pyarrow as pa
 
 from dataflow_runtime.errors import DataflowError
 
-__all__ = ["Rows", "from_records", "to_frame"]
+__all__ = ["Rows", "from_columns", "from_records", "to_frame"]
 
 Rows: TypeAlias = pl.DataFrame | pl.LazyFrame | pa.Table | pa.RecordBatch | Sequence[Mapping[str, Any]]
 """What `extract` may yield: a Polars frame, an Arrow table or record batch, or a list of dictionaries."""
+
+_DECIMAL = pa.decimal128(38, 9)
 
 
 def to_frame(rows: Rows) -> pl.DataFrame:
@@ -46,19 +50,34 @@ def from_records(records: Iterable[Mapping[str, Any]]) -> pl.DataFrame:
     """
     records = list(records)
     names = dict.fromkeys(name for record in records for name in record)
-    return pl.DataFrame([_series(name, [record.get(name) for record in records]) for name in names])
+    return from_columns({name: [record.get(name) for record in records] for name in names})
 
 
-def _series(name: str, values: list[Any]) -> pl.Series:
-    types = {type(value) for value in values if value is not None}
-    # Arrow would cut the time off a datetime beside a date, and take true for 1.
-    if types & {dict, list} or (len(types) > 1 and not types <= {int, float, Decimal}):
-        return pl.Series(name, [None if value is None else _text(value) for value in values], dtype=pl.String)
+def from_columns(columns: Mapping[str, Sequence[Any]]) -> pl.DataFrame:
+    """Return a frame of columns of Python values, treated as those of `from_records`."""
+    return pl.DataFrame([_series(name, values) for name, values in columns.items()])
+
+
+def _series(name: str, values: Sequence[Any]) -> pl.Series:
+    types = set(map(type, values)) - {type(None)}
+    # Arrow would cut the time off a datetime beside a date, and take true for 1; warehouses have no durations.
+    if types & {dict, list, UUID, timedelta} or (len(types) > 1 and not types <= {int, float, Decimal}):
+        return _texts(name, values)
     try:
         array = pa.array(values, from_pandas=False)
+        if pa.types.is_decimal(array.type):
+            # One type for all batches, whatever the digits that stand in each; more digits keep a type of their own.
+            array = array if array.type.scale > _DECIMAL.scale else array.cast(_DECIMAL)
+        elif pa.types.is_timestamp(array.type) and array.type.tz is not None:
+            # The offset of the first value is that of this batch only.
+            array = array.cast(pa.timestamp("us", "UTC"))
     except (pa.ArrowException, OverflowError):
-        return pl.Series(name, [None if value is None else _text(value) for value in values], dtype=pl.String)
+        return _texts(name, values)
     return pl.Series(name, array)
+
+
+def _texts(name: str, values: Sequence[Any]) -> pl.Series:
+    return pl.Series(name, [None if value is None else _text(value) for value in values], dtype=pl.String)
 
 
 def _text(value: Any) -> str:

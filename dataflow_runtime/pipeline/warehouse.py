@@ -78,9 +78,14 @@ def destination(config: WorkflowConfig) -> Any:
     """Return the dlt destination."""
     import dlt
 
-    # dlt's own way to replace a table empties it first, so that a killed run would leave it empty.
+    # Of its own accord dlt deletes and inserts in two transactions, and empties a table that it is to replace: a killed
+    # run would leave a table without rows.
+    safe: dict[str, Any] = {"supports_transactions": True, "replace_strategy": "insert-from-staging"}
     if config.output.warehouse == "duckdb":
-        return dlt.destinations.duckdb(str(duckdb_path(config)), replace_strategy="insert-from-staging")
+        # dlt does not know that DuckDB has transactions: each statement of a merge would be committed on its own.
+        return dlt.destinations.duckdb(
+            str(duckdb_path(config)), replace_strategy="insert-from-staging", supports_transactions=True
+        )
     from dlt.destinations.impl.postgres.configuration import PostgresCredentials
 
     parts = postgres_parts(config)
@@ -91,7 +96,7 @@ def destination(config: WorkflowConfig) -> Any:
     credentials.host = "localhost" if parts.host.startswith("/") else parts.host
     credentials.query = {**parts.options, **({"host": parts.host} if parts.host.startswith("/") else {})}
     credentials.resolve()
-    return dlt.destinations.postgres(credentials, replace_strategy="insert-from-staging")
+    return dlt.destinations.postgres(credentials, **safe)
 
 
 @contextmanager

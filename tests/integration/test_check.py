@@ -185,7 +185,8 @@ def test_what_stands_in_a_module_belongs_to_each_of_its_workflows(site: Any) -> 
     ["42", "'job'", "lambda: None", "None", "dg.op(name='o')(lambda: None)", "dg.asset(name='a')(lambda: None)"],
 )
 def test_what_is_registered_must_be_a_job(site: Any, registered: str) -> None:
-    code = f"import dagster as dg\nfrom dataflow_runtime import register_workflow\nregister_workflow(name='odd')({registered})\n"
+    imports = "import dagster as dg\nfrom dataflow_runtime import register_workflow\n"
+    code = f"{imports}register_workflow(name='odd')({registered})\n"
     site.write("odd", {"odd/job.py": code, "odd/config.yaml": CONFIG}, {"odd": "odd.job"})
     add(site, "first", job="first_job")
     results = check("odd", "first")

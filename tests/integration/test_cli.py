@@ -211,14 +211,7 @@ def test_a_reader_that_goes_away_is_no_error(site: Any) -> None:
 @pytest.mark.e2e
 def test_an_interrupt_is_exit_code_130(site: Any, tmp_path: Path) -> None:
     site.install("orders")
-    process = subprocess.Popen(
-        [Path(sysconfig.get_path("scripts")) / "dataflow-runtime", "run", "orders"],
-        env=site.environ | {"ORDERS_WAIT": str(tmp_path)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    process = site.start("run", "orders", ORDERS_WAIT=str(tmp_path))
     while not list(tmp_path.glob("here-*")):
         assert process.poll() is None
         time.sleep(0.05)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import sysconfig
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -69,12 +69,11 @@ def test_reexecution_from_failure_loads_what_was_staged(site: Any, run: Any) -> 
 
     folder = site.install("orders")
     site.home.mkdir()
+    hold = (
+        f"import duckdb; c = duckdb.connect({str(site.home / 'orders.duckdb')!r}); print('held', flush=True); input()"
+    )
     holder = subprocess.Popen(
-        [
-            sys.executable,
-            "-c",
-            f"import duckdb; c = duckdb.connect({str(site.home / 'orders.duckdb')!r}); print('held', flush=True); input()",
-        ],
+        [sys.executable, "-c", hold],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -105,29 +104,45 @@ def test_reexecution_from_failure_loads_what_was_staged(site: Any, run: Any) -> 
         ]
 
 
-def test_two_runs_at_the_same_time(site: Any, tmp_path: Path) -> None:
+def test_two_runs_of_one_workflow_take_turns(site: Any, tmp_path: Path) -> None:
     site.install("orders")
-    processes = [
-        subprocess.Popen(
-            [Path(sysconfig.get_path("scripts")) / "dataflow-runtime", "run", "orders", "--json"],
-            env=site.environ | {"ORDERS_WAIT": str(tmp_path)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(2)
-    ]
-    while len(list(tmp_path.glob("here-*"))) < 2:
-        assert all(process.poll() is None for process in processes), [p.communicate() for p in processes]
+    first = site.start("run", "orders", "--json", ORDERS_WAIT=str(tmp_path))
+    while not list(tmp_path.glob("here-*")):
+        assert first.poll() is None
         time.sleep(0.05)
+    second = site.start("run", "orders", "--json", ORDERS_WAIT=str(tmp_path))
+    assert any("waiting for its end" in line for line in second.stderr)
     (tmp_path / "go").touch()
-    for process in processes:
+    for process in (first, second):
         stdout, stderr = process.communicate(timeout=120)
         assert process.returncode == 0, stdout + stderr
         assert json.loads(stdout)["rows"]["loaded"] == 36
     with duckdb.connect(site.home / "orders.duckdb") as connection:
         assert connection.execute("select count(*), count(distinct id) from orders_raw.orders").fetchall() == [(36, 36)]
         assert connection.execute("select count(*) from orders_raw.orders_rejected").fetchall() == [(4,)]
+
+
+def test_different_workflows_run_at_the_same_time(site: Any, tmp_path: Path) -> None:
+    site.install("orders", "shipments")
+    waiting = site.start("run", "orders", "--json", ORDERS_WAIT=str(tmp_path))
+    while not list(tmp_path.glob("here-*")):
+        assert waiting.poll() is None
+        time.sleep(0.05)
+    assert site.json("run", "shipments")["status"] == "success"
+    (tmp_path / "go").touch()
+    stdout, _ = waiting.communicate(timeout=120)
+    assert json.loads(stdout)["status"] == "success"
+
+
+def test_a_new_home_may_be_opened_by_several_at_once(site: Any) -> None:
+    from dataflow_runtime.runner import open_instance
+
+    def count_runs(_: int) -> int:
+        with open_instance() as instance:
+            return instance.get_runs_count()
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(count_runs, range(4))) == [0] * 4
 
 
 def test_steps_in_processes_of_their_own(site: Any) -> None:

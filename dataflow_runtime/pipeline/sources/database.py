@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
+import sqlalchemy as sa
 
 from dataflow_runtime.config import WorkflowConfig
-from dataflow_runtime.errors import DataflowError
-from dataflow_runtime.pipeline.frames import from_records
+from dataflow_runtime.config.secrets import mask
+from dataflow_runtime.errors import DataflowError, did_you_mean
+from dataflow_runtime.pipeline.cursor import since
+from dataflow_runtime.pipeline.frames import from_columns
+
+if TYPE_CHECKING:
+    from dataflow_runtime.config.models import DatabaseSource
 
 __all__ = ["read"]
 
@@ -16,33 +25,121 @@ __all__ = ["read"]
 def read(config: WorkflowConfig) -> Iterator[pl.DataFrame]:
     """Yield the rows in frames of ``chunk_size`` rows; the server keeps the rest of the result.
 
+    With ``processing.cursor`` the database sends only rows that may be new.
+
     Raises:
         DataflowError: No driver is installed for the URL, the database cannot be reached, or it refuses the query.
     """
-    import sqlalchemy as sa
-
     source = config.source.database
     assert source is not None
+    engine = _engine(source)
+    # yield_per: a cursor on the server, so that the client holds one chunk.
+    options = {"yield_per": source.chunk_size}
     try:
-        engine = sa.create_engine(source.url.get_secret_value())
-    except (sa.exc.ArgumentError, ImportError) as error:
-        # SQLAlchemy's own message may quote the URL, password and all.
-        reason = f"no driver: {error}" if isinstance(error, ImportError) else "not an SQLAlchemy URL"
-        raise DataflowError(
-            f"source.database.url: {reason}", hint="for example postgresql+psycopg2://user:password@host/database"
-        ) from None
-    if source.query is None:
-        table = sa.table(source.table or "", schema=source.db_schema)
-        query = str(sa.select(sa.text("*")).select_from(table).compile(engine))
-    else:
-        query = source.query
-    try:
-        with engine.connect().execution_options(stream_results=True) as connection:
-            # Not sa.text(): a colon in the user's query is no parameter.
-            for rows in connection.exec_driver_sql(query).mappings().partitions(source.chunk_size):
-                yield from_records(dict(row) for row in rows)
+        with engine.connect() as connection:
+            query = _new_rows(connection, source, config)
+            result = connection.execution_options(**options).execute(query)
+            names = list(result.keys())
+            if len(set(names)) < len(names):
+                twice = next(name for name in names if names.count(name) > 1)
+                raise DataflowError(
+                    f"source.database.query: two columns are named {twice!r}", hint="give one of them an alias: AS …"
+                )
+            for rows in result.partitions():
+                yield from_columns(dict(zip(names, zip(*rows, strict=True), strict=True)))
     except sa.exc.SQLAlchemyError as error:
-        reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
-        raise DataflowError(f"source.database: {engine.url!r}: {reason}") from None
+        reason = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
+        raise DataflowError(
+            mask(f"source.database: {engine.url!r}: {reason}"), hint=_hint(engine, source, error)
+        ) from None
+    except (ValueError, OverflowError) as error:
+        # A date of the year 10000 or before Christ, for example, which the driver cannot turn into Python's.
+        raise DataflowError(
+            mask(f"source.database: {engine.url!r}: a value cannot be read: {error}"),
+            hint="cast the column to text in source.database.query",
+        ) from None
     finally:
         engine.dispose()
+
+
+def _engine(source: DatabaseSource) -> sa.Engine:
+    try:
+        url = sa.make_url(source.url.get_secret_value())
+        if url.drivername == "postgres":
+            url = url.set(drivername="postgresql")
+        # Text as the server has it: parsed and written again, 1.10 would be 1.1.
+        options: dict[str, Any] = {"json_deserializer": _as_sent} if url.get_backend_name() == "postgresql" else {}
+        try:
+            return sa.create_engine(url, **options)
+        except ModuleNotFoundError:
+            if url.drivername != "postgresql":
+                raise
+            # The driver that the extra `postgres` brings need not be the one that SQLAlchemy tries first.
+            return sa.create_engine(url.set(drivername="postgresql+psycopg2"), **options)
+    except (sa.exc.NoSuchModuleError, ImportError) as error:
+        reason = f"no driver for this URL is installed: {error}"
+        hint = 'for PostgreSQL: pip install "dataflow-runtime[postgres]"; for others, the dialect of SQLAlchemy'
+    except (sa.exc.ArgumentError, ValueError, TypeError):
+        # The message may quote the URL, password and all.
+        reason, hint = "not an SQLAlchemy URL", "for example postgresql+psycopg2://user:password@host/database"
+    raise DataflowError(mask(f"source.database.url: {reason}"), hint=hint)
+
+
+def _as_sent(json_text: str | bytes) -> str:
+    return json_text if isinstance(json_text, str) else json_text.decode()
+
+
+def _new_rows(connection: sa.Connection, source: DatabaseSource, config: WorkflowConfig) -> Any:
+    """Return the statement that selects the rows which may be new: at or above the cursor, or without one."""
+    if source.query is None:
+        rows: Any = sa.table(source.table or "", schema=source.db_schema)
+    else:
+        # A colon in the user's query is no parameter.
+        query = source.query.strip().rstrip(";")
+        rows = sa.text(query.replace(":", r"\:"))
+    cursor, bound = config.processing.cursor, since(config)
+    if cursor is not None and bound is not None:
+        inner = sa.text(f"({rows.text}) AS source_rows") if source.query else rows
+        column: Any = sa.column(cursor.column)
+        sample = sa.select(column).select_from(inner).where(column.is_not(None)).limit(1)
+        value = _comparable(
+            bound, connection.execute(sample).scalar(), config.processing.columns.get(cursor.column, "")
+        )
+        if value is not None:
+            condition = sa.or_(column >= sa.bindparam("since", value), column.is_(None))
+            return sa.select(sa.text("*")).select_from(inner).where(condition)
+    return rows if source.query else sa.select(sa.text("*")).select_from(rows)
+
+
+def _comparable(bound: Any, sample: Any, kind: str) -> Any:
+    """Return `bound` as a value that the database compares with the cursor as the pipeline does; None: there is none.
+
+    Text is never compared there: its order is that of a collation, and 9 comes after 10. What this does not exclude
+    the pipeline's own filter does.
+    """
+    if kind.startswith("epoch_") and isinstance(bound, datetime) and isinstance(sample, int | float | Decimal):
+        return int(bound.timestamp() // 1) * (1 if kind == "epoch_s" else 1000)
+    if isinstance(sample, bool) or isinstance(bound, bool):
+        return None
+    if isinstance(sample, int | float | Decimal) and isinstance(bound, int | float | Decimal):
+        return bound
+    if isinstance(sample, date) and isinstance(bound, date):
+        moment = bound if isinstance(bound, datetime) else datetime(bound.year, bound.month, bound.day, tzinfo=UTC)
+        moment = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+        if not isinstance(sample, datetime):
+            return moment.date()
+        # Times without an offset are UTC.
+        return moment if sample.tzinfo else moment.replace(tzinfo=None)
+    return None
+
+
+def _hint(engine: sa.Engine, source: DatabaseSource, error: sa.exc.SQLAlchemyError) -> str:
+    if source.table is None or not isinstance(error, sa.exc.ProgrammingError | sa.exc.OperationalError):
+        return "check source.database"
+    try:
+        tables = sa.inspect(engine).get_table_names(source.db_schema)
+    except sa.exc.SQLAlchemyError:
+        return "check source.database.url: host, port, database, user and password"
+    if source.table in tables:
+        return "check source.database and the rights of its user"
+    return did_you_mean(source.table, tables) or f"tables there: {', '.join(sorted(tables)[:20]) or 'none'}"

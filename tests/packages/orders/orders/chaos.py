@@ -1,7 +1,8 @@
 """Kills the process where ``ORDERS_KILL`` says: what ``kill -9`` does, at a moment that is the same every time.
 
-``extract``, ``transform``: in the midst of this step. ``load:N``, ``dbt:N``: before the N-th statement that the
-step sends to the warehouse. ``loaded``, ``built``: when all of it is done, before the step is recorded as done.
+``extract``, ``transform``: in the midst of this step. ``load:N``, ``dbt:N``: before the N-th statement that the step
+sends to the warehouse. ``commit:N``: before the N-th commit of the load. ``loaded``, ``built``: when all of it is done,
+before the step is recorded as done.
 """
 
 from __future__ import annotations
@@ -49,6 +50,10 @@ if PLACE == "load":
     from dlt.destinations.impl.duckdb.sql_client import DuckDbSqlClient
 
     _kill_before(DuckDbSqlClient, "execute_query")
+elif PLACE == "commit":
+    from dlt.destinations.impl.duckdb.sql_client import DuckDbSqlClient
+
+    _kill_before(DuckDbSqlClient, "commit_transaction")
 elif PLACE == "dbt":
     from dbt.adapters.duckdb.connections import DuckDBConnectionManager
 
@@ -67,5 +72,8 @@ def wait_for_a_word() -> None:
     """Say that the process is here, in the folder ``ORDERS_WAIT``, and go on once there is a file ``go`` in it."""
     if folder := os.environ.get("ORDERS_WAIT"):
         Path(folder, f"here-{os.getpid()}").touch()
+        deadline = time.monotonic() + 60
         while not Path(folder, "go").exists():
+            if time.monotonic() > deadline:
+                raise TimeoutError("nobody said go")
             time.sleep(0.02)

