@@ -96,4 +96,6 @@ def bench(session: nox.Session) -> None:
 def template(session: nox.Session) -> None:
     """Render every combination of answers, install it and run its own checks."""
     session.install("-e", ".[all]", *GROUPS["test"], *GROUPS["lint"], *GROUPS["types"])
-    session.run("pytest", "tests/template", "-n", "auto", *session.posargs, env={**QUIET, "TEMPLATE_COMBINATIONS": "all"})
+    session.run(
+        "pytest", "tests/template", "-n", "auto", *session.posargs, env={**QUIET, "TEMPLATE_COMBINATIONS": "all"}
+    )

@@ -82,10 +82,7 @@ def destination(config: WorkflowConfig) -> Any:
     # run would leave a table without rows.
     safe: dict[str, Any] = {"supports_transactions": True, "replace_strategy": "insert-from-staging"}
     if config.output.warehouse == "duckdb":
-        # dlt does not know that DuckDB has transactions: each statement of a merge would be committed on its own.
-        return dlt.destinations.duckdb(
-            str(duckdb_path(config)), replace_strategy="insert-from-staging", supports_transactions=True
-        )
+        return dlt.destinations.duckdb(str(duckdb_path(config)), **safe)
     from dlt.destinations.impl.postgres.configuration import PostgresCredentials
 
     parts = postgres_parts(config)

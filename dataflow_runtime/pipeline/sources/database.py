@@ -33,19 +33,18 @@ def read(config: WorkflowConfig) -> Iterator[pl.DataFrame]:
     source = config.source.database
     assert source is not None
     engine = _engine(source)
-    # yield_per: a cursor on the server, so that the client holds one chunk.
-    options = {"yield_per": source.chunk_size}
     try:
         with engine.connect() as connection:
             query = _new_rows(connection, source, config)
-            result = connection.execution_options(**options).execute(query)
+            # A cursor on the server: the client holds one chunk.
+            result = connection.execution_options(yield_per=source.chunk_size).execute(query)
             names = list(result.keys())
             if len(set(names)) < len(names):
                 twice = next(name for name in names if names.count(name) > 1)
                 raise DataflowError(
                     f"source.database.query: two columns are named {twice!r}", hint="give one of them an alias: AS …"
                 )
-            for rows in result.partitions():
+            for rows in result.partitions(source.chunk_size):
                 yield from_columns(dict(zip(names, zip(*rows, strict=True), strict=True)))
     except sa.exc.SQLAlchemyError as error:
         reason = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]

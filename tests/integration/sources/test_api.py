@@ -49,7 +49,11 @@ def test_one_page(ids: Any, server: Server) -> None:
 
 def test_what_is_sent(ids: Any, server: Server) -> None:
     server.answer = lambda _: {"meta": {"tags": ["x"]}, "data": ROWS[:2]}
-    assert ids("/rows/?a=1", params={"b": 2, "since": "2024-01-01T00:00:00+00:00"}, headers={"X-Tenant": "ö".encode().decode("latin-1")}) == [0, 1]
+    assert ids(
+        "/rows/?a=1",
+        params={"b": 2, "since": "2024-01-01T00:00:00+00:00"},
+        headers={"X-Tenant": "ö".encode().decode("latin-1")},
+    ) == [0, 1]
     request = server.requests[0]
     assert (request.method, request.path, request.query) == (
         "GET",
@@ -269,7 +273,9 @@ REPEATING = {
 def test_an_api_that_repeats_itself_is_an_error(ids: Any, server: Server, kind: str) -> None:
     pagination, answer = REPEATING[kind]
     server.answer = lambda _: answer(len(server.requests))
-    with pytest.raises(DataflowError, match=rf"source.api: {server.url}/rows.*: (the page repeats|names a next)") as raised:
+    with pytest.raises(
+        DataflowError, match=rf"source.api: {server.url}/rows.*: (the page repeats|names a next)"
+    ) as raised:
         ids(pagination=pagination)
     assert len(server.requests) <= 5
     assert "source.api.pagination" in str(raised.value.hint)

