@@ -41,7 +41,7 @@ _HINTS = {
 
 
 def read(config: WorkflowConfig) -> Iterator[list[dict[str, Any]]]:
-    """Yield the records of the pages in batches. Failed requests are sent again with backoff; ``Retry-After`` is honoured.
+    """Yield the records of the pages in batches; a failed request is sent again with backoff, after ``Retry-After``.
 
     Raises:
         DataflowError: The server cannot be reached, answers with an error after the retries, or sends a page again.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import time
 from email.utils import formatdate
 from threading import Event
@@ -135,7 +136,7 @@ def test_oauth2_client_credentials(ids: Any, server: Server, scopes: list[str]) 
             number = sum(request.path == "/token" for request in server.requests)
             # The first token has run out as soon as it arrives.
             return {"access_token": f"token-{number}", "expires_in": 0 if number == 1 else None}
-        start, rows = page(request)
+        _start, rows = page(request)
         known = request.headers.get("Authorization") in ("Bearer token-1", "Bearer token-2")
         return {"data": rows, "total": 25} if known else Answer({}, status=401)
 
@@ -434,6 +435,6 @@ def test_rate_limit(ids: Any, server: Server) -> None:
         assert ids(rate_limit=20, pagination={"type": "offset", "limit": 5}) == list(range(25))
     finally:
         api.BACKOFF = backoff
-    gaps = [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
+    gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
     assert len(times) == 7
     assert min(gaps) > 0.03  # 0.05 less what the way to the server differs
