@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import polars as pl
@@ -34,7 +35,7 @@ def since(config: WorkflowConfig) -> Any:
             f"processing.cursor.lookback: {lookback} cannot be taken from {cursor.column} = {newest}",
             hint="a duration such as 2h for times, a number for numbers",
         )
-    return newest - lookback
+    return newest - (Decimal(str(lookback)) if isinstance(newest, Decimal) else lookback)
 
 
 def newer_than(frame: pl.DataFrame, config: WorkflowConfig, lower_bound: Any) -> pl.DataFrame:

@@ -145,7 +145,7 @@ def _csv(local: Path, shown: str, source: FileSource, batch_size: int) -> Iterat
     tabs = "delimiter" not in options.model_fields_set and ".tsv" in local.suffixes
     delimiter = "\t" if tabs else options.delimiter
     with _utf8(local, options.encoding) as utf8:
-        names = _header(utf8, shown, source, delimiter) if options.has_header else None
+        names = _header(utf8, shown, source, delimiter)
         # Every column is text until processing.columns says what it is: row 1,000 cannot change the type of row 1.
         rows = pl.scan_csv(
             utf8,
@@ -156,7 +156,7 @@ def _csv(local: Path, shown: str, source: FileSource, batch_size: int) -> Iterat
             null_values=options.null_values,
             skip_rows=options.skip_rows,
             truncate_ragged_lines=options.ragged_lines == "truncate",
-            with_column_names=(lambda _: names) if names else None,
+            with_column_names=lambda _: names,
             glob=False,
         )
         try:
@@ -183,10 +183,12 @@ def _utf8(local: Path, encoding: str) -> Iterator[Path]:
         yield copy
 
 
-def _header(utf8: Path, shown: str, source: FileSource, delimiter: str) -> list[str] | None:
-    """Return the columns' names where Polars would not find good ones: one without a name is called by its position."""
+def _header(utf8: Path, shown: str, source: FileSource, delimiter: str) -> list[str]:
+    """Return the columns' names; one without a name is called by its position, ``column_1`` the first."""
     with _parsed(utf8, source, delimiter) as rows:
-        names: list[str] = next(rows, [])
+        names: list[str] = next(filter(None, rows), [])
+    if not source.options.has_header:
+        names = [""] * len(names)
     twice = [name for name, count in Counter(names).items() if name and count > 1]
     if twice:
         raise DataflowError(
@@ -194,7 +196,7 @@ def _header(utf8: Path, shown: str, source: FileSource, delimiter: str) -> list[
             hint="rename one, or name the columns by position (column_1, …) with source.file.options: "
             f"has_header: false, skip_rows: {source.options.skip_rows + 1}",
         )
-    return [name or f"column_{position}" for position, name in enumerate(names, 1)] if "" in names else None
+    return [name or f"column_{position}" for position, name in enumerate(names, 1)]
 
 
 def _ragged_line(utf8: Path, source: FileSource, delimiter: str) -> str | None:

@@ -9,7 +9,7 @@ select
     avg(magnitude) as average_magnitude,
     max(magnitude) as largest_magnitude,
     avg(depth_km) as average_depth_km,
-    sum(felt_reports) as felt_reports,
-    sum(case when is_reviewed then 1 else 0 end) as reviewed_count
+    cast(sum(felt_reports) as bigint) as felt_reports,
+    cast(sum(case when is_reviewed then 1 else 0 end) as bigint) as reviewed_count
 from events
 group by occurred_on, event_type
