@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -23,7 +22,7 @@ from dataflow_runtime.config.secrets import mask
 from dataflow_runtime.errors import UsageError
 from dataflow_runtime.pipeline.ops import RESULT
 from dataflow_runtime.pipeline.warehouse import location
-from dataflow_runtime.settings import get_settings
+from dataflow_runtime.settings import get_settings, temporary_environment
 
 __all__ = ["RunReport", "StepReport", "open_instance", "run_workflow"]
 
@@ -99,14 +98,22 @@ def run_workflow(
     """
     # Before anything starts: a bad value is an error of the command, not of a step.
     config = config_manager.load_config(name, env=env, overrides=overrides)
+    # Secrets reach the steps as variables: Dagster would record them with the run config, as they are.
+    secret = config_manager.secret_keys(name, env=env, overrides=overrides)
+    secrets = {
+        "__".join(["DATAFLOW", name.upper(), *key.upper().split(".")]): str(value)
+        for key, value in (overrides or {}).items()
+        if key in secret
+    }
+    recorded = {key: value for key, value in (overrides or {}).items() if key not in secret}
     recipe = build_reconstructable_job("dataflow_runtime.definitions", "build_job", (name,))
     job = recipe.get_definition()
     steps: dict[str, StepReport] = {}
     error: dict[str, str | None] | None = None
-    with open_instance() as instance, _turn(name):
+    with open_instance() as instance, _turn(name), temporary_environment(secrets):
         run = instance.create_run_for_job(
             job_def=job,
-            run_config=_run_config(job, name, env, overrides or {}) | _logging(verbose),
+            run_config=_run_config(job, name, env, recorded) | _logging(verbose),
             tags={RUN_TAG: name, **_partition_tags(job, name, partition)},
             job_code_origin=recipe.get_python_origin(),
         )
@@ -148,19 +155,12 @@ def open_instance() -> Iterator[DagsterInstance]:
     settings = get_settings()
     settings.make_home()
     home = settings.dagster_home
-    before = os.environ.get("DAGSTER_HOME")
-    os.environ["DAGSTER_HOME"] = str(home)  # for the processes that an executor starts
-    try:
+    with temporary_environment({"DAGSTER_HOME": str(home)}):  # for the processes that an executor starts
         # Two that open a new home at a time would both make its tables.
         with filelock.FileLock(home / ".opening.lock"):
             opened = DagsterInstance.from_config(str(home))
         with opened as instance:
             yield instance
-    finally:
-        if before is None:
-            del os.environ["DAGSTER_HOME"]
-        else:
-            os.environ["DAGSTER_HOME"] = before
 
 
 @contextmanager

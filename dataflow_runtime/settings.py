@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +13,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from dataflow_runtime.errors import UsageError
 
-__all__ = ["Settings", "get_settings"]
+__all__ = ["Settings", "get_settings", "temporary_environment"]
 
 HOME_NAME = ".dataflow"
 
@@ -101,3 +103,18 @@ def get_settings() -> Settings:
     except ValidationError as error:
         problem = error.errors(include_input=False)[0]
         raise UsageError(f"DATAFLOW_{str(problem['loc'][0]).upper()}: {problem['msg']}") from None
+
+
+@contextmanager
+def temporary_environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables meanwhile, for the tools and processes below that read them."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

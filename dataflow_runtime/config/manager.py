@@ -212,6 +212,13 @@ class ConfigManager:
         loaded = self._load(name, self.model_of(name), env, overrides)
         return effective_config(name, self._env(env), loaded.config, loaded.layers, loaded.secret_paths)
 
+    def secret_keys(
+        self, name: str, *, env: str | None = None, overrides: Mapping[str, object] | None = None
+    ) -> set[str]:
+        """Return the dotted keys of a configuration that hold secrets; raises as `load_config`."""
+        loaded = self._load(name, self.model_of(name), env, overrides)
+        return {".".join(path) for path in loaded.secret_paths}
+
     def config_file(self, name: str) -> Path:
         """Return where a workflow's ``config.yaml`` stands.
 

