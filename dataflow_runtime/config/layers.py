@@ -16,11 +16,10 @@ from typing import Any
 from dataflow_runtime.config.core_schema import typed_scalar
 from dataflow_runtime.config.interpolation import InterpolationError, interpolate
 from dataflow_runtime.config.problems import ConfigError, Problem
-from dataflow_runtime.config.schedule import configured_cron
 from dataflow_runtime.config.yaml import Layer, Node, Source, parse_yaml, problem_at, read_source
 from dataflow_runtime.errors import UsageError
 
-__all__ = ["Layered", "configured_cron", "environment_variables", "layered", "overlay_file"]
+__all__ = ["Layered", "environment_variables", "layered", "overlay_file"]
 
 _EMPTY = Source("default")
 

@@ -17,7 +17,8 @@ from dataflow_runtime.config import config_manager
 from dataflow_runtime.config.secrets import mask
 from dataflow_runtime.errors import DataflowError
 from dataflow_runtime.pipeline.checks import Transform
-from dataflow_runtime.pipeline.dbt import DbtResult
+from dataflow_runtime.pipeline.dbt import DbtResult, build
+from dataflow_runtime.pipeline.load import tables
 from dataflow_runtime.pipeline.steps import Extract, Manifest, Pipeline
 from dataflow_runtime.pipeline.warehouse import location
 
@@ -61,7 +62,7 @@ def pipeline_ops(
     @dg.op(name=f"{workflow}_dbt", description="Builds and tests the dbt models.")
     def dbt_op(context: dg.OpExecutionContext, manifest: Manifest) -> dg.Output[None]:
         with reported(pipeline):
-            result = pipeline.run_dbt(pipeline.config(manifest))
+            result = build(pipeline.config(manifest))
             raise_failures(result)
         return dg.Output(None, metadata=dbt_metadata(result))
 
@@ -119,14 +120,13 @@ def load_op(pipeline: Pipeline, outs: Mapping[str, dg.Out] | None = None) -> dg.
         with reported(pipeline):
             manifest = pipeline.run_load(manifest)
             config = pipeline.config(manifest)
-        tables = pipeline.tables(config)
         warehouse = {"type": config.output.warehouse, "location": location(config)}
-        metadata = _metadata(manifest, "loaded", tables=list(tables), warehouse=warehouse)
+        metadata = _metadata(manifest, "loaded", tables=list(tables(config)), warehouse=warehouse)
         if outs is None:
             yield dg.Output(manifest, metadata=metadata)
             return
         rows = (manifest.loaded, manifest.rejected)
-        for name, table, count in zip(outs, tables, rows, strict=True):
+        for name, table, count in zip(outs, tables(config), rows, strict=True):
             yield dg.Output(
                 None, output_name=name, metadata={**metadata, "dagster/table_name": table, "dagster/row_count": count}
             )

@@ -16,12 +16,11 @@ import polars.selectors as cs
 
 from dataflow_runtime.config import WorkflowConfig, config_manager
 from dataflow_runtime.errors import DataflowError
-from dataflow_runtime.pipeline import dbt
 from dataflow_runtime.pipeline.checks import Transform, process_batch, row_keys
 from dataflow_runtime.pipeline.columns import DTYPES
 from dataflow_runtime.pipeline.cursor import newer_than, since
 from dataflow_runtime.pipeline.frames import Rows, to_frame
-from dataflow_runtime.pipeline.load import load, tables
+from dataflow_runtime.pipeline.load import load
 from dataflow_runtime.pipeline.staging import Parts, batched, read_parts, remove_old
 from dataflow_runtime.pipeline.warehouse import forget_rejected, rejected_keys
 from dataflow_runtime.settings import get_settings
@@ -181,11 +180,3 @@ class Pipeline:
         corrected = [key for part in keys for key in part.filter(part.is_in(known))]
         if corrected:
             forget_rejected(config, corrected)
-
-    def run_dbt(self, config: WorkflowConfig, *, select: tuple[str, ...] = ()) -> dbt.DbtResult:
-        """Build and test the workflow's dbt project."""
-        return dbt.build(config, select=select)
-
-    def tables(self, config: WorkflowConfig) -> tuple[str, str]:
-        """Return the tables that the pipeline fills: rows and rejected rows."""
-        return tables(config)
