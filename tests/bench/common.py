@@ -1,0 +1,57 @@
+"""What the benches share: a site of many workflows, and the comparison with a peer."""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+PYTHON = sys.executable
+RUNTIME = str(Path(PYTHON).with_name("dataflow-runtime"))
+
+
+class Ratio(NamedTuple):
+    """A measurement against a peer: medians, and the median of the ratios, which a noisy machine moves least.
+
+    Attributes:
+        ours: What we take, in seconds, or in `unit` where one is given.
+        peer: What the peer, or the limit, takes.
+        ratio: Ours divided by the peer's, measured in turn.
+        unit: Of both; seconds are printed as milliseconds.
+        note: More figures of the same run.
+    """
+
+    ours: float
+    peer: float
+    ratio: float
+    unit: str = "s"
+    note: str = ""
+
+    @classmethod
+    def of(cls, pairs: Iterable[tuple[float, float]], unit: str = "s", note: str = "") -> Ratio:
+        """Return the medians of pairs (ours, peer)."""
+        pairs = list(pairs)
+        ours, peer = (statistics.median(column) for column in zip(*pairs, strict=True))
+        return cls(ours, peer, statistics.median(ours / peer for ours, peer in pairs), unit, note)
+
+
+# A bench gets an empty folder. Its docstring is its line in the table; the number is the most that the ratio may be.
+Bench = tuple[Callable[[Path], Ratio], float]
+
+
+def seconds(command: list[str], environment: Mapping[str, str]) -> float:
+    """Return how long a process takes, start to end."""
+    start = time.perf_counter()
+    subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return time.perf_counter() - start
+
+
+def compared(ours: Callable[[], float], peer: Callable[[], float], *, repeats: int = 15) -> Ratio:
+    """Measure ours and the peer in turn, after a warm-up; each returns seconds."""
+    ours()
+    peer()
+    return Ratio.of((ours(), peer()) for _ in range(repeats))
