@@ -12,10 +12,13 @@ from dataflow_runtime.discovery import InstalledWorkflow, find_workflow, find_wo
 from dataflow_runtime.errors import DataflowError
 from dataflow_runtime.registry import WorkflowMetadata
 
-__all__ = ["RUN_TAG", "CatalogEntry", "describe", "list_workflows", "show_workflow"]
+__all__ = ["RESULT", "RUN_TAG", "CatalogEntry", "describe", "list_workflows", "show_workflow"]
 
 RUN_TAG = "dataflow/workflow"
 """Tag that each run of a workflow carries in Dagster, by whatever way it was started."""
+
+RESULT = "dataflow"
+"""Metadata key under which each step of a run records its part of the run's report."""
 
 
 @dataclass(frozen=True)

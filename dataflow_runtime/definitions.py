@@ -4,25 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Iterable
-from importlib import import_module
 from typing import Any
 
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from dataflow_runtime.config import ConfigError, config_manager
-from dataflow_runtime.errors import DataflowError, UsageError
+from dataflow_runtime.errors import DataflowError
+from dataflow_runtime.executors import build_executor, shared_resources
 from dataflow_runtime.loading import BrokenWorkflow, LoadedWorkflow, load_workflows
-from dataflow_runtime.settings import get_settings
+from dataflow_runtime.pipeline.partitions import build_schedule, partitions_of
+from dataflow_runtime.presentation import described, described_asset
 
 __all__ = ["build_definitions", "build_job", "load_definitions", "workflow_definitions"]
-
-_EXECUTORS = {
-    "in_process": "dagster:in_process_executor",
-    "multiprocess": "dagster:multiprocess_executor",
-    "dask": "dagster_dask:dask_executor",
-    "k8s": "dagster_k8s:k8s_job_executor",
-}
 
 _logger = logging.getLogger("dataflow_runtime")
 
@@ -57,7 +51,8 @@ def load_definitions(names: Collection[str] = ()) -> tuple[dg.Definitions, list[
         else:
             parts[workflow.name] = (workflow, definitions)
     merged = dg.Definitions.merge(
-        *(definitions for _, definitions in parts.values()), dg.Definitions(executor=_executor())
+        *(definitions for _, definitions in parts.values()),
+        dg.Definitions(executor=build_executor(), resources=shared_resources()),
     )
     return merged, broken
 
@@ -72,28 +67,23 @@ def workflow_definitions(workflow: LoadedWorkflow, *, with_module: bool = True) 
     Raises:
         DataflowError: Its config is not valid, or what it registered is no job.
     """
-    job = _job(workflow)
     config = config_manager.load_config(workflow.name)
+    job = described(_job(workflow), workflow, partitions_of(config))
     cron = config.schedule.cron or workflow.registration.metadata.schedule
-    schedules = (
-        []
-        if cron is None
-        else [
-            dg.ScheduleDefinition(
-                name=f"{workflow.name}_schedule",
-                job=job,
-                cron_schedule=cron,
-                execution_timezone=config.schedule.timezone,
-            )
-        ]
-    )
     modules = [workflow.module] if with_module else []
     found = [value for module in modules for value in vars(module).values()]
+    schedules = [] if cron is None else [build_schedule(workflow.name, job, config, cron)]
+    assets = [
+        asset.map_asset_specs(lambda spec: described_asset(spec, workflow))
+        if isinstance(asset, dg.AssetsDefinition)
+        else asset
+        for asset in dg.load_assets_from_modules(modules)
+    ]
     return dg.Definitions(
         jobs=[job],
         schedules=[*schedules, *_of_type(found, dg.ScheduleDefinition)],
         sensors=_of_type(found, dg.SensorDefinition),
-        assets=dg.load_assets_from_modules(modules),
+        assets=assets,
         asset_checks=dg.load_asset_checks_from_modules(modules),
     )
 
@@ -154,25 +144,3 @@ def _broken(workflow: LoadedWorkflow, error: Exception) -> BrokenWorkflow:
         line=workflow.registration.line,
         hint=error.hint if isinstance(error, DataflowError) else None,
     )
-
-
-def _executor() -> dg.ExecutorDefinition:
-    """Return the executor that ``DATAFLOW_EXECUTOR`` names.
-
-    Raises:
-        UsageError: It is neither a known word nor ``module:attribute`` of an executor.
-    """
-    name = get_settings().executor
-    module, _, attribute = _EXECUTORS.get(name, name).partition(":")
-    if not attribute:
-        raise UsageError(
-            f"DATAFLOW_EXECUTOR: unknown executor {name!r}",
-            hint=f"allowed: {', '.join(_EXECUTORS)}, or module:attribute of a Dagster executor",
-        )
-    try:
-        executor = getattr(import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise UsageError(f"DATAFLOW_EXECUTOR={name}: {error}", hint=f"is the package of {module} installed?") from error
-    if not isinstance(executor, dg.ExecutorDefinition):
-        raise UsageError(f"DATAFLOW_EXECUTOR={name}: {module}:{attribute} is no Dagster executor")
-    return executor

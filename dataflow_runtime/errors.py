@@ -9,6 +9,7 @@ from typing import ClassVar
 __all__ = [
     "DataflowError",
     "DuplicateWorkflowError",
+    "TransientError",
     "UnknownWorkflowError",
     "UsageError",
     "did_you_mean",
@@ -33,6 +34,10 @@ class DataflowError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message}\nhint: {self.hint}" if self.hint else self.message
+
+
+class TransientError(DataflowError):
+    """Something outside failed (a server, a network, a lock) that may work a moment later: a step tries it again."""
 
 
 class UsageError(DataflowError):

@@ -17,6 +17,25 @@ __all__ = ["Settings", "get_settings", "temporary_environment"]
 
 HOME_NAME = ".dataflow"
 
+# Written where there is none: yours to edit.
+_DAGSTER_YAML = """\
+telemetry:
+  enabled: false
+nux:
+  enabled: false
+# Runs of one workflow wait for each other; those of different workflows do not.
+concurrency:
+  runs:
+    tag_concurrency_limits:
+      - key: dataflow/workflow
+        value:
+          applyLimitPerUniqueValue: true
+        limit: 1
+# A run whose process is lost ends as failed, instead of going on forever.
+run_monitoring:
+  enabled: true
+"""
+
 
 def _default_home() -> Path:
     """Return the ``.dataflow`` folder of the working directory or of its nearest parent that has one."""
@@ -82,11 +101,8 @@ class Settings(BaseSettings):
             except OSError as error:
                 reason = f"{folder}: {error.strerror or error}"
                 raise UsageError(f"{variable}: {reason}", hint=f"{variable} names another folder") from error
-        # State is never committed by accident. Dagster's telemetry and sign-up dialog are off unless turned on there.
-        for file, text in (
-            (self.home / ".gitignore", "*\n"),
-            (self.dagster_home / "dagster.yaml", "telemetry:\n  enabled: false\nnux:\n  enabled: false\n"),
-        ):
+        # State is never committed by accident.
+        for file, text in ((self.home / ".gitignore", "*\n"), (self.dagster_home / "dagster.yaml", _DAGSTER_YAML)):
             if not file.exists():
                 file.write_text(text, encoding="utf-8")
         return new

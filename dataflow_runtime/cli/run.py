@@ -22,12 +22,25 @@ __all__ = ["run_command"]
 @click.option("overrides", "--set", metavar="KEY=VALUE", multiple=True, help="Override a config value for this run.")
 @click.option("--env", help="Config overlay to use (config.<env>.yaml); by default DATAFLOW_ENV.")
 @click.option("--partition", metavar="KEY", help="Partition to run, for a partitioned workflow.")
+@click.option("start", "--from", metavar="TIME", help="Only rows from this time on (ISO 8601, UTC without an offset).")
+@click.option("end", "--to", metavar="TIME", help="Only rows before this time.")
 @json_option
 @click.pass_context
 def run_command(
-    ctx: click.Context, *, name: str, overrides: tuple[str, ...], env: str | None, partition: str | None, as_json: bool
+    ctx: click.Context,
+    *,
+    name: str,
+    overrides: tuple[str, ...],
+    env: str | None,
+    partition: str | None,
+    start: str | None,
+    end: str | None,
+    as_json: bool,
 ) -> None:
-    """Run a workflow's job here and now. The run is recorded in DAGSTER_HOME, where `dev` shows it."""
+    """Run a workflow's job here and now. The run is recorded in DAGSTER_HOME, where `dev` shows it.
+
+    Times of --from and --to are those of `processing.cursor`; rows of that window are loaded again.
+    """
     from dataflow_runtime.discovery import find_workflow
 
     find_workflow(name)  # an unknown name is an answer of milliseconds, before anything heavy is imported
@@ -39,7 +52,14 @@ def run_command(
         from dataflow_runtime.runner import run_workflow
 
         report = run_workflow(
-            name, overrides=values, env=env, partition=partition, on_step=progress.on_step, verbose=ctx.obj
+            name,
+            overrides=values,
+            env=env,
+            partition=partition,
+            start=start,
+            end=end,
+            on_step=progress.on_step,
+            verbose=ctx.obj,
         )
     if as_json:
         print_json(report.to_json())

@@ -165,7 +165,7 @@ class ScheduleConfig(ConfigModel):
     )
     timezone: str = Field(default="UTC", description="IANA time zone of the cron expression.")
     partitions: Literal["hourly", "daily", "weekly", "monthly"] | None = Field(
-        default=None, description="Time window of a partition; none: not partitioned."
+        default=None, description="Time window of a partition (weeks begin on Monday); none: not partitioned."
     )
     partitions_start: Day | None = Field(default=None, description="First day that has a partition (YYYY-MM-DD).")
 
@@ -240,6 +240,13 @@ class WorkflowConfig(ConfigModel):
         if isinstance(processing, dict) and processing.get("primary_key"):
             defaults["write_disposition"] = "merge"
         return {**values, "output": {**defaults, **values.get("output", {})}}
+
+    @model_validator(mode="after")
+    def _partitions_have_a_cursor(self) -> Self:
+        if self.schedule.partitions and self.processing.cursor is None:
+            hint = "add `cursor: {column: …}` under `processing:`: the time that says which partition a row is of"
+            raise rule("partitions need 'processing.cursor'", "schedule", "partitions", hint=hint)
+        return self
 
     @model_validator(mode="after")
     def _merge_has_a_key(self, info: ValidationInfo) -> Self:

@@ -18,9 +18,11 @@ from dataflow_runtime.pipeline.ops import (
     load_op,
     raise_failures,
     reported,
+    retry_policy,
     run_overrides,
     transform_op,
 )
+from dataflow_runtime.pipeline.partitions import partitions_of
 from dataflow_runtime.pipeline.steps import Extract, Pipeline
 
 __all__ = ["pipeline_assets"]
@@ -45,13 +47,15 @@ def pipeline_assets(
 
 
 def _raw_assets(pipeline: Pipeline) -> dg.AssetsDefinition:
-    workflow, table = pipeline.workflow, config_manager.load_config(pipeline.workflow).output.table
+    config = config_manager.load_config(pipeline.workflow)
+    workflow, table = pipeline.workflow, config.output.table
     outs = {"table": dg.Out(dg.Nothing), "rejected": dg.Out(dg.Nothing)}
     ops = (extract_op(pipeline), transform_op(pipeline), load_op(pipeline, outs))
 
     @dg.graph_multi_asset(
         name=f"{workflow}_raw",
         group_name=workflow,
+        partitions_def=partitions_of(config),
         outs={
             "table": dg.AssetOut(key=[workflow, "raw", table], description="Rows that passed the checks."),
             "rejected": dg.AssetOut(
@@ -89,6 +93,8 @@ def _dbt_assets(pipeline: Pipeline) -> dg.AssetsDefinition:
         manifest=manifest_path(config),
         name=f"{pipeline.workflow}_dbt",
         dagster_dbt_translator=_Translator(pipeline.workflow),
+        retry_policy=retry_policy(pipeline.workflow),
+        # Not partitioned, as the raw tables may be: a build makes a model as a whole, of all that is loaded.
     )
     def models(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
         definition = context.assets_def

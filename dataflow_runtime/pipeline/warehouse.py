@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from dataflow_runtime.config import WorkflowConfig
-from dataflow_runtime.errors import DataflowError
+from dataflow_runtime.errors import DataflowError, TransientError
 from dataflow_runtime.settings import get_settings
 
 __all__ = [
@@ -175,7 +175,7 @@ def reach(config: WorkflowConfig) -> Iterator[None]:
         hint = None
         if "lock" in reason and config.output.warehouse == "duckdb":
             hint = "another program has the DuckDB file open; close it and run again"
-        raise DataflowError(f"warehouse {location(config)}: {reason}", hint=hint) from error
+        raise TransientError(f"warehouse {location(config)}: {reason}", hint=hint) from error
 
 
 def _quoted(identifier: str) -> str:

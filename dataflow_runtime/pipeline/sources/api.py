@@ -19,7 +19,7 @@ from requests.adapters import HTTPAdapter
 
 from dataflow_runtime.config import WorkflowConfig
 from dataflow_runtime.config.secrets import mask, remember_secrets
-from dataflow_runtime.errors import DataflowError
+from dataflow_runtime.errors import DataflowError, TransientError
 
 if TYPE_CHECKING:
     from dataflow_runtime.config.models import ApiSource
@@ -212,13 +212,13 @@ def _request_error(error: requests.RequestException, source: ApiSource, url: str
     if response is None:
         tries = f" after {source.retries + 1} tries"
         if isinstance(error, requests.Timeout):
-            return DataflowError(
+            return TransientError(
                 _message(url, f"no answer within {source.timeout:g} s{tries}"),
                 hint="raise source.api.timeout, or run again later",
             )
         if isinstance(error, requests.exceptions.ConnectionError | requests.exceptions.ChunkedEncodingError):
             reason = _root_cause(error)
-            return DataflowError(
+            return TransientError(
                 _message(url, f"no connection, or lost{tries}: {reason}"),
                 hint="is source.api.url right, and the server up? Then run again: nothing was loaded",
             )
@@ -227,7 +227,8 @@ def _request_error(error: requests.RequestException, source: ApiSource, url: str
     body = " ".join(response.text.split())[:200]
     retried = f" after {source.retries + 1} tries" if status == 429 or status >= 500 else ""
     default = "the server's fault; run again later: nothing was loaded" if status >= 500 else "check source.api"
-    return DataflowError(
+    error_type = TransientError if status == 429 or status >= 500 else DataflowError
+    return error_type(
         _message(response.url, f"HTTP {status} {response.reason}{retried}{': ' + body if body else ''}"),
         hint=_HINTS.get(status, default),
     )

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from dataflow_runtime.config import WorkflowConfig
 from dataflow_runtime.config.secrets import mask
-from dataflow_runtime.errors import DataflowError, did_you_mean
+from dataflow_runtime.errors import DataflowError, TransientError, did_you_mean
 from dataflow_runtime.pipeline.cursor import since
 from dataflow_runtime.pipeline.frames import from_columns
 
@@ -48,7 +48,8 @@ def read(config: WorkflowConfig) -> Iterator[pl.DataFrame]:
                 yield from_columns(dict(zip(names, zip(*rows, strict=True), strict=True)))
     except sa.exc.SQLAlchemyError as error:
         reason = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
-        raise DataflowError(
+        lost = isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError)
+        raise (TransientError if lost else DataflowError)(
             mask(f"source.database: {engine.url!r}: {reason}"), hint=_hint(engine, source, error)
         ) from None
     except (ValueError, OverflowError) as error:

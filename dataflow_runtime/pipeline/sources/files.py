@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from dataflow_runtime.config import WorkflowConfig
 from dataflow_runtime.config.secrets import mask
-from dataflow_runtime.errors import DataflowError
+from dataflow_runtime.errors import DataflowError, TransientError
 from dataflow_runtime.pipeline.frames import from_records
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def _clear_errors(url: str) -> Iterator[None]:
         ) from None
     except Exception as error:  # each file system has errors of its own
         reason = str(error) or type(error).__name__
-        raise DataflowError(
+        raise TransientError(
             mask(f"source.file.path: {url}: {reason}"), hint="check the address, and the credentials for it"
         ) from None
 

@@ -1,0 +1,67 @@
+"""The time windows of a workflow's partitions, and the schedule that runs each once it is over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from itertools import takewhile
+from typing import Any
+
+import dagster as dg
+
+from dataflow_runtime.config import WorkflowConfig
+
+__all__ = ["build_schedule", "partitions_of"]
+
+# Keys of Dagster's own daily, hourly, … definitions. A week begins on Monday, as ISO 8601 has it.
+_KINDS = {
+    "hourly": ("0 * * * *", "%Y-%m-%d-%H:%M"),
+    "daily": ("0 0 * * *", "%Y-%m-%d"),
+    "weekly": ("0 0 * * 1", "%Y-%m-%d"),
+    "monthly": ("0 0 1 * *", "%Y-%m-%d"),
+}
+
+
+def partitions_of(config: WorkflowConfig) -> dg.TimeWindowPartitionsDefinition | None:
+    """Return the partitions that ``schedule.partitions`` asks for, None where it asks for none."""
+    schedule = config.schedule
+    if schedule.partitions is None or schedule.partitions_start is None:
+        return None
+    cron, fmt = _KINDS[schedule.partitions]
+    start = datetime.combine(schedule.partitions_start, datetime.min.time())
+    return dg.TimeWindowPartitionsDefinition(
+        start=start.strftime(fmt), fmt=fmt, cron_schedule=cron, timezone=schedule.timezone
+    )
+
+
+def build_schedule(workflow: str, job: Any, config: WorkflowConfig, cron: str) -> dg.ScheduleDefinition:
+    """Return the schedule of a job; where the job is partitioned, a tick runs what ended since the tick before.
+
+    A cron expression that fires more often than partitions end has ticks without a run, one that fires less often has
+    ticks with several.
+    """
+    name, timezone = f"{workflow}_schedule", config.schedule.timezone
+    partitions = partitions_of(config)
+    if partitions is None:
+        return dg.ScheduleDefinition(name=name, job=job, cron_schedule=cron, execution_timezone=timezone)
+
+    def requests(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        keys = _ended(partitions, cron, timezone, context.scheduled_execution_time)
+        yield from (dg.RunRequest(partition_key=key) for key in keys)
+        if not keys:
+            yield dg.SkipReason("no partition has ended since the tick before")
+
+    return dg.ScheduleDefinition(
+        name=name, job=job, cron_schedule=cron, execution_timezone=timezone, execution_fn=requests
+    )
+
+
+def _ended(partitions: dg.TimeWindowPartitionsDefinition, cron: str, timezone: str, tick: datetime) -> list[str]:
+    """Return the keys of the partitions that ended after the tick before `tick` and until `tick`, oldest first."""
+    from dagster._utils.schedules import reverse_cron_string_iterator
+
+    ticks = reverse_cron_string_iterator(tick.timestamp(), cron, timezone)
+    before = next(time for time in ticks if time < tick)
+    keys = reversed(partitions.get_partition_keys(current_time=tick))
+    recent = takewhile(lambda key: partitions.time_window_for_partition_key(key).end > before, keys)
+    return list(recent)[::-1]
