@@ -8,11 +8,11 @@ from typing import Any
 
 from dagster import DagsterEvent, DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus
 
-from dataflow_runtime.catalog import RUN_TAG
+from dataflow_runtime.catalog import RESULT, RUN_TAG
 from dataflow_runtime.config import config_manager
 from dataflow_runtime.config.secrets import mask
 from dataflow_runtime.errors import DataflowError
-from dataflow_runtime.pipeline.ops import RESULT, run_overrides
+from dataflow_runtime.pipeline.options import run_overrides
 from dataflow_runtime.pipeline.warehouse import location
 
 __all__ = ["OnStep", "RunReport", "StepReport", "Steps", "report", "workflow_of"]

@@ -5,31 +5,43 @@ from __future__ import annotations
 import logging
 import os
 import platform
+import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
-from dagster import DagsterEvent, DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus
+from dagster import DagsterEvent, DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
 from dagster._core.definitions.reconstruct import build_reconstructable_job
+from dagster._core.definitions.repository_definition import SINGLETON_REPOSITORY_NAME
 from dagster._core.errors import DagsterRunAlreadyExists
 from dagster._core.execution.api import execute_run_iterator
 from dagster._core.execution.plan.objects import ErrorSource
+from dagster._core.instance.ref import InstanceRef
+from dagster._core.remote_origin import (
+    ManagedGrpcPythonEnvCodeLocationOrigin,
+    RemoteJobOrigin,
+    RemoteRepositoryOrigin,
+)
+from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
 from dataflow_runtime.catalog import RUN_TAG
+from dataflow_runtime.compute_logs import with_tee
 from dataflow_runtime.config import config_manager
 from dataflow_runtime.config.secrets import mask
 from dataflow_runtime.errors import DataflowError, UsageError
+from dataflow_runtime.pipeline.window import parse_window
 from dataflow_runtime.reports import OnStep, RunReport, Steps, planned_steps, report
 from dataflow_runtime.settings import get_settings, temporary_environment
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
-__all__ = ["WORKER_TAG", "RunExistsError", "lock_of", "open_instance", "run_workflow"]
+__all__ = ["WORKER_TAG", "RunExistsError", "end_killed_runs", "lock_of", "open_instance", "run_workflow"]
 
 WORKER_TAG = "dataflow/worker"
 """Tag of a run that one of our own processes executes: ``<host>:<process id>``."""
@@ -50,6 +62,8 @@ def run_workflow(
     overrides: Mapping[str, Any] | None = None,
     env: str | None = None,
     partition: str | None = None,
+    start: str | None = None,
+    end: str | None = None,
     on_step: OnStep | None = None,
     verbose: bool = False,
     run_id: str | None = None,
@@ -63,6 +77,8 @@ def run_workflow(
         overrides: Config values for this run: dotted key to value.
         env: Name of the config overlay; by default ``DATAFLOW_ENV``.
         partition: Key of the partition, for a partitioned job.
+        start: Only rows whose cursor is at or after this ISO 8601 time.
+        end: Only rows whose cursor is before this ISO 8601 time.
         on_step: Called whenever a step starts or ends.
         verbose: Whether Dagster logs to stderr.
         run_id: The run's id, by default a new one; of two runs with one id Dagster records the first.
@@ -70,13 +86,15 @@ def run_workflow(
         on_recorded: Called once Dagster has the run, before it waits for its turn.
 
     Raises:
-        UsageError: The workflow or the partition does not exist.
+        UsageError: The workflow or the partition does not exist, or the window is none.
         DataflowError: The workflow is broken, or its config is not valid.
         RunExistsError: There is a run with this id.
         KeyboardInterrupt: The run was interrupted; Dagster has it as canceled.
     """
     # Before anything starts: a bad value is an error of the command, not of a step.
     config_manager.load_config(name, env=env, overrides=overrides)
+    if parse_window(start, end) and partition is not None:
+        raise UsageError("--partition and --from/--to do not go together", hint="a partition is a window of its own")
     # Secrets reach the steps as variables: Dagster would record them with the run config, as they are.
     secret = config_manager.secret_keys(name, env=env, overrides=overrides)
     secrets = {
@@ -85,6 +103,7 @@ def run_workflow(
         if key in secret
     }
     recorded = {key: value for key, value in (overrides or {}).items() if key not in secret}
+    options = {"env": env, "set": recorded, "from": start, "to": end}
     recipe = build_reconstructable_job("dataflow_runtime.definitions", "build_job", (name,))
     job = recipe.get_definition()
     run_id = run_id or str(uuid.uuid4())
@@ -94,9 +113,10 @@ def run_workflow(
             run = instance.create_run_for_job(
                 job_def=job,
                 run_id=run_id,
-                run_config=_run_config(job, name, env, recorded) | _logging(verbose),
+                run_config=_run_config(job, name, options) | _logging(verbose),
                 tags={**tags, **_partition_tags(job, name, partition)},
                 job_code_origin=recipe.get_python_origin(),
+                remote_job_origin=_job_origin(job.name),
             )
         except DagsterRunAlreadyExists:
             raise RunExistsError(run_id) from None
@@ -104,6 +124,7 @@ def run_workflow(
             on_recorded()
         try:
             with _turn(name):
+                end_killed_runs(instance, name)
                 interrupted = _execute(recipe, run, instance, name, on_step)
         except BaseException as error:
             _break_off(instance, run_id, error)
@@ -188,7 +209,7 @@ def open_instance() -> Iterator[DagsterInstance]:
     with temporary_environment({"DAGSTER_HOME": str(home)}):  # for the processes that an executor starts
         # Two that open a new home at a time would both make its tables.
         with filelock.FileLock(home / ".opening.lock"):
-            opened = DagsterInstance.from_config(str(home))
+            opened = DagsterInstance.from_ref(with_tee(InstanceRef.from_dir(str(home))))
         with opened as instance:
             yield instance
 
@@ -210,17 +231,38 @@ def _turn(workflow: str) -> Iterator[None]:
         lock.release()
 
 
-def _run_config(job: dg.JobDefinition, workflow: str, env: str | None, overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Return run config that puts the overrides onto the extract op, wherever that stands in the job."""
-    if env is None and not overrides:
+def end_killed_runs(instance: DagsterInstance, workflow: str | None = None) -> None:
+    """Record the end of runs whose process on this machine is gone, of all workflows or of one.
+
+    The daemon cannot tell: to it they would go on forever, and keep the workflow's later runs in its queue.
+    """
+    tags = {} if workflow is None else {RUN_TAG: workflow}
+    for run in instance.get_runs(RunsFilter(tags=tags, statuses=IN_PROGRESS_RUN_STATUSES)):
+        if run.tags.get(WORKER_TAG, "").rpartition(":")[0] == platform.node():
+            with suppress(RunExistsError), _run_lock(run.run_id):
+                instance.report_run_failed(run, "the process that executed the run is gone")
+
+
+def _job_origin(job: str) -> RemoteJobOrigin:
+    """Return where the UI and the daemon find the job, to execute a run of it again: the code location of all."""
+    module = "dataflow_runtime.dagster_repo"
+    target = LoadableTargetOrigin(executable_path=sys.executable, module_name=module, working_directory=str(Path.cwd()))
+    location = ManagedGrpcPythonEnvCodeLocationOrigin(target, location_name=module)
+    return RemoteJobOrigin(RemoteRepositoryOrigin(location, SINGLETON_REPOSITORY_NAME), job)
+
+
+def _run_config(job: dg.JobDefinition, workflow: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return run config that hands the options to the extract op, wherever that stands in the job."""
+    given = {key: value for key, value in options.items() if value}
+    if not given:
         return {}
     path = _find_node(job.graph, f"{workflow}_extract")
     if path is None:
         raise UsageError(
-            f"workflow {workflow!r} has no op {workflow}_extract, which takes --set and --env",
+            f"workflow {workflow!r} has no op {workflow}_extract, which takes --set, --env, --from and --to",
             hint="build its job from pipeline_ops or pipeline_assets, or set DATAFLOW__ variables",
         )
-    config: dict[str, Any] = {"config": {"env": env, "set": dict(overrides)}}
+    config: dict[str, Any] = {"config": given}
     for node in reversed(path):
         config = {"ops": {node: config}}
     return config

@@ -57,7 +57,7 @@ class Settings(BaseSettings):
         home: State: warehouses, staging, Dagster's instance.
         env: Name of the config overlay (``config.<env>.yaml``), None for none.
         workflows: The only workflows that the Dagster code location loads; empty for all.
-        executor: ``in_process``, ``multiprocess``, or ``module:attribute`` of a Dagster executor.
+        executor: ``in_process``, ``multiprocess``, ``dask``, ``k8s``, or ``module:attribute`` of a Dagster executor.
         staging: Folder of the Parquet files between steps, None for ``<home>/staging``.
         api_token: Bearer token of the REST API.
     """

@@ -24,8 +24,14 @@ def dev_command(ctx: click.Context, *, port: int, host: str) -> None:
 
     if find_spec("dagster_webserver") is None:
         raise DataflowError("dagster-webserver is not installed", hint='pip install "dataflow-runtime[run]"')
+    from dataflow_runtime.runner import end_killed_runs, open_instance
+
     settings = announced_home()
-    command = [sys.executable, "-m", "dagster", "dev", "-m", "dataflow_runtime.dagster_repo"]
+    with open_instance() as instance:
+        end_killed_runs(instance)
+    # `dg dev`, by which Dagster says that this is superseded, calls the same function, from a package of its own.
+    command = [sys.executable, "-W", "ignore::FutureWarning", "-m", "dagster", "dev"]
+    command += ["-m", "dataflow_runtime.dagster_repo"]
     click.echo(f"Dagster UI: http://{host}:{port}  (state: {settings.home})", err=True)
     process = subprocess.Popen(  # noqa: S603 - our own command
         [*command, "--host", host, "--port", str(port)],

@@ -19,9 +19,9 @@ from dataflow_runtime.pipeline.ops import (
     raise_failures,
     reported,
     retry_policy,
-    run_overrides,
     transform_op,
 )
+from dataflow_runtime.pipeline.options import run_overrides
 from dataflow_runtime.pipeline.partitions import partitions_of
 from dataflow_runtime.pipeline.steps import Extract, Pipeline
 

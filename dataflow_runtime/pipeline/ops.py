@@ -20,6 +20,7 @@ from dataflow_runtime.errors import DataflowError, TransientError, UsageError
 from dataflow_runtime.pipeline.checks import Transform
 from dataflow_runtime.pipeline.dbt import DbtResult, build
 from dataflow_runtime.pipeline.load import tables
+from dataflow_runtime.pipeline.options import overrides
 from dataflow_runtime.pipeline.steps import Extract, Manifest, Pipeline
 from dataflow_runtime.pipeline.warehouse import location
 from dataflow_runtime.pipeline.window import Window, parse_window
@@ -167,22 +168,6 @@ def _window(context: dg.OpExecutionContext) -> Window | None:
         raise UsageError("a run has a partition or a window, not both", hint="leave 'from' and 'to' out")
     partition = context.partition_time_window
     return Window(partition.start.astimezone(UTC), partition.end.astimezone(UTC))
-
-
-def overrides(op_config: Any) -> dict[str, Any]:
-    """Return the overrides in the config of an extract op."""
-    op_config = op_config or {}
-    return {"env": op_config.get("env"), "overrides": dict(op_config.get("set") or {})}
-
-
-def run_overrides(run_config: Any) -> dict[str, Any]:
-    """Return the overrides of a run: those of its extract op, wherever that stands in the job."""
-    for name, node in ((run_config or {}).get("ops") or {}).items():
-        if name.endswith("_extract"):
-            return overrides(node.get("config"))
-        if "ops" in node and (found := run_overrides(node)) != overrides(None):
-            return found
-    return overrides(None)
 
 
 @contextmanager
