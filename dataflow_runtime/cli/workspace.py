@@ -16,6 +16,16 @@ __all__ = ["workspace_command"]
 
 _HEADER = "# Written by `dataflow-runtime workspace`: one code location per workflow, each in a process of its own.\n"
 
+_FIND = """
+import sys
+from dataflow_runtime.discovery import find_workflow
+from dataflow_runtime.errors import DataflowError
+try:
+    find_workflow(sys.argv[1])
+except DataflowError as error:
+    sys.exit(error.message)
+"""
+
 
 @click.command("workspace")
 @click.option(
@@ -57,10 +67,9 @@ def _python(text: str) -> tuple[str, str]:
     if not separator or not name or not path:
         raise UsageError(f"--python {text!r}: expected NAME=PATH", hint="for example --python orders=venv/bin/python")
     python = Path(path).expanduser().absolute()  # not resolved: a virtual environment's Python is a link
-    found = "from dataflow_runtime.discovery import find_workflow; import sys; find_workflow(sys.argv[1])"
     try:
         outcome = subprocess.run(  # noqa: S603 - the user names it
-            [python, "-c", found, name], capture_output=True, text=True, check=False
+            [python, "-c", _FIND, name], capture_output=True, text=True, check=False
         )
     except OSError as error:
         raise UsageError(f"--python {text}: {error.strerror}", hint="PATH is a Python executable") from None

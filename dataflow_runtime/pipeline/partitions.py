@@ -47,7 +47,7 @@ def build_schedule(workflow: str, job: Any, config: WorkflowConfig, cron: str) -
 
     def requests(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
         keys = _ended(partitions, cron, timezone, context.scheduled_execution_time)
-        yield from (dg.RunRequest(partition_key=key) for key in keys)
+        yield from (dg.RunRequest(run_key=key, partition_key=key) for key in keys)
         if not keys:
             yield dg.SkipReason("no partition has ended since the tick before")
 
