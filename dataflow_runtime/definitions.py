@@ -14,7 +14,7 @@ from dataflow_runtime.errors import DataflowError
 from dataflow_runtime.executors import build_executor, shared_resources
 from dataflow_runtime.loading import BrokenWorkflow, LoadedWorkflow, load_workflows
 from dataflow_runtime.pipeline.partitions import build_schedule, partitions_of
-from dataflow_runtime.presentation import described, described_asset
+from dataflow_runtime.presentation import dashboard, described, described_asset
 
 __all__ = ["build_definitions", "build_job", "load_definitions", "workflow_definitions"]
 
@@ -79,11 +79,13 @@ def workflow_definitions(workflow: LoadedWorkflow, *, with_module: bool = True) 
         else asset
         for asset in dg.load_assets_from_modules(modules)
     ]
+    tables = [key for asset in assets if isinstance(asset, dg.AssetsDefinition) for key in asset.keys]
+    shown = dashboard(workflow, tables)
     return dg.Definitions(
         jobs=[job],
         schedules=[*schedules, *_of_type(found, dg.ScheduleDefinition)],
         sensors=_of_type(found, dg.SensorDefinition),
-        assets=assets,
+        assets=[*assets, *([shown] if shown else [])],
         asset_checks=dg.load_asset_checks_from_modules(modules),
     )
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import warnings
+from collections.abc import Collection
 from typing import Any
 
 import dagster as dg
@@ -13,7 +15,7 @@ from dagster_shared.record import replace
 from dataflow_runtime.catalog import RUN_TAG
 from dataflow_runtime.loading import LoadedWorkflow
 
-__all__ = ["described", "described_asset"]
+__all__ = ["dashboard", "described", "described_asset"]
 
 # What is beta in Dagster is ours to follow; nobody who lists or runs a workflow can do anything about it.
 warnings.filterwarnings("ignore", r"(Parameter `owners` of|Class `\w*CodeReference)", dg.BetaWarning)
@@ -52,6 +54,27 @@ def described_asset(spec: dg.AssetSpec, workflow: LoadedWorkflow) -> dg.AssetSpe
         metadata={**spec.metadata, **metadata},
         tags={**_tags(workflow), **spec.tags},
     )
+
+
+def dashboard(workflow: LoadedWorkflow, tables: Collection[dg.AssetKey]) -> dg.AssetSpec | None:
+    """Return the workflow's dashboard as an asset that Dagster does not make, below the tables that its queries name.
+
+    None where there is no dashboard, or where none of its queries names one of `tables`.
+    """
+    folder = workflow.installed.directory
+    queries = sorted((folder / "evidence" / "sources").glob("*.sql")) if folder else []
+    words = {word for file in queries for word in re.findall(r"\w+", file.read_text(encoding="utf-8"))}
+    read = [key for key in tables if key.path[-1] in words]
+    if not read:
+        return None
+    spec = dg.AssetSpec(
+        [workflow.name, "dashboard"],
+        deps=read,
+        group_name=workflow.name,
+        kinds={"evidence"},
+        description="The Evidence dashboard: `dataflow-runtime dashboards dev`.",
+    )
+    return described_asset(spec, workflow)
 
 
 def _owners(workflow: LoadedWorkflow) -> list[str] | None:

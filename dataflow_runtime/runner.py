@@ -34,7 +34,7 @@ from dataflow_runtime.compute_logs import with_tee
 from dataflow_runtime.config import config_manager
 from dataflow_runtime.config.secrets import mask
 from dataflow_runtime.errors import DataflowError, UsageError
-from dataflow_runtime.pipeline.window import parse_window
+from dataflow_runtime.pipeline.options import parse_window
 from dataflow_runtime.reports import OnStep, RunReport, Steps, planned_steps, report
 from dataflow_runtime.settings import get_settings, temporary_environment
 

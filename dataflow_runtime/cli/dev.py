@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -33,10 +34,13 @@ def dev_command(ctx: click.Context, *, port: int, host: str) -> None:
     command = [sys.executable, "-W", "ignore::FutureWarning", "-m", "dagster", "dev"]
     command += ["-m", "dataflow_runtime.dagster_repo"]
     click.echo(f"Dagster UI: http://{host}:{port}  (state: {settings.home})", err=True)
+    # A shell that starts us in the background has us ignore Ctrl-C, and Dagster with us: it would never stop.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(  # noqa: S603 - our own command
         [*command, "--host", host, "--port", str(port)],
         env=os.environ | {"DAGSTER_HOME": str(settings.dagster_home), "DATAFLOW_HOME": str(settings.home)},
     )
+    signal.signal(signal.SIGTERM, lambda *_: process.send_signal(signal.SIGINT))
     try:
         ctx.exit(process.wait())
     except KeyboardInterrupt:

@@ -49,6 +49,7 @@ def pipeline_assets(
 def _raw_assets(pipeline: Pipeline) -> dg.AssetsDefinition:
     config = config_manager.load_config(pipeline.workflow)
     workflow, table = pipeline.workflow, config.output.table
+    kinds = {"dlt", config.output.warehouse}
     outs = {"table": dg.Out(dg.Nothing), "rejected": dg.Out(dg.Nothing)}
     ops = (extract_op(pipeline), transform_op(pipeline), load_op(pipeline, outs))
 
@@ -57,9 +58,11 @@ def _raw_assets(pipeline: Pipeline) -> dg.AssetsDefinition:
         group_name=workflow,
         partitions_def=partitions_of(config),
         outs={
-            "table": dg.AssetOut(key=[workflow, "raw", table], description="Rows that passed the checks."),
+            "table": dg.AssetOut(key=[workflow, "raw", table], description="Rows that passed the checks.", kinds=kinds),
             "rejected": dg.AssetOut(
-                key=[workflow, "raw", f"{table}_rejected"], description="Rows that a check refused, with the reason."
+                key=[workflow, "raw", f"{table}_rejected"],
+                description="Rows that a check refused, with the reason.",
+                kinds=kinds,
             ),
         },
     )

@@ -14,16 +14,15 @@ import dagster as dg
 import polars as pl
 
 from dataflow_runtime.catalog import RESULT, RUN_TAG
-from dataflow_runtime.config import config_manager
+from dataflow_runtime.config import Window, config_manager
 from dataflow_runtime.config.secrets import mask
 from dataflow_runtime.errors import DataflowError, TransientError, UsageError
 from dataflow_runtime.pipeline.checks import Transform
 from dataflow_runtime.pipeline.dbt import DbtResult, build
 from dataflow_runtime.pipeline.load import tables
-from dataflow_runtime.pipeline.options import overrides
+from dataflow_runtime.pipeline.options import overrides, parse_window
 from dataflow_runtime.pipeline.steps import Extract, Manifest, Pipeline
 from dataflow_runtime.pipeline.warehouse import location
-from dataflow_runtime.pipeline.window import Window, parse_window
 
 __all__ = ["STEPS", "PipelineOps", "pipeline_ops"]
 
@@ -94,7 +93,6 @@ def extract_op(pipeline: Pipeline) -> dg.OpDefinition:
                 context.run_id,
                 **overrides(context.op_config),
                 window=_window(context),
-                partition=context.partition_key if context.has_partition_key else None,
             )
             used = config_manager.effective(pipeline.workflow, **overrides(context.op_config))
         config = dg.MetadataValue.json(used.config)  # secrets are masked in it
@@ -167,7 +165,7 @@ def _window(context: dg.OpExecutionContext) -> Window | None:
     if window is not None:
         raise UsageError("a run has a partition or a window, not both", hint="leave 'from' and 'to' out")
     partition = context.partition_time_window
-    return Window(partition.start.astimezone(UTC), partition.end.astimezone(UTC))
+    return Window(start=partition.start.astimezone(UTC), end=partition.end.astimezone(UTC))
 
 
 @contextmanager

@@ -1,10 +1,14 @@
-"""What a run was asked for, as its run config says it to the extract op. Imports nothing."""
+"""What a run was asked for, as its run config says it to the extract op."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
-__all__ = ["overrides", "run_overrides"]
+from dataflow_runtime.config import Window
+from dataflow_runtime.errors import UsageError
+
+__all__ = ["overrides", "parse_window", "run_overrides"]
 
 
 def overrides(op_config: Any) -> dict[str, Any]:
@@ -21,3 +25,31 @@ def run_overrides(run_config: Any) -> dict[str, Any]:
         if "ops" in node and (found := run_overrides(node)) != overrides(None):
             return found
     return overrides(None)
+
+
+def parse_window(start: str | None, end: str | None) -> Window | None:
+    """Return the half-open window between two ISO 8601 times, UTC where they name no offset; None where both are None.
+
+    Raises:
+        UsageError: One of them is no time, or the window is empty.
+    """
+    if start is None and end is None:
+        return None
+    window = Window(start=_parse_time("from", start), end=_parse_time("to", end))
+    if window.start is not None and window.end is not None and window.start >= window.end:
+        raise UsageError(
+            f"no time lies between from {start} and to {end}", hint="'from' is included, 'to' is not: it comes later"
+        )
+    return window
+
+
+def _parse_time(name: str, text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(
+            f"{name}: {text!r} is no time", hint="ISO 8601, for example 2026-01-31 or 2026-01-31T06:00+01:00"
+        ) from None
+    return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)

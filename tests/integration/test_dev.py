@@ -1,0 +1,113 @@
+"""``dev`` in a browser: all workflows, their lineage and schedules, a run from click to success, a clean stop."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect, sync_playwright
+
+pytestmark = pytest.mark.e2e
+
+CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
+FLAGS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
+    " --disable-component-update --disable-sync"
+)
+SECOND = 1000
+
+
+@pytest.fixture
+def page() -> Iterator[Page]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS.split())
+        page = browser.new_page(viewport={"width": 1400, "height": 900})
+        page.set_default_timeout(120 * SECOND)
+        yield page
+        browser.close()
+
+
+@pytest.fixture
+def dev(site: Any) -> Iterator[tuple[Any, str]]:
+    """The started command, and the address of its UI."""
+    site.install("shipments", "orders", "import_error")
+    evidence = site.folder / "shipments" / "evidence" / "sources"
+    evidence.mkdir(parents=True)
+    (evidence / "weights.sql").write_text("select weight from shipments_marts.stg_shipments")
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        port = server.getsockname()[1]
+    process = site.start("dev", "--port", str(port))
+    url = f"http://127.0.0.1:{port}"
+    deadline = time.monotonic() + 180
+    while True:
+        try:
+            urllib.request.urlopen(f"{url}/server_info", timeout=60).close()
+            break
+        except OSError:
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline, "the UI did not start"
+            time.sleep(0.25)
+    return process, url
+
+
+def members(group: int) -> list[str]:
+    """Return the command lines of the processes of a process group."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, pgrp = stat.read_text().rpartition(")")[2].split()[:3]
+            if int(pgrp) == group and state != "Z":
+                found.append(stat.with_name("cmdline").read_text().replace("\0", " "))
+        except OSError:  # it has ended meanwhile
+            continue
+    return found
+
+
+def test_the_ui(dev: tuple[Any, str], page: Page, tmp_path: Path) -> None:
+    process, url = dev
+    location = f"{url}/locations/dataflow_runtime.dagster_repo"
+
+    page.goto(f"{url}/jobs")
+    for job in ("orders_job", "shipments_job"):
+        expect(page.get_by_text(job, exact=True)).to_be_visible(timeout=120 * SECOND)
+    page.screenshot(path=tmp_path / "jobs.png")
+
+    page.goto(f"{url}/automation")
+    expect(page.get_by_text("shipments_schedule")).to_be_visible(timeout=60 * SECOND)
+
+    page.goto(f"{url}/asset-groups")
+    for asset in ("shipments_rejected", "stg_shipments", "dashboard"):
+        expect(page.get_by_text(asset, exact=True).first).to_be_visible(timeout=60 * SECOND)
+    expect(page.get_by_text("Evidence").first).to_be_visible()
+    page.screenshot(path=tmp_path / "lineage.png")
+
+    page.goto(f"{location}/jobs/shipments_job")
+    expect(page.get_by_text("Shipments, as assets")).to_be_visible(timeout=60 * SECOND)
+    page.screenshot(path=tmp_path / "job.png")
+    page.get_by_role("button", name="Materialize all").click()
+    page.wait_for_timeout(3000)
+    page.screenshot(path=tmp_path / "clicked.png")
+    page.get_by_role("link", name="View").click(timeout=15000)
+    page.wait_for_timeout(5000)
+    page.screenshot(path=tmp_path / "viewed.png")
+    expect(page.get_by_text("Success", exact=True).first).to_be_visible(timeout=180 * SECOND)
+    page.screenshot(path=tmp_path / "run.png")
+
+    page.goto(f"{url}/assets/shipments/raw/shipments")
+    expect(page.get_by_text("rows_loaded").first).to_be_visible(timeout=60 * SECOND)
+    page.screenshot(path=tmp_path / "asset.png")
+
+    process.send_signal(signal.SIGTERM)
+    _, stderr = process.communicate(timeout=120)
+    assert members(process.pid) == []
+    assert f"Dagster UI: {url}" in stderr
+    assert "workflow 'import_error' (import_error 1.0) is broken" in stderr
+    assert "superseded" not in stderr
