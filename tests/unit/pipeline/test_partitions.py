@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -58,7 +59,7 @@ def test_hours_of_the_day_on_which_clocks_go_back_are_all_there_once(scheduled: 
     keys = partitions.get_partition_keys(current_time=datetime(2026, 10, 25, 23, tzinfo=UTC))
     windows = [partitions.time_window_for_partition_key(key) for key in keys]
     assert len(set(keys)) == 25
-    assert all(before.end == after.start for before, after in zip(windows, windows[1:], strict=False))
+    assert all(before.end == after.start for before, after in pairwise(windows))
 
 
 def requested(config: Any, cron: str, tick: datetime) -> list[str | None]:
