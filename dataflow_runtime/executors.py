@@ -58,7 +58,5 @@ def shared_resources() -> dict[str, dg.FilesystemIOManager]:
 
     Dagster's default keeps it in a folder of the host, where a step on another host does not find it.
     """
-    staging = get_settings().staging
-    if staging is None or "://" not in str(staging):
-        return {}
-    return {"io_manager": dg.FilesystemIOManager(base_dir=f"{str(staging).rstrip('/')}/dagster")}
+    staging = get_settings().staging_root
+    return {"io_manager": dg.FilesystemIOManager(base_dir=f"{staging}/dagster")} if "://" in staging else {}

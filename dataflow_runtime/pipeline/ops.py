@@ -20,8 +20,9 @@ from dataflow_runtime.errors import DataflowError, TransientError, UsageError
 from dataflow_runtime.pipeline.checks import Transform
 from dataflow_runtime.pipeline.dbt import DbtResult, build
 from dataflow_runtime.pipeline.load import tables
+from dataflow_runtime.pipeline.manifest import Manifest
 from dataflow_runtime.pipeline.options import overrides, parse_window
-from dataflow_runtime.pipeline.steps import Extract, Manifest, Pipeline
+from dataflow_runtime.pipeline.steps import Extract, Pipeline
 from dataflow_runtime.pipeline.warehouse import location
 
 __all__ = ["STEPS", "PipelineOps", "pipeline_ops"]
@@ -66,7 +67,7 @@ def pipeline_ops(
 
     @dg.op(name=f"{workflow}_dbt", description="Builds and tests the dbt models.", retry_policy=retry_policy(workflow))
     def dbt_op(context: dg.OpExecutionContext, manifest: Manifest) -> dg.Output[None]:
-        with reported(pipeline):
+        with reported(pipeline), closing_run(pipeline):
             result = build(pipeline.config(manifest))
             raise_failures(result)
         return dg.Output(None, metadata=dbt_metadata(result))
@@ -133,7 +134,8 @@ def load_op(pipeline: Pipeline, outs: Mapping[str, dg.Out] | None = None) -> dg.
     )
     def load(context: dg.OpExecutionContext, manifest: Manifest) -> Iterator[dg.Output[Any]]:
         with reported(pipeline):
-            manifest = pipeline.run_load(manifest)
+            dbt_follows = any(node.name == f"{pipeline.workflow}_dbt" for node in context.job_def.all_node_defs)
+            manifest = pipeline.run_load(manifest, last=not dbt_follows)
             config = pipeline.config(manifest)
         warehouse = {"type": config.output.warehouse, "location": location(config)}
         metadata = _metadata(manifest, "loaded", tables=list(tables(config)), warehouse=warehouse)
@@ -166,6 +168,17 @@ def _window(context: dg.OpExecutionContext) -> Window | None:
         raise UsageError("a run has a partition or a window, not both", hint="leave 'from' and 'to' out")
     partition = context.partition_time_window
     return Window(start=partition.start.astimezone(UTC), end=partition.end.astimezone(UTC))
+
+
+@contextmanager
+def closing_run(pipeline: Pipeline) -> Iterator[None]:
+    """Mark the run as over when its last step succeeds or fails; not when it is interrupted or killed."""
+    try:
+        yield
+    except Exception:
+        pipeline.finish()
+        raise
+    pipeline.finish()
 
 
 @contextmanager
