@@ -10,11 +10,12 @@ import tempfile
 from pathlib import Path
 
 import catalog
+import location
 from common import Ratio
 from rich.console import Console
 from rich.table import Table
 
-BENCHES = [*catalog.BENCHES]
+BENCHES = [*catalog.BENCHES, *location.BENCHES]
 
 
 def main(words: list[str]) -> int:

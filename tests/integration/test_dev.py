@@ -93,11 +93,7 @@ def test_the_ui(dev: tuple[Any, str], page: Page, tmp_path: Path) -> None:
     expect(page.get_by_text("Shipments, as assets")).to_be_visible(timeout=60 * SECOND)
     page.screenshot(path=tmp_path / "job.png")
     page.get_by_role("button", name="Materialize all").click()
-    page.wait_for_timeout(3000)
-    page.screenshot(path=tmp_path / "clicked.png")
-    page.get_by_role("link", name="View").click(timeout=15000)
-    page.wait_for_timeout(5000)
-    page.screenshot(path=tmp_path / "viewed.png")
+    page.get_by_role("link", name="View", exact=True).click()
     expect(page.get_by_text("Success", exact=True).first).to_be_visible(timeout=180 * SECOND)
     page.screenshot(path=tmp_path / "run.png")
 

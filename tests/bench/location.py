@@ -1,0 +1,174 @@
+"""Loading the code location of many workflows, and a run from the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+from common import PYTHON, RUNTIME, Bench, Ratio, compared, seconds
+
+PACKAGE = Path(__file__).parents[1] / "packages" / "shipments" / "shipments"
+
+# What a person would write by hand for the same: the assets, checks, job and schedule of each, without a runtime.
+BY_HAND = """\
+import json, sys
+from pathlib import Path
+
+import dagster as dg
+from dagster_dbt import DagsterDbtTranslator, dbt_assets
+
+
+def one(name, minute, manifest):
+    @dg.op(name=f"{name}_extract")
+    def extract() -> int:
+        return 1
+
+    @dg.op(name=f"{name}_transform")
+    def transform(n: int) -> int:
+        return n
+
+    @dg.op(name=f"{name}_load", out={"table": dg.Out(dg.Nothing), "rejected": dg.Out(dg.Nothing)})
+    def load(n: int):
+        yield dg.Output(None, "table")
+        yield dg.Output(None, "rejected")
+
+    @dg.graph_multi_asset(
+        name=f"{name}_raw", group_name=name,
+        outs={
+            "table": dg.AssetOut(key=[name, "raw", name]),
+            "rejected": dg.AssetOut(key=[name, "raw", f"{name}_rejected"]),
+        },
+    )
+    def raw():
+        return tuple(load(transform(extract())))
+
+    class Translator(DagsterDbtTranslator):
+        def get_asset_key(self, props):
+            if props["resource_type"] == "source":
+                return dg.AssetKey([name, "raw", props["identifier"]])
+            return super().get_asset_key(props).with_prefix(name)
+
+        def get_group_name(self, props):
+            return name
+
+    @dbt_assets(manifest=manifest, name=f"{name}_dbt", dagster_dbt_translator=Translator())
+    def models(context):
+        yield
+
+    job = dg.define_asset_job(f"{name}_job", selection=[raw, models], description="Orders")
+    schedule = dg.ScheduleDefinition(name=f"{name}_schedule", job=job, cron_schedule=f"{minute} * * * *")
+    return dg.Definitions(assets=[raw, models], jobs=[job], schedules=[schedule])
+
+
+def build(manifests):
+    return dg.Definitions.merge(
+        *(one(name, number % 60, Path(manifest)) for number, (name, manifest) in enumerate(manifests.items())),
+        dg.Definitions(executor=dg.in_process_executor),
+    )
+"""
+
+LOAD = """\
+import json, sys, time
+import dagster, dagster_dbt, polars, dlt
+import dataflow_runtime.definitions, dataflow_runtime.pipeline.assets, dataflow_runtime.pipeline.sources
+
+def load():
+    if sys.argv[1] == "ours":
+        from dataflow_runtime.definitions import load_definitions
+        definitions, broken = load_definitions()
+        assert not broken, broken[0]
+    else:
+        import by_hand
+        definitions = by_hand.build(json.loads(sys.argv[2]))
+    return definitions.get_repository_def()
+
+start = time.perf_counter()
+repository = load()
+repository.load_all_definitions()
+assert len(repository.get_all_jobs()) >= 200
+print(time.perf_counter() - start)
+"""
+
+
+def install(folder: Path, count: int) -> Mapping[str, str]:
+    """Lay out copies of a workflow with dbt assets; return the environment that has them on its path."""
+    site = folder / "site"
+    for number in range(count):
+        name = f"bench_{number:03}"
+        for file in (file for file in PACKAGE.rglob("*") if file.suffix in (".py", ".yml", ".yaml", ".sql")):
+            copy = site / name / str(file.relative_to(PACKAGE)).replace("shipments", name)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_text(file.read_text().replace("shipments", name))
+        shutil.copyfile(PACKAGE / "dbt" / ".dbtignore", site / name / "dbt" / ".dbtignore")
+        advertise(site, name, "dagster_job")
+    (site / "by_hand.py").write_text(BY_HAND)
+    return environment_of(folder)
+
+
+def advertise(site: Path, name: str, module: str) -> None:
+    """Have an installed package advertise its workflow."""
+    info = site / f"{name}-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name.replace('_', '-')}\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[dataflow.workflows]\n{name} = {name}.{module}\n")
+
+
+def environment_of(folder: Path) -> Mapping[str, str]:
+    """Return the environment of a site in `folder`."""
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    own = {"PYTHONPATH": str(folder / "site"), "DATAFLOW_HOME": str(folder / "home")}
+    return environment | own | {"DAGSTER_DISABLE_TELEMETRY": "yes"}
+
+
+def load_200_with_assets(folder: Path) -> Ratio:
+    """Loading `defs` of 200 workflows with dbt assets : Definitions written by hand, imports aside"""
+    environment = install(folder, 200)
+
+    def load(which: str, manifests: Mapping[str, str]) -> float:
+        command = [PYTHON, "-c", LOAD, which, json.dumps(manifests)]
+        run = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+        return float(run.stdout.splitlines()[-1])
+
+    first = load("ours", {})  # parses each project, once
+    kept = sorted((folder / "home" / "dbt").glob("*/manifests/*.json"))
+    manifests = {path.parents[1].name: str(path) for path in kept}
+    assert len(manifests) == 200
+    result = compared(lambda: load("ours", {}), lambda: load("by hand", manifests), repeats=3)
+    note = f"{result.ours / 200 * 1000:.1f} ms a workflow; the first load, which parses, {first:.0f} s"
+    return result._replace(note=note)
+
+
+TRIVIAL = """\
+from dagster import job, op
+from dataflow_runtime import register_workflow
+
+
+@op
+def work() -> None: ...
+
+
+@register_workflow(name="trivial")
+@job
+def trivial_job() -> None:
+    work()
+"""
+
+
+def run_trivial(folder: Path) -> Ratio:
+    """`run` of a trivial workflow : its execute_in_process(), imports included"""
+    site = folder / "site"
+    (site / "trivial").mkdir(parents=True)
+    (site / "trivial" / "job.py").write_text(TRIVIAL)
+    (site / "trivial" / "config.yaml").write_text("source: {type: mock}\n")
+    advertise(site, "trivial", "job")
+    environment = environment_of(folder)
+    in_process = [PYTHON, "-c", "from trivial.job import trivial_job; trivial_job.execute_in_process()"]
+    run = [RUNTIME, "run", "trivial"]
+    return compared(lambda: seconds(run, environment), lambda: seconds(in_process, environment), repeats=9)
+
+
+BENCHES: list[Bench] = [(load_200_with_assets, 1.5), (run_trivial, 1.3)]
