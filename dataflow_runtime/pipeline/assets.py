@@ -43,16 +43,16 @@ def pipeline_assets(
         ConfigError: The workflow's config is not valid.
         DataflowError: The dbt project cannot be parsed.
     """
-    pipeline = Pipeline(workflow, extract, transform, checks)
-    return [_raw_assets(pipeline), _dbt_assets(pipeline)]
+    pipeline, retry = Pipeline(workflow, extract, transform, checks), retry_policy(workflow)
+    return [_raw_assets(pipeline, retry), _dbt_assets(pipeline, retry)]
 
 
-def _raw_assets(pipeline: Pipeline) -> dg.AssetsDefinition:
+def _raw_assets(pipeline: Pipeline, retry: dg.RetryPolicy | None) -> dg.AssetsDefinition:
     config = config_manager.load_config(pipeline.workflow)
     workflow, table = pipeline.workflow, config.output.table
     kinds = {"dlt", config.output.warehouse}
     outs = {"table": dg.Out(dg.Nothing), "rejected": dg.Out(dg.Nothing)}
-    ops = (extract_op(pipeline), transform_op(pipeline), load_op(pipeline, outs))
+    ops = (extract_op(pipeline, retry), transform_op(pipeline, retry), load_op(pipeline, retry, outs))
 
     @dg.graph_multi_asset(
         name=f"{workflow}_raw",
@@ -90,14 +90,14 @@ class _Translator(DagsterDbtTranslator):
         return self._workflow
 
 
-def _dbt_assets(pipeline: Pipeline) -> dg.AssetsDefinition:
+def _dbt_assets(pipeline: Pipeline, retry: dg.RetryPolicy | None) -> dg.AssetsDefinition:
     config = config_manager.load_config(pipeline.workflow)
 
     @dbt_assets(
         manifest=manifest_path(config),
         name=f"{pipeline.workflow}_dbt",
         dagster_dbt_translator=_Translator(pipeline.workflow),
-        retry_policy=retry_policy(pipeline.workflow),
+        retry_policy=retry,
         # Not partitioned, as the raw tables may be: a build makes a model as a whole, of all that is loaded.
     )
     def models(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:

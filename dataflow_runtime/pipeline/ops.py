@@ -63,9 +63,9 @@ def pipeline_ops(
     Raises:
         ConfigError: The workflow's config is not valid.
     """
-    pipeline = Pipeline(workflow, extract, transform, checks)
+    pipeline, retry = Pipeline(workflow, extract, transform, checks), retry_policy(workflow)
 
-    @dg.op(name=f"{workflow}_dbt", description="Builds and tests the dbt models.", retry_policy=retry_policy(workflow))
+    @dg.op(name=f"{workflow}_dbt", description="Builds and tests the dbt models.", retry_policy=retry)
     def dbt_op(context: dg.OpExecutionContext, manifest: Manifest) -> dg.Output[None]:
         with reported(pipeline), closing_run(pipeline):
             result = build(pipeline.config(manifest))
@@ -73,18 +73,21 @@ def pipeline_ops(
         return dg.Output(None, metadata=dbt_metadata(result))
 
     return PipelineOps(
-        extract=extract_op(pipeline), transform=transform_op(pipeline), load=load_op(pipeline), dbt=dbt_op
+        extract=extract_op(pipeline, retry),
+        transform=transform_op(pipeline, retry),
+        load=load_op(pipeline, retry),
+        dbt=dbt_op,
     )
 
 
-def extract_op(pipeline: Pipeline) -> dg.OpDefinition:
+def extract_op(pipeline: Pipeline, retry: dg.RetryPolicy | None) -> dg.OpDefinition:
     """Return the op that stages the source's rows."""
 
     @dg.op(
         name=f"{pipeline.workflow}_extract",
         config_schema=_OVERRIDES,
         description="Stages the source's rows as they are.",
-        retry_policy=retry_policy(pipeline.workflow),
+        retry_policy=retry,
     )
     def extract(context: dg.OpExecutionContext) -> dg.Output[Manifest]:
         # A run that the UI or a schedule started is found by it, as one that `run` started.
@@ -102,13 +105,13 @@ def extract_op(pipeline: Pipeline) -> dg.OpDefinition:
     return extract
 
 
-def transform_op(pipeline: Pipeline) -> dg.OpDefinition:
+def transform_op(pipeline: Pipeline, retry: dg.RetryPolicy | None) -> dg.OpDefinition:
     """Return the op that parses, transforms and checks the staged rows."""
 
     @dg.op(
         name=f"{pipeline.workflow}_transform",
         description="Parses, transforms and checks the rows.",
-        retry_policy=retry_policy(pipeline.workflow),
+        retry_policy=retry,
     )
     def transform(context: dg.OpExecutionContext, manifest: Manifest) -> dg.Output[Manifest]:
         with reported(pipeline):
@@ -118,11 +121,14 @@ def transform_op(pipeline: Pipeline) -> dg.OpDefinition:
     return transform
 
 
-def load_op(pipeline: Pipeline, outs: Mapping[str, dg.Out] | None = None) -> dg.OpDefinition:
+def load_op(
+    pipeline: Pipeline, retry: dg.RetryPolicy | None, outs: Mapping[str, dg.Out] | None = None
+) -> dg.OpDefinition:
     """Return the op that loads the staged rows.
 
     Args:
         pipeline: The workflow's pipeline.
+        retry: How often it is tried again.
         outs: Outputs that stand for the loaded tables, as an asset graph needs them; by default the manifest.
     """
 
@@ -130,7 +136,7 @@ def load_op(pipeline: Pipeline, outs: Mapping[str, dg.Out] | None = None) -> dg.
         name=f"{pipeline.workflow}_load",
         description="Loads the rows, and the rejected ones into a table of their own.",
         out=dict(outs) if outs else {"result": dg.Out(Manifest)},
-        retry_policy=retry_policy(pipeline.workflow),
+        retry_policy=retry,
     )
     def load(context: dg.OpExecutionContext, manifest: Manifest) -> Iterator[dg.Output[Any]]:
         with reported(pipeline):

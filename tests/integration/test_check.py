@@ -150,10 +150,14 @@ def test_one_asset_key_in_two_packages_names_both(site: Any) -> None:
     assert "asset 'the_table' is also defined by " in results["second"].problems[0].message
 
 
-def test_one_op_name_in_two_packages_is_fine(site: Any) -> None:
+def test_one_op_name_in_two_packages_names_both(site: Any) -> None:
     add(site, "first", job="job_a")
     add(site, "second", job="job_b")
-    assert {name: result.problems for name, result in check("first", "second").items()} == {"first": [], "second": []}
+    results = check("first", "second")
+    assert results["first"].problems == []
+    (problem,) = results["second"].problems
+    assert problem.message.startswith("op 'an_op' is also defined by ")
+    assert "(first 1.0)" in problem.message
 
 
 def test_what_cannot_be_resolved_is_the_workflows_own_problem(site: Any) -> None:
