@@ -17,7 +17,7 @@ import polars.selectors as cs
 from dataflow_runtime.config import WorkflowConfig, config_manager
 from dataflow_runtime.errors import DataflowError
 from dataflow_runtime.pipeline.checks import Transform, process_batch, row_keys
-from dataflow_runtime.pipeline.columns import DTYPES
+from dataflow_runtime.pipeline.columns import dtype_of
 from dataflow_runtime.pipeline.cursor import newer_than, since
 from dataflow_runtime.pipeline.frames import Rows, to_frame
 from dataflow_runtime.pipeline.load import load
@@ -154,7 +154,7 @@ class Pipeline:
             yield from read_parts(manifest.folder("extracted"))
         elif config.processing.columns:
             # No rows: an empty batch of the declared columns, so that the table is there for dbt all the same.
-            yield pl.DataFrame(schema={name: DTYPES[kind] for name, kind in config.processing.columns.items()})
+            yield pl.DataFrame(schema={name: dtype_of(kind) for name, kind in config.processing.columns.items()})
 
     def run_load(self, manifest: Manifest) -> Manifest:
         """Load the staged rows, then remove the run's staging."""
