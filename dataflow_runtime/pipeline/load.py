@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,9 @@ import polars as pl
 import pyarrow as pa
 
 from dataflow_runtime.config import WorkflowConfig
-from dataflow_runtime.errors import DataflowError
-from dataflow_runtime.pipeline.columns import as_json
-from dataflow_runtime.pipeline.staging import read_parts
+from dataflow_runtime.pipeline.evolution import make_room
+from dataflow_runtime.pipeline.schema import conform, loadable, unify
+from dataflow_runtime.pipeline.staging import part_schemas, read_parts
 from dataflow_runtime.pipeline.warehouse import destination, exclusive, reach
 
 __all__ = ["load", "tables"]
@@ -55,20 +54,20 @@ def load(config: WorkflowConfig, *, accepted: Path, rejected: Path, working_fold
         if config.processing.cursor:
             # Of two versions of a row in one load the newer one stays.
             hints["columns"] = {config.processing.cursor.column: {"dedup_sort": "desc"}}
-    if output.schema_contract == "freeze":
-        hints["schema_contract"] = {"columns": "freeze", "data_type": "freeze"}
-    resources = [
-        dlt.resource(_arrow(accepted), name=output.table, **hints),
-        dlt.resource(
-            _arrow(rejected),
-            name=f"{output.table}_rejected",
-            write_disposition="replace" if output.write_disposition == "replace" else "merge",
-            primary_key="row_key",
-        ),
-    ]
+    found = unify(loadable(pl.DataFrame(schema=schema)).schema for schema in part_schemas(accepted))
     # What an earlier try of this step left would be loaded in place of the rows: dlt finishes what it has begun.
     shutil.rmtree(working_folder, ignore_errors=True)
     with exclusive(config), reach(config):
+        types = make_room(config, found)
+        resources = [
+            dlt.resource(_arrow(accepted, types), name=output.table, **hints),
+            dlt.resource(
+                (loadable(frame).to_arrow() for frame in read_parts(rejected)),
+                name=f"{output.table}_rejected",
+                write_disposition="replace" if output.write_disposition == "replace" else "merge",
+                primary_key="row_key",
+            ),
+        ]
         pipeline = dlt.pipeline(
             pipeline_name=config.workflow,
             destination=destination(config),
@@ -79,24 +78,6 @@ def load(config: WorkflowConfig, *, accepted: Path, rejected: Path, working_fold
         pipeline.run(resources, loader_file_format="parquet")
 
 
-def _arrow(folder: Path) -> Iterator[pa.Table]:
+def _arrow(folder: Path, types: Mapping[str, pl.DataType]) -> Iterator[pa.Table]:
     for frame in read_parts(folder):
-        yield _loadable(frame).to_arrow()
-
-
-def _loadable(frame: pl.DataFrame) -> pl.DataFrame:
-    """Return the frame as a warehouse can hold it.
-
-    Columns of no type are left out (nothing is in them), nested values become JSON text, and quotes, semicolons,
-    backslashes and control characters in a column's name become ``_``.
-
-    Raises:
-        DataflowError: Two columns have the same name then.
-    """
-    frame = frame.drop(name for name, dtype in frame.schema.items() if dtype == pl.Null)
-    names = {name: re.sub(r"[;'\"`\\\x00-\x1f]+", "_", name) for name in frame.columns}
-    if len(set(names.values())) < len(names):
-        taken = [name for name in names if list(names.values()).count(names[name]) > 1]
-        raise DataflowError(f"columns {taken} have the same name in a warehouse", hint="rename them in transform()")
-    nested = (name for name, dtype in frame.schema.items() if dtype.is_nested())
-    return frame.with_columns(as_json(frame[name]) for name in nested).rename(names)
+        yield conform(loadable(frame), types).to_arrow()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -13,7 +13,7 @@ import polars as pl
 
 from dataflow_runtime.errors import DataflowError
 
-__all__ = ["Parts", "batched", "read_parts", "remove_old"]
+__all__ = ["Parts", "batched", "part_schemas", "read_parts", "remove_old"]
 
 
 class Parts:
@@ -82,6 +82,11 @@ def read_parts(folder: Path) -> Iterator[pl.DataFrame]:
         yield frame.with_columns(
             pl.lit(None, dtype=dtype).alias(name) for name, dtype in columns.items() if name in missing
         )
+
+
+def part_schemas(folder: Path) -> Iterator[Mapping[str, pl.DataType]]:
+    """Yield the columns of each file that `Parts` wrote, in order; no row is read."""
+    return (pl.read_parquet_schema(part) for part in sorted(folder.glob("part-*.parquet")))
 
 
 def batched(frames: Iterable[pl.DataFrame], size: int) -> Iterator[pl.DataFrame]:

@@ -171,6 +171,8 @@ def reach(config: WorkflowConfig) -> Iterator[None]:
         cause: BaseException = error
         while cause.__cause__ is not None:
             cause = cause.__cause__
+        if isinstance(cause, DataflowError):  # of the rows, which are made ready as they are loaded
+            raise cause from error
         reason = next((line for line in str(cause).splitlines() if line.strip()), type(cause).__name__)
         hint = None
         if "lock" in reason and config.output.warehouse == "duckdb":
