@@ -52,9 +52,11 @@ class Parts:
 def _clear_errors(folder: Path) -> Iterator[None]:
     try:
         yield
-    except OSError as error:
+    except (OSError, pl.exceptions.ComputeError) as error:
+        # Polars tells of a full disk in words of its own, the system's last.
+        reason = str(getattr(error, "strerror", None) or error).rpartition(": ")[2]
         raise DataflowError(
-            f"staging {folder}: {error.strerror or error}", hint="DATAFLOW_STAGING names another folder"
+            f"staging {folder}: {reason}", hint="DATAFLOW_STAGING names another folder"
         ) from error
 
 

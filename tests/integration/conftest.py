@@ -88,8 +88,8 @@ def warehouse(request: pytest.FixtureRequest, site: Any) -> Iterator[Warehouse]:
 
 
 @pytest.fixture
-def load(site: Any, warehouse: Warehouse) -> Callable[..., Manifest]:
-    """Run extract, transform and load of a workflow `things`, without Dagster and dbt; settings are overrides."""
+def stage(site: Any, warehouse: Warehouse) -> Callable[..., tuple[Pipeline, Manifest]]:
+    """Run extract and transform of a workflow `things`, without Dagster; settings are overrides."""
     site.write(
         "things",
         {
@@ -105,11 +105,22 @@ def load(site: Any, warehouse: Warehouse) -> Callable[..., Manifest]:
 
     def run(
         rows: Any = None, *, transform: Callable[..., Any] = lambda rows: rows, checks: Any = None, **settings: Any
-    ) -> Manifest:
+    ) -> tuple[Pipeline, Manifest]:
         extract = read_source if rows is None else lambda _: iter(rows)
         pipeline = Pipeline("things", extract, transform, checks or {})
         overrides = {**warehouse.settings, **{key.replace("__", "."): value for key, value in settings.items()}}
         manifest = pipeline.run_extract(f"run-{next(runs)}", env=None, overrides=overrides)
-        return pipeline.run_load(pipeline.run_transform(manifest))
+        return pipeline, pipeline.run_transform(manifest)
+
+    return run
+
+
+@pytest.fixture
+def load(stage: Callable[..., tuple[Pipeline, Manifest]]) -> Callable[..., Manifest]:
+    """Run extract, transform and load of a workflow `things`, as `stage` does."""
+
+    def run(rows: Any = None, **settings: Any) -> Manifest:
+        pipeline, manifest = stage(rows, **settings)
+        return pipeline.run_load(manifest)
 
     return run
