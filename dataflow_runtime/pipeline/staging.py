@@ -55,9 +55,7 @@ def _clear_errors(folder: Path) -> Iterator[None]:
     except (OSError, pl.exceptions.ComputeError) as error:
         # Polars tells of a full disk in words of its own, the system's last.
         reason = str(getattr(error, "strerror", None) or error).rpartition(": ")[2]
-        raise DataflowError(
-            f"staging {folder}: {reason}", hint="DATAFLOW_STAGING names another folder"
-        ) from error
+        raise DataflowError(f"staging {folder}: {reason}", hint="DATAFLOW_STAGING names another folder") from error
 
 
 def read_parts(folder: Path) -> Iterator[pl.DataFrame]:

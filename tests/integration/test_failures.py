@@ -104,10 +104,10 @@ class Server:
         assert pid is not None
         return pid
 
-    def crash(self) -> None:
-        """Stop it as a power cut does: at once, in the midst of whatever it does."""
+    def stop(self, how: signal.Signals) -> None:
+        """Stop it: SIGINT lets it write what it has to, SIGQUIT is what a power cut does."""
         pid = self.pid
-        os.kill(pid, signal.SIGQUIT)
+        os.kill(pid, how)
         wait_for(lambda: not psutil.pid_exists(pid))
 
     def start(self) -> None:
@@ -152,13 +152,15 @@ def test_a_full_disk_of_postgresql(warehouse: Any, server: Server, stage: Callab
     pipeline, manifest = stage([rows(10)], **settings(disposition))
     pipeline.run_load(manifest)
     pipeline, manifest = stage([rows(20_000, first=5)], **settings(disposition))
-    server.crash()
+    server.stop(signal.SIGINT)
     with full_disk(17 * MEGABYTE):  # its log of 16 MB files can still be written, a table of 20 MB cannot
         server.start()
-    with pytest.raises(DataflowError, match=r"warehouse postgresql:.*File too large") as raised:
-        pipeline.run_load(manifest)
-    server.crash()
-    server.start()
+    try:
+        with pytest.raises(DataflowError, match=r"warehouse postgresql:.*File too large") as raised:
+            pipeline.run_load(manifest)
+    finally:
+        server.stop(signal.SIGINT)
+        server.start()
     assert "\n" not in raised.value.message
     assert server.content() == rows(10).rows()
     pipeline.run_load(manifest)
@@ -184,7 +186,7 @@ def test_postgresql_goes_away_during_the_load(
             if harm == "backend":
                 server.query(f"select pg_terminate_backend({pid})")
             else:
-                server.crash()
+                server.stop(signal.SIGQUIT)
         error = outcome.exception(timeout=120)
     if harm == "server":
         assert error is not None
