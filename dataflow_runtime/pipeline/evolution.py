@@ -10,7 +10,7 @@ import polars as pl
 
 from dataflow_runtime.config import WorkflowConfig
 from dataflow_runtime.pipeline.schema import conform, evolve
-from dataflow_runtime.pipeline.warehouse import duckdb_path, postgres_url
+from dataflow_runtime.pipeline.warehouse import duckdb_path, postgres_url, quoted
 
 __all__ = ["make_room"]
 
@@ -58,7 +58,7 @@ def make_room(config: WorkflowConfig, found: Mapping[str, pl.DataType]) -> dict[
                 held = _columns(execute, place, table)
                 for name, dtype in wider.items():
                     if name in held:
-                        execute(f'alter table "{place}"."{table}" alter column {_quoted(name)} type {_sql(dtype)}')
+                        execute(f'alter table "{place}"."{table}" alter column {quoted(name)} type {_sql(dtype)}')
             for name, definition in views:
                 execute(f"create view {name} as {definition}")
     return {name: {**existing, **wider}.get(name, dtype) for name, dtype in found.items()}
@@ -69,7 +69,7 @@ def _refuse_large_integers(
 ) -> None:
     for name, dtype in wider.items():
         if existing[name] == pl.Int64 and dtype == pl.Float64:
-            [(low, high)] = execute(f"select min({_quoted(name)}), max({_quoted(name)}) from {table}")  # noqa: S608
+            [(low, high)] = execute(f"select min({quoted(name)}), max({quoted(name)}) from {table}")  # noqa: S608
             conform(pl.DataFrame({name: [low, high]}, schema={name: pl.Int64}), {name: dtype})
 
 
@@ -133,7 +133,3 @@ def _transaction(config: WorkflowConfig) -> Iterator[Execute]:
             return list(cursor.fetchall()) if cursor.description else []
 
         yield execute
-
-
-def _quoted(identifier: str) -> str:
-    return '"' + identifier.replace('"', '""') + '"'

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
@@ -12,13 +10,12 @@ import polars.selectors as cs
 
 from dataflow_runtime.errors import DataflowError
 from dataflow_runtime.pipeline.columns import as_json
+from dataflow_runtime.pipeline.warehouse import column_name
 
-__all__ = ["column_name", "common", "conform", "evolve", "loadable", "unify"]
+__all__ = ["common", "conform", "evolve", "loadable", "unify"]
 
 Columns = Mapping[str, pl.DataType]
 
-# PostgreSQL cuts longer names off, without a word.
-_LONGEST_NAME = 63
 _INTEGER, _FLOAT, _TEXT = pl.Int64(), pl.Float64(), pl.String()
 _WORDS = {_INTEGER: "integers", _FLOAT: "floats", _TEXT: "text", pl.Boolean(): "booleans", pl.Date(): "dates"}
 
@@ -55,20 +52,6 @@ def loadable(frame: pl.DataFrame) -> pl.DataFrame:
         )
         .rename(names)
     )
-
-
-def column_name(name: str) -> str:
-    """Return a column's name in the warehouse: its own, as far as one can have it.
-
-    Quotes, semicolons, backslashes and control characters become ``_``; what is longer than 63 bytes in UTF-8 ends in a
-    digest of the whole.
-    """
-    name = re.sub(r"[;'\"`\\\x00-\x1f]+", "_", name) or "_"
-    encoded = name.encode()
-    if len(encoded) <= _LONGEST_NAME:
-        return name
-    digest = hashlib.sha256(encoded).hexdigest()[:8]
-    return encoded[: _LONGEST_NAME - 9].decode(errors="ignore") + "_" + digest
 
 
 def common(first: pl.DataType, second: pl.DataType) -> pl.DataType | None:

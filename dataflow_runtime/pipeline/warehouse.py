@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -14,6 +16,7 @@ from dataflow_runtime.errors import DataflowError
 from dataflow_runtime.settings import get_settings
 
 __all__ = [
+    "column_name",
     "destination",
     "duckdb_path",
     "exclusive",
@@ -22,6 +25,7 @@ __all__ = [
     "newest_value",
     "postgres_parts",
     "postgres_url",
+    "quoted",
     "reach",
     "rejected_keys",
 ]
@@ -112,7 +116,7 @@ def exclusive(config: WorkflowConfig) -> Iterator[None]:
 
 def newest_value(config: WorkflowConfig, column: str) -> Any:
     """Return the largest value of a column of the loaded table, None while there is no table or no row."""
-    rows = _rows(config, f"select max({_quoted(column)}) from", config.output.table)
+    rows = _rows(config, f"select max({quoted(column_name(column))}) from", config.output.table)
     return rows[0][0] if rows else None
 
 
@@ -134,7 +138,7 @@ def _rows(
     config: WorkflowConfig, query: str, table: str, condition: str = "", parameters: Sequence[Any] = ()
 ) -> list[tuple[Any, ...]]:
     """Return what a statement on a table of the loaded schema yields; nothing while the table does not exist."""
-    statement = f"{query} {_quoted(config.output.schema_)}.{_quoted(table)} {condition}"
+    statement = f"{query} {quoted(config.output.schema_)}.{quoted(table)} {condition}"
     if config.output.warehouse == "duckdb":
         import duckdb
 
@@ -180,5 +184,19 @@ def reach(config: WorkflowConfig) -> Iterator[None]:
         raise DataflowError(f"warehouse {location(config)}: {reason}", hint=hint) from error
 
 
-def _quoted(identifier: str) -> str:
+def column_name(name: str) -> str:
+    """Return a column's name in the warehouse: its own, as far as one can have it.
+
+    Quotes, semicolons, backslashes and control characters become ``_``; what is longer than PostgreSQL's 63 bytes,
+    which it would cut off without a word, ends in a digest of the whole.
+    """
+    name = re.sub(r"[;'\"`\\\x00-\x1f]+", "_", name)
+    encoded = name.encode()
+    if len(encoded) <= 63:
+        return name
+    return encoded[:54].decode(errors="ignore") + "_" + hashlib.sha256(encoded).hexdigest()[:8]
+
+
+def quoted(identifier: str) -> str:
+    """Return an identifier as SQL has it, whatever stands in it."""
     return '"' + identifier.replace('"', '""') + '"'
