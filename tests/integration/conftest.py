@@ -121,6 +121,6 @@ def load(stage: Callable[..., tuple[Pipeline, Manifest]]) -> Callable[..., Manif
 
     def run(rows: Any = None, **settings: Any) -> Manifest:
         pipeline, manifest = stage(rows, **settings)
-        return pipeline.run_load(manifest)
+        return pipeline.run_load(manifest, last=True)
 
     return run

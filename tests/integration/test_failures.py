@@ -80,14 +80,14 @@ def test_a_full_disk_while_staging(warehouse: Any, load: Callable[..., Any], ste
 @pytest.mark.parametrize("warehouse", ["duckdb"], indirect=True)
 def test_a_full_disk_while_loading_into_duckdb(warehouse: Any, stage: Callable[..., Any], disposition: str) -> None:
     pipeline, manifest = stage([rows(10)], **settings(disposition))
-    pipeline.run_load(manifest)
+    pipeline.run_load(manifest, last=True)
     pipeline, manifest = stage([rows(20_000, first=5)], **settings(disposition))
     with full_disk(6 * MEGABYTE), pytest.raises(DataflowError, match=r"warehouse .*things\.duckdb: ") as raised:
-        pipeline.run_load(manifest)
+        pipeline.run_load(manifest, last=True)
     assert "too large" in raised.value.message.lower()
     assert "\n" not in raised.value.message
     assert content(warehouse) == rows(10).rows()
-    pipeline.run_load(manifest)
+    pipeline.run_load(manifest, last=True)
     assert content(warehouse) == expected_rows(disposition)
 
 
@@ -150,20 +150,20 @@ def postgres(server: Server) -> str:
 @pytest.mark.parametrize("warehouse", ["postgres"], indirect=True)
 def test_a_full_disk_of_postgresql(warehouse: Any, server: Server, stage: Callable[..., Any], disposition: str) -> None:
     pipeline, manifest = stage([rows(10)], **settings(disposition))
-    pipeline.run_load(manifest)
+    pipeline.run_load(manifest, last=True)
     pipeline, manifest = stage([rows(20_000, first=5)], **settings(disposition))
     server.stop(signal.SIGINT)
     with full_disk(17 * MEGABYTE):  # its log of 16 MB files can still be written, a table of 20 MB cannot
         server.start()
     try:
         with pytest.raises(DataflowError, match=r"warehouse postgresql:.*File too large") as raised:
-            pipeline.run_load(manifest)
+            pipeline.run_load(manifest, last=True)
     finally:
         server.stop(signal.SIGINT)
         server.start()
     assert "\n" not in raised.value.message
     assert server.content() == rows(10).rows()
-    pipeline.run_load(manifest)
+    pipeline.run_load(manifest, last=True)
     assert server.content() == expected_rows(disposition)
 
 
@@ -174,13 +174,13 @@ def test_postgresql_goes_away_during_the_load(
     warehouse: Any, server: Server, stage: Callable[..., Any], disposition: str, harm: str
 ) -> None:
     pipeline, manifest = stage([rows(10)], **settings(disposition))
-    pipeline.run_load(manifest)
+    pipeline.run_load(manifest, last=True)
     pipeline, manifest = stage([rows(20_000, first=5)], **settings(disposition))
     with ThreadPoolExecutor(1) as pool:
         with closing(psycopg2.connect(server.url)) as reader:
             # The load comes as far as the table that somebody reads.
             reader.cursor().execute("lock table things_raw.things in access exclusive mode")
-            outcome = pool.submit(pipeline.run_load, manifest)
+            outcome = pool.submit(pipeline.run_load, manifest, last=True)
             waiting = "select pid from pg_stat_activity where wait_event_type = 'Lock'"
             [(pid,)] = wait_for(lambda: outcome.done() or server.query(waiting))
             if harm == "backend":
@@ -196,7 +196,7 @@ def test_postgresql_goes_away_during_the_load(
         assert error.message.startswith("warehouse postgresql:")
         assert "\n" not in error.message
         assert server.content() == rows(10).rows()
-        pipeline.run_load(manifest)
+        pipeline.run_load(manifest, last=True)
     assert server.content() == expected_rows(disposition)
 
 
