@@ -43,11 +43,11 @@ class Warehouse:
     query: Callable[[str], list[tuple[Any, ...]]]
 
     def columns(self, table: str = "things") -> dict[str, str]:
-        """Return the types of a table's columns, as the warehouse names them."""
+        """Return the types of a table's columns, as the warehouse names them; what the runtime adds is left out."""
         found = self.query(
             "select column_name, data_type, numeric_precision, numeric_scale from information_schema.columns"
-            f" where table_schema = 'things_raw' and table_name = '{table}' and column_name not like '\\_dlt%'"
-            " escape '\\' order by ordinal_position"
+            f" where table_schema = 'things_raw' and table_name = '{table}' and left(column_name, 1) <> '_'"
+            " order by ordinal_position"
         )
         return {
             name: f"numeric({digits},{scale})" if kind[:7].lower() in ("decimal", "numeric") else kind.lower()

@@ -210,7 +210,7 @@ def test_types_that_nobody_declared(warehouse: Any, load: Load, tmp_path: Path) 
     load(**{"source.type": "file", "source.file.path": str(tmp_path / "things.parquet")})
     names = list(warehouse.columns())
     rows = warehouse.query("select * from things_raw.things order by tiny nulls last")
-    first, second = (dict(zip(frame.columns, row, strict=False)) for row in rows)
+    first, second = (dict(zip(names, row, strict=False)) for row in rows)
     assert names == [name for name in frame.columns if name != "nothing"]
     assert set(second.values()) == {None}
     assert (first["tiny"], first["small"], first["huge"], first["single"]) == (-128, 65535, 2**64 - 1, 0.5)
