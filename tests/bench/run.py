@@ -10,12 +10,13 @@ import tempfile
 from pathlib import Path
 
 import catalog
+import data
 import location
 from common import Ratio
 from rich.console import Console
 from rich.table import Table
 
-BENCHES = [*catalog.BENCHES, *location.BENCHES]
+BENCHES = [*catalog.BENCHES, *location.BENCHES, *data.BENCHES]
 
 
 def main(words: list[str]) -> int:
