@@ -109,6 +109,17 @@ class ConfigManager:
         """
         return cast("WorkflowConfig", self._load(name, self.model_of(name), env, overrides).config)
 
+    def cached_config(self, name: str, *, env: str | None = None) -> WorkflowConfig | None:
+        """Return a configuration that `load_config` has loaded, if nothing that it was made of has changed since."""
+        with self._lock:
+            installed = self._installed
+        if installed is None or installed[0] != _installation() or name not in installed[1]:
+            return None
+        key = (name, installed[1][name].config_file, self._env(env), self.model_of(name), "")
+        with self._lock:
+            cached = self._cache.get(key)
+        return cached.config if cached is not None and cached.is_current(name) else None
+
     def validate_config(
         self, name: str, model: type[M], *, env: str | None = None, overrides: Mapping[str, object] | None = None
     ) -> M:
@@ -295,7 +306,7 @@ class ConfigManager:
 
     def _snapshot(self) -> tuple[dict[str, InstalledWorkflow], dict[str, importlib.metadata.EntryPoint]]:
         """Return the installed workflows and config models, found again when a folder of ``sys.path`` changes."""
-        key = tuple((folder, _stamp(folder or os.curdir)) for folder in sys.path)
+        key = _installation()
         with self._lock:
             if self._installed is None or self._installed[0] != key:
                 workflows: dict[str, InstalledWorkflow] = {}
@@ -331,6 +342,11 @@ def _load(
     return _Loaded(
         outcome.config, layers, frozenset(outcome.secrets), files, variables, environment_variables(name, environ)
     )
+
+
+def _installation() -> object:
+    """Return what changes when a package is installed or removed."""
+    return tuple((folder, _stamp(folder or os.curdir)) for folder in sys.path)
 
 
 def _stamp(path: Path | str) -> object:
