@@ -12,6 +12,7 @@ from starlette.concurrency import run_in_threadpool
 
 from dataflow_runtime import __version__
 from dataflow_runtime.api import configs, runs, workflows
+from dataflow_runtime.api.answers import Answers, Remembered
 from dataflow_runtime.api.gate import Gate
 from dataflow_runtime.api.instance import InstanceHolder
 from dataflow_runtime.api.models import Health, Problem
@@ -52,7 +53,7 @@ def create_app(*, token: str | None = None, hosts: Collection[str] | None = LOOP
     )
     app.state.instance = InstanceHolder()
     app.state.workflows = workflows.fresh_listing()
-    app.state.configs = configs.Configs()
+    app.state.configs = configs.fresh_list()
     add_handlers(app)
     for router in (workflows.router, configs.router, runs.router):
         app.include_router(router)
@@ -62,6 +63,8 @@ def create_app(*, token: str | None = None, hosts: Collection[str] | None = LOOP
         """Open to all, without a token."""
         return Health(status="ok", version=__version__)
 
+    app.state.answers = Answers()
+    app.add_middleware(Remembered, answers=app.state.answers)
     app.add_middleware(Gate, token=token, hosts=hosts)
     app.openapi = lambda: _document(app, secured=token is not None)  # type: ignore[method-assign]
     return app

@@ -7,13 +7,13 @@ import re
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Query, Request
 from pydantic import TypeAdapter
 from starlette.concurrency import run_in_threadpool
 
-from dataflow_runtime.api.answers import Answer, Limit, Offset, Pages
+from dataflow_runtime.api.answers import Answer, Limit, Offset, page
 from dataflow_runtime.api.fresh import Fresh
 from dataflow_runtime.api.models import CheckedConfig, Config, ConfigFile
 from dataflow_runtime.api.problems import ApiError, invalid_config, items, public, responses
@@ -23,7 +23,7 @@ from dataflow_runtime.config.secrets import lent_secrets
 from dataflow_runtime.discovery import InstalledWorkflow
 from dataflow_runtime.errors import UsageError
 
-__all__ = ["Configs", "router"]
+__all__ = ["fresh_list", "router"]
 
 router = APIRouter(prefix="/configs", tags=["configs"])
 
@@ -32,14 +32,13 @@ Env = Annotated[
     Query(description="Overlay: config.<env>.yaml; by default the server's DATAFLOW_ENV.", pattern="^[A-Za-z0-9_-]+$"),
 ]
 
-_CONFIG = TypeAdapter(Config)
+_LIST, _CONFIG = TypeAdapter(list[ConfigFile]), TypeAdapter(Config)
 _YAML = ("application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml")
-_MOST_ANSWERS = 1_000
 
 
-def _list(installed: list[InstalledWorkflow]) -> Pages:
+def _list(installed: list[InstalledWorkflow]) -> list[ConfigFile]:
     names = {workflow.name for workflow in installed}
-    files = [
+    return [
         ConfigFile(
             name=config.name,
             package=config.package,
@@ -50,7 +49,6 @@ def _list(installed: list[InstalledWorkflow]) -> Pages:
         for config in config_manager.list_configs()
         if config.name in names
     ]
-    return Pages("/configs/", TypeAdapter(list[ConfigFile]), files)
 
 
 def _inputs(workflow: InstalledWorkflow) -> Iterable[Path]:
@@ -59,33 +57,18 @@ def _inputs(workflow: InstalledWorkflow) -> Iterable[Path]:
         yield workflow.directory
 
 
-class Configs:
-    """The configurations of a server: the list, and the answers that were made of each."""
-
-    def __init__(self) -> None:
-        self.listing = Fresh(_list, _inputs)
-        self._answers: dict[tuple[object, ...], tuple[WorkflowConfig, Answer]] = {}
-
-    def known(self, name: str, env: str | None, origins: bool) -> Answer | None:
-        """Return the answer that was made before, if what it was made of is as it was."""
-        known = self._answers.get((name, env, origins))
-        if known is None or config_manager.cached_config(name, env=env) is not known[0]:
-            return None
-        return known[1]
-
-    def make(self, workflow: InstalledWorkflow, env: str | None, origins: bool) -> Answer:
-        """Return the answer made now."""
-        config, answer = _show(workflow, env, origins)
-        if len(self._answers) >= _MOST_ANSWERS:
-            self._answers.clear()
-        self._answers[workflow.name, env, origins] = (config, answer)
-        return answer
+def fresh_list() -> Fresh[list[ConfigFile]]:
+    """Return the list of a server's configurations."""
+    return Fresh(_list, _inputs)
 
 
 @router.get("/", response_model=list[ConfigFile], summary="List the configurations", responses=responses())
-async def list_configs(request: Request, limit: Limit = 1_000, offset: Offset = 0) -> Response:
+async def list_configs(request: Request, limit: Limit = 1_000, offset: Offset = 0) -> Any:
     """Where each workflow's configuration stands, and its overlays; reads none of them."""
-    return (await _configs(request).listing.get()).get(limit, offset, {}).to(request)
+    fresh: Fresh[list[ConfigFile]] = request.app.state.configs
+    files = await fresh.get()
+    answer = page("/configs/", _LIST, files, limit, offset)
+    return request.app.state.answers.keep(request, answer, lambda: fresh.is_current(files))
 
 
 @router.get("/{name}", response_model=Config, summary="Show what a workflow runs with", responses=responses(404, 409))
@@ -94,18 +77,14 @@ async def get_config(
     name: str,
     env: Env = None,
     origins: Annotated[bool, Query(description="Say where each value comes from.")] = False,
-) -> Response:
+) -> Any:
     """Every value of every layer, secrets masked. A configuration that is not valid is an error that lists why."""
-    configs = _configs(request)
-    answer = configs.known(name, env, origins)
-    if answer is None:
-        answer = await run_in_threadpool(configs.make, await find(request, name), env, origins)
-    return answer.to(request)
+    config, answer = await run_in_threadpool(_show, await find(request, name), env, origins)
 
+    def is_current() -> bool:
+        return config_manager.cached_config(name, env=env) is config
 
-def _configs(request: Request) -> Configs:
-    configs: Configs = request.app.state.configs
-    return configs
+    return request.app.state.answers.keep(request, answer, is_current)
 
 
 def _show(workflow: InstalledWorkflow, env: str | None, origins: bool) -> tuple[WorkflowConfig, Answer]:
@@ -126,7 +105,7 @@ def _show(workflow: InstalledWorkflow, env: str | None, origins: bool) -> tuple[
         "config": effective.config,
         "origins": shown if origins else None,
     }
-    return config, Answer.of(_CONFIG, _CONFIG.validate_python(answer))
+    return config, Answer(_CONFIG, _CONFIG.validate_python(answer))
 
 
 @router.post(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib
 import os
 import site
@@ -10,84 +9,82 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
 from starlette.concurrency import run_in_threadpool
 
+from dataflow_runtime.api.watch import Watch
 from dataflow_runtime.discovery import InstalledWorkflow, find_workflows
 
-__all__ = ["Fresh", "take_in_new_paths"]
+__all__ = ["Fresh"]
 
 T = TypeVar("T")
 
 _SETTLED = 0.1  # seconds: a file that is written twice within a tick of its file system's clock shows one time
+_TRUST = 1.0  # seconds: what another machine does to a shared folder, no watch tells
 
 
-@dataclass(frozen=True)
-class _Known(Generic[T]):
-    value: T
-    path: tuple[str, ...]
-    files: tuple[str, ...]
-    stamps: list[object]
-    settled: bool
+class _Made(Generic[T]):
+    """A value, and the state of the files that it was made of."""
+
+    def __init__(self, value: T, path: tuple[str, ...], files: list[str], stamps: list[object], watch: Watch) -> None:
+        self.value, self._path, self._files, self._stamps, self._watch = value, path, files, stamps, watch
+        self._looked = time.monotonic()
+        # Of a file that was just written, the next look could not see that it is written again.
+        self._settled = not any(map(_is_new, files))
+
+    def is_current(self) -> bool:
+        """Return whether it would be made the same way now."""
+        if not self._settled or self._path != tuple(sys.path):
+            return False
+        now = time.monotonic()
+        if self._watch.quiet() and now - self._looked < _TRUST:
+            return True
+        self._looked = now
+        return _stamps(self._files) == self._stamps and not any(map(_is_new, self._files))
 
 
 class Fresh(Generic[T]):
-    """A value made of the installed workflows, as fresh as the request that asks for it.
-
-    Nothing is kept that could be out of date: before each answer every file that the value was made of is looked at.
-    That takes longer than the rest of a request, so requests that arrived together share one look.
-    """
+    """A value made of the installed workflows, as fresh as the request that asks for it. Thread-safe."""
 
     def __init__(
         self, make: Callable[[list[InstalledWorkflow]], T], inputs: Callable[[InstalledWorkflow], Iterable[Path]]
     ) -> None:
-        """Make a value when it is first asked for.
+        """Make the value when it is first asked for.
 
         Args:
             make: Makes it.
             inputs: Files, beside its module, that what is said of a workflow depends on, whether they are there or not.
         """
-        self._make = make
-        self._inputs = inputs
-        self._known: _Known[T] | None = None
+        self._make, self._inputs = make, inputs
         self._lock = threading.Lock()
-        self._looked = False
+        self._made: _Made[T] | None = None
+
+    def is_current(self, value: T) -> bool:
+        """Return whether this is the value, and would be made the same way now."""
+        made = self._made
+        return made is not None and made.value is value and made.is_current()
 
     async def get(self) -> T:
         """Return the value; made in a thread if it has to be."""
-        if self._known is None or not (self._looked or self._is_current(self._known)):
-            self._known = await run_in_threadpool(self._remake)
-        elif not self._looked:
-            # The requests that the event loop has taken in with this one had all arrived before the look.
-            self._looked = True
-            asyncio.get_running_loop().call_soon(self._forget)
-        return self._known.value
+        made = self._made
+        if made is None or not made.is_current():
+            made = await run_in_threadpool(self._remake)
+        return made.value
 
-    def _forget(self) -> None:
-        self._looked = False
-
-    @staticmethod
-    def _is_current(known: _Known[T]) -> bool:
-        return known.settled and known.path == tuple(sys.path) and _stamps(known.files) == known.stamps
-
-    def _remake(self) -> _Known[T]:
+    def _remake(self) -> _Made[T]:
         with self._lock:
-            if self._known is not None and self._is_current(self._known):
-                return self._known
-            take_in_new_paths()
-            now, path = time.time(), tuple(sys.path)
-            # Before reading: a change in between is seen the next time.
-            before = _stamps(path)
-            workflows = find_workflows()
-            inputs = tuple(dict.fromkeys(file for workflow in workflows for file in self._files(workflow)))
-            files = (*path, *inputs)
-            stamps = before + _stamps(inputs)
-            # Of files that are being written the next request looks again, whatever their stamps say.
-            settled = all(newest < now - _SETTLED for newest in map(_changed, files))
-            return _Known(self._make(workflows), path, files, stamps, settled)
+            if self._made is not None and self._made.is_current():
+                return self._made
+            _take_in_new_paths()
+            path = tuple(sys.path)
+            # Watched and looked at before it is read: a change in between is seen the next time.
+            files = [*path, *(file for workflow in find_workflows() for file in self._files(workflow))]
+            watch = Watch([*(f"{folder}/." for folder in path), *files])
+            stamps = _stamps(files)
+            self._made = _Made(self._make(find_workflows()), path, files, stamps, watch)
+            return self._made
 
     def _files(self, workflow: InstalledWorkflow) -> Iterable[str]:
         if workflow.file is not None:
@@ -101,7 +98,7 @@ class Fresh(Generic[T]):
                 yield str(Path(root, *parts[:end]))
 
 
-def take_in_new_paths() -> None:
+def _take_in_new_paths() -> None:
     """Make what was installed since the start importable: new files, and the folders that editable installs add."""
     importlib.invalidate_caches()
     for folder in site.getsitepackages():
@@ -122,8 +119,8 @@ def _stamps(files: Iterable[str]) -> list[object]:
     return stamps
 
 
-def _changed(file: str) -> float:
+def _is_new(file: str) -> bool:
     try:
-        return os.stat(file).st_mtime  # noqa: PTH116
+        return os.stat(file).st_mtime > time.time() - _SETTLED  # noqa: PTH116
     except OSError:
-        return 0.0
+        return False

@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Query, Request
 from pydantic import TypeAdapter
 from starlette.concurrency import run_in_threadpool
 
-from dataflow_runtime.api.answers import Limit, Offset, Pages
+from dataflow_runtime.api.answers import Limit, Offset, page
 from dataflow_runtime.api.fresh import Fresh
 from dataflow_runtime.api.instance import Instance, InstanceHolder
 from dataflow_runtime.api.models import Workflow, WorkflowDetails
@@ -25,19 +25,21 @@ __all__ = ["find", "fresh_listing", "router"]
 router = APIRouter(prefix="/workflows", tags=["workflows"])
 
 
+_LIST = TypeAdapter(list[Workflow])
+
+
 class Listing:
     """The installed workflows, by name and as listed."""
 
     def __init__(self, installed: list[InstalledWorkflow]) -> None:
         self.by_name: dict[str, InstalledWorkflow] = {}
-        entries = []
+        self.entries = []
         for workflow in installed:
             self.by_name.setdefault(workflow.name, workflow)
             entry = describe(workflow).to_json()
             if entry["error"]:
                 entry["error"] = public(entry["error"], workflow.directory)
-            entries.append(Workflow.model_validate(entry))
-        self.pages = Pages("/workflows/", TypeAdapter(list[Workflow]), entries)
+            self.entries.append(Workflow.model_validate(entry))
 
 
 def _inputs(workflow: InstalledWorkflow) -> Iterable[Path]:
@@ -75,19 +77,20 @@ async def list_workflows(
     ] = None,
     limit: Limit = 1_000,
     offset: Offset = 0,
-) -> Response:
+) -> Any:
     """Reads what the installed packages say of themselves, and imports none of them."""
-    listing: Listing = await request.app.state.workflows.get()
-
-    def wanted(entry: Workflow) -> bool:
-        return (
-            (tag is None or tag in entry.tags)
-            and (owner is None or owner == entry.owner)
-            and (status is None or status == entry.status)
-        )
-
+    fresh: Fresh[Listing] = request.app.state.workflows
+    listing = await fresh.get()
+    found = [
+        entry
+        for entry in listing.entries
+        if (tag is None or tag in entry.tags)
+        and (owner is None or owner == entry.owner)
+        and (status is None or status == entry.status)
+    ]
     query = {"tag": tag, "owner": owner, "status": status}
-    return listing.pages.get(limit, offset, query, wanted).to(request)
+    answer = page("/workflows/", _LIST, found, limit, offset, query)
+    return request.app.state.answers.keep(request, answer, lambda: fresh.is_current(listing))
 
 
 @router.get("/{name}", response_model=WorkflowDetails, summary="Show one workflow", responses=responses(404))

@@ -111,11 +111,14 @@ class ConfigManager:
 
     def cached_config(self, name: str, *, env: str | None = None) -> WorkflowConfig | None:
         """Return a configuration that `load_config` has loaded, if nothing that it was made of has changed since."""
+        from dataflow_runtime.config.models import WorkflowConfig
+
         with self._lock:
             installed = self._installed
         if installed is None or installed[0] != _installation() or name not in installed[1]:
             return None
-        key = (name, installed[1][name].config_file, self._env(env), self.model_of(name), "")
+        model = self.model_of(name) if name in installed[2] else WorkflowConfig
+        key = (name, installed[1][name].config_file, self._env(env), model, "")
         with self._lock:
             cached = self._cache.get(key)
         return cached.config if cached is not None and cached.is_current(name) else None
