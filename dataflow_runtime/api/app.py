@@ -11,11 +11,10 @@ from fastapi.openapi.utils import get_openapi
 from starlette.concurrency import run_in_threadpool
 
 from dataflow_runtime import __version__
-from dataflow_runtime.api import configs, runs, workflows
+from dataflow_runtime.api import configs, models, runs, workflows
 from dataflow_runtime.api.answers import Answers, Remembered
 from dataflow_runtime.api.gate import Gate
 from dataflow_runtime.api.instance import InstanceHolder
-from dataflow_runtime.api.models import Health, Problem
 from dataflow_runtime.api.problems import add_handlers, responses
 
 __all__ = ["LOOPBACK", "create_app"]
@@ -59,9 +58,9 @@ def create_app(*, token: str | None = None, hosts: Collection[str] | None = LOOP
         app.include_router(router)
 
     @app.get("/health", tags=["server"], summary="Whether the server answers", responses=responses())
-    async def get_health() -> Health:
+    async def get_health() -> models.Health:
         """Open to all, without a token."""
-        return Health(status="ok", version=__version__)
+        return models.Health(status="ok", version=__version__)
 
     app.state.answers = Answers()
     app.add_middleware(Remembered, answers=app.state.answers)
@@ -75,10 +74,14 @@ def _document(app: FastAPI, *, secured: bool) -> dict[str, Any]:
     if app.openapi_schema is None:
         document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
         components = document["components"]
-        schema = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+        schema = models.Problem.model_json_schema(ref_template="#/components/schemas/{model}")
         components["schemas"] |= schema.pop("$defs", {}) | {"Problem": schema}
         for unused in ("HTTPValidationError", "ValidationError"):
             components["schemas"].pop(unused, None)
+        for name, found in components["schemas"].items():
+            if "examples" in found:
+                # FastAPI leaves what is null out of them.
+                found["examples"] = getattr(models, name).model_json_schema()["examples"]
         for path, operations in document["paths"].items():
             for operation in operations.values():
                 # FastAPI's own description of its own error, which the handlers replace.

@@ -32,17 +32,19 @@ class _Made(Generic[T]):
         self.value, self._path, self._files, self._stamps, self._watch = value, path, files, stamps, watch
         self._looked = time.monotonic()
         # Of a file that was just written, the next look could not see that it is written again.
-        self._settled = not any(map(_is_new, files))
+        self._stale = any(map(_is_new, files))
 
     def is_current(self) -> bool:
         """Return whether it would be made the same way now."""
-        if not self._settled or self._path != tuple(sys.path):
+        if self._stale or self._path != tuple(sys.path):
             return False
         now = time.monotonic()
         if self._watch.quiet() and now - self._looked < _TRUST:
             return True
         self._looked = now
-        return _stamps(self._files) == self._stamps and not any(map(_is_new, self._files))
+        # For good: the watch tells each event once.
+        self._stale = _stamps(self._files) != self._stamps or any(map(_is_new, self._files))
+        return not self._stale
 
 
 class Fresh(Generic[T]):

@@ -117,10 +117,14 @@ def add_handlers(app: FastAPI) -> None:
         assert isinstance(error, ApiError)
         return problem(error.kind, error.detail, hint=error.hint, errors=error.errors)
 
-    async def http_error(_request: Request, error: Exception) -> Response:
+    async def http_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         kind = _OF_STATUS.get(error.status_code, "invalid-request")
-        return problem(kind, error.detail, headers=error.headers)
+        headers = dict(error.headers or {})
+        if error.status_code == 405:
+            # Starlette names the methods of the first route of a path only.
+            headers["Allow"] = ", ".join(_methods(app, request.url.path))
+        return problem(kind, error.detail, headers=headers)
 
     async def invalid_request(_request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
@@ -148,6 +152,16 @@ def add_handlers(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, http_error)
     app.add_exception_handler(RequestValidationError, invalid_request)
     app.add_exception_handler(DataflowError, dataflow_error)
+
+
+def _methods(app: FastAPI, path: str) -> list[str]:
+    """Return the methods that the document has for a path."""
+    return [
+        method.upper()
+        for template, operations in app.openapi()["paths"].items()
+        if re.fullmatch(re.sub(r"{\w+}", "[^/]+", template), path)
+        for method in operations
+    ]
 
 
 def invalid_config(error: ConfigError, folder: Path | None) -> ApiError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import logging
 import signal
+import socket
 import sys
 
 import click
@@ -19,7 +20,7 @@ _GRACE = 10  # seconds for requests under way
 
 @click.command("serve")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to bind to.")
-@click.option("--port", type=click.IntRange(1, 65535), default=8000, show_default=True, help="Port to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="Port; 0 for a free one.")
 def serve_command(*, host: str, port: int) -> None:
     """Serve the REST API; Ctrl-C stops it, runs go on. DATAFLOW_API_TOKEN is the token that clients need."""
     from importlib.util import find_spec
@@ -48,25 +49,28 @@ def serve_command(*, host: str, port: int) -> None:
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [handler], False
         logger.setLevel(logging.INFO)
-    server = uvicorn.Server(
-        uvicorn.Config(
-            create_app(token=token, hosts={*LOOPBACK, host.lower()} if local else None),
-            host=host,
-            port=port,
-            log_config=None,
-            access_log=False,  # the app has a line for each request
-            server_header=False,
-            timeout_graceful_shutdown=_GRACE,
-        )
-    )
-    # uvicorn sends itself the signal again when it has stopped.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    click.echo(f"REST API: http://{host}:{port}  (state: {settings.home})", err=True)
-    server.run()
-    if not server.started:
-        raise DataflowError(
-            f"{host}:{port}: cannot be listened on", hint="is another server there? --port names another"
-        )
+    with _listening(host, port) as listener:
+        address = f"[{host}]" if ":" in host else host
+        click.echo(f"REST API: http://{address}:{listener.getsockname()[1]}  (state: {settings.home})", err=True)
+        # uvicorn sends itself the signal again when it has stopped.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+        uvicorn.Server(
+            uvicorn.Config(
+                create_app(token=token, hosts={*LOOPBACK, host.lower()} if local else None),
+                log_config=None,
+                access_log=False,  # the app has a line for each request
+                server_header=False,
+                timeout_graceful_shutdown=_GRACE,
+            )
+        ).run(sockets=[listener])
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise DataflowError(f"{host}:{port}: {error.strerror or error}", hint="--port 0 takes a free port") from None
 
 
 def _is_loopback(host: str) -> bool:
