@@ -92,7 +92,7 @@ def _show(workflow: InstalledWorkflow, env: str | None, origins: bool) -> tuple[
         config = config_manager.load_config(workflow.name, env=env)
         effective = config_manager.effective(workflow.name, env=env)
     except ConfigError as error:
-        raise invalid_config(error, workflow.directory) from None
+        raise invalid_config(error.problems, workflow.directory) from None
     except UsageError as error:
         raise ApiError("unknown-environment", error.message, hint=error.hint) from None
     shown = {

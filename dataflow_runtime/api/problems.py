@@ -15,8 +15,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from dataflow_runtime.api.models import Problem, ProblemItem
-from dataflow_runtime.config import ConfigError, mask
 from dataflow_runtime.config import Problem as ConfigProblem
+from dataflow_runtime.config import mask
 from dataflow_runtime.config.problems import display_path
 from dataflow_runtime.errors import DataflowError, UnknownWorkflowError
 from dataflow_runtime.settings import get_settings
@@ -164,9 +164,9 @@ def _methods(app: FastAPI, path: str) -> list[str]:
     ]
 
 
-def invalid_config(error: ConfigError, folder: Path | None) -> ApiError:
+def invalid_config(problems: Iterable[ConfigProblem], folder: Path | None) -> ApiError:
     """Return the error of a configuration that cannot be used."""
-    return ApiError("invalid-config", "the configuration cannot be used", errors=items(error.problems, folder))
+    return ApiError("invalid-config", "the configuration cannot be used", errors=items(problems, folder))
 
 
 def text(value: str) -> str:

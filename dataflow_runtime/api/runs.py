@@ -12,7 +12,8 @@ from dataflow_runtime.api.instance import Instance, InstanceHolder
 from dataflow_runtime.api.models import Run, RunRequest
 from dataflow_runtime.api.problems import ApiError, invalid_config, public, responses
 from dataflow_runtime.api.workflows import find
-from dataflow_runtime.config import ConfigError
+from dataflow_runtime.config import ConfigError, config_manager
+from dataflow_runtime.config.secrets import lent_secrets
 from dataflow_runtime.discovery import InstalledWorkflow
 from dataflow_runtime.errors import DataflowError, UnknownWorkflowError
 
@@ -61,13 +62,18 @@ async def create_run(
 def _launch(
     workflow: InstalledWorkflow, instance: InstanceHolder, wanted: RunRequest, key: str | None
 ) -> tuple[dict[str, Any], bool]:
+    # Most mistakes are in here, and this says so without a process and without Dagster.
+    with lent_secrets():
+        checked = config_manager.check(workflow.name, env=wanted.env, overrides=wanted.config)
+        if not checked.valid:
+            raise invalid_config(checked.problems, workflow.directory)
     from dataflow_runtime import launching
 
     request = launching.RunRequest(workflow.name, wanted.config, wanted.env, wanted.partition)
     try:
         run, new = launching.launch(instance.get(), request, key=key)
     except ConfigError as error:
-        raise invalid_config(error, workflow.directory) from None
+        raise invalid_config(error.problems, workflow.directory) from None
     except launching.ConflictError as error:
         raise ApiError("conflict", error.message, hint=error.hint) from None
     except DataflowError as error:

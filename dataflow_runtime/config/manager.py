@@ -155,9 +155,12 @@ class ConfigManager:
             UsageError: No installed package advertises the workflow, or `env` is not a name.
         """
         try:
-            if text is not None:
+            if text is not None or overrides:
+                # What is only tried is not kept.
                 file = self.config_file(name)
-                loaded = _load(name, file, self._env(env), overrides, self.model_of(name), texts={file: text})
+                self._require_overlay(name, file, env)
+                texts = {file: text} if text is not None else None
+                loaded = _load(name, file, self._env(env), overrides, self.model_of(name), texts=texts)
             else:
                 loaded = self._load(name, self.model_of(name), env, overrides)
         except ConfigError as error:
@@ -278,11 +281,7 @@ class ConfigManager:
         overrides: Mapping[str, object] | None,
     ) -> _Loaded:
         file = self.config_file(name)
-        # DATAFLOW_ENV speaks to a whole fleet, in which not every workflow has an overlay; an argument means this one.
-        if env and not overlay_file(file, env).exists():
-            known = [overlay.name.split(".")[1] for overlay in file.parent.glob("config.*.yaml")]
-            hint = did_you_mean(env, known) or (f"there are: {', '.join(sorted(known))}" if known else None)
-            raise UsageError(f"workflow {name!r} has no {overlay_file(file, env).name}", hint=hint)
+        self._require_overlay(name, file, env)
         env = self._env(env)
         key = (name, file, env, model, repr(sorted(overrides.items())) if overrides else "")
         with self._lock:
@@ -296,6 +295,14 @@ class ConfigManager:
                 del self._cache[next(iter(self._cache))]
             self._cache[key] = loaded
         return loaded
+
+    @staticmethod
+    def _require_overlay(name: str, file: Path, env: str | None) -> None:
+        # DATAFLOW_ENV speaks to a whole fleet, in which not every workflow has an overlay; an argument means this one.
+        if env and not overlay_file(file, env).exists():
+            known = [overlay.name.split(".")[1] for overlay in file.parent.glob("config.*.yaml")]
+            hint = did_you_mean(env, known) or (f"there are: {', '.join(sorted(known))}" if known else None)
+            raise UsageError(f"workflow {name!r} has no {overlay_file(file, env).name}", hint=hint)
 
     @staticmethod
     def _env(env: str | None) -> str | None:
