@@ -9,12 +9,13 @@ import sys
 import tempfile
 from pathlib import Path
 
+import api
 import catalog
 from common import Ratio
 from rich.console import Console
 from rich.table import Table
 
-BENCHES = [*catalog.BENCHES]
+BENCHES = [*catalog.BENCHES, *api.BENCHES]
 
 
 def main(words: list[str]) -> int:
