@@ -54,20 +54,14 @@ def plain(node: Node) -> Any:
 
 # No character that YAML has no place for, and keys as short as YAML wants them.
 texts = st.text(st.characters(exclude_categories=["Cs", "Cc", "Cn", "Co"], exclude_characters="\ufeff\u2028\u2029\x85"))
+keys = texts.filter(lambda key: key != "<<")
 values = st.recursive(
-    texts,
-    lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(texts.filter(lambda key: key != "<<"), inner, max_size=3)
-    ),
-    max_leaves=10,
+    texts, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=3), max_leaves=10
 )
+documents = st.dictionaries(st.just("key"), values, min_size=1)
 
 
-@given(
-    value=st.dictionaries(st.just("key"), values, min_size=1),
-    ascii_only=st.booleans(),
-    indent=st.sampled_from([None, "\t", 2]),
-)
+@given(value=documents, ascii_only=st.booleans(), indent=st.sampled_from([None, "\t", 2]))
 def test_json_is_read_as_yaml_with_the_same_values(value: Any, ascii_only: bool, indent: Any) -> None:
     text = json.dumps(value, ensure_ascii=ascii_only, indent=indent)
     assert plain(parse_yaml(Source("file", _as_yaml(text)))) == value
