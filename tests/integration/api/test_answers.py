@@ -149,6 +149,13 @@ def test_a_body_that_is_no_candidate(api: Api, media_type: str, body: Any, statu
     assert found[:2] == (status, kind)
 
 
+def test_a_candidate_needs_an_overlay_that_is_there(api: Api) -> None:
+    more = {"data": "source: {type: mock}\n", "headers": {"Content-Type": "application/yaml"}}
+    status, kind, document = api.problem("POST", "/configs/orders/validate?env=strct", **more)
+    assert (status, kind, document["hint"]) == (404, "unknown-environment", "did you mean 'strict'?")
+    assert api("POST", "/configs/orders/validate?env=strict", **more).json()["valid"] is True
+
+
 def test_a_body_of_unknown_length_is_cut_off(api: Api) -> None:
     chunks = (b"#" * 100_000 for _ in range(50))
     headers = {"Content-Type": "application/yaml"}

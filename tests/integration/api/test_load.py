@@ -16,8 +16,8 @@ from tests.integration.api.conftest import Api
 
 pytestmark = pytest.mark.e2e
 
-ROUND = 1_500
-"""Requests of a round. Ten people who ask once a second make six thousand in ten minutes: four rounds."""
+ROUND = 1_000
+"""Requests of a round. Ten people who ask once a second make six thousand in ten minutes: six rounds."""
 
 
 def resident(process: int) -> int:
