@@ -9,7 +9,6 @@ import re
 import time
 import uuid
 from collections.abc import Collection
-from urllib.parse import urlsplit
 
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -19,7 +18,7 @@ from dataflow_runtime.api.problems import problem
 from dataflow_runtime.config import mask
 from dataflow_runtime.config.yaml import MAX_BYTES
 
-__all__ = ["Gate"]
+__all__ = ["Gate", "JsonFormatter"]
 
 _log = logging.getLogger("dataflow_runtime.api")
 
@@ -112,7 +111,7 @@ class Gate:
             detail = "expected the header Authorization: Bearer <token>, with the server's DATAFLOW_API_TOKEN"
             return problem("unauthorized", detail, headers={"WWW-Authenticate": "Bearer"})
         origin = headers.get(b"origin", b"").decode("latin-1")
-        if scope["method"] not in ("GET", "HEAD", "OPTIONS") and origin and urlsplit(origin).netloc != host:
+        if scope["method"] not in ("GET", "HEAD", "OPTIONS") and origin and origin.partition("://")[2] != host:
             # A page of another site may send some requests without asking; it would only not see the answer.
             return problem("cross-origin", "a page of another origin may not change anything here")
         try:

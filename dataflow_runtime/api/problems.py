@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 from collections.abc import Iterable, Mapping
@@ -172,6 +173,23 @@ def invalid_config(problems: Iterable[ConfigProblem], folder: Path | None) -> Ap
 def text(value: str) -> str:
     """Return `value` as text that can be encoded: JSON may hold half a character."""
     return value.encode("utf-8", "replace").decode()
+
+
+def jsonable(value: Any) -> Any:
+    """Return a literal of Python source as a value that JSON has."""
+    match value:
+        case str():
+            return text(value)
+        case dict():
+            return {text(str(key)): jsonable(child) for key, child in value.items()}
+        case list() | tuple() | set():
+            return [jsonable(child) for child in value]
+        case float() if not math.isfinite(value):
+            return str(value)
+        case None | int() | float():
+            return value
+        case _:
+            return str(value)
 
 
 _SEGMENT = r"[^\s/'\"`:;,<>()\[\]{}]"

@@ -15,7 +15,7 @@ from dataflow_runtime.api.answers import Limit, Offset, page
 from dataflow_runtime.api.fresh import Fresh
 from dataflow_runtime.api.instance import Instance, InstanceHolder
 from dataflow_runtime.api.models import Workflow, WorkflowDetails
-from dataflow_runtime.api.problems import public, responses
+from dataflow_runtime.api.problems import jsonable, public, responses
 from dataflow_runtime.catalog import describe, has_instance, last_run, show
 from dataflow_runtime.discovery import InstalledWorkflow
 from dataflow_runtime.errors import UnknownWorkflowError
@@ -23,7 +23,6 @@ from dataflow_runtime.errors import UnknownWorkflowError
 __all__ = ["find", "fresh_listing", "router"]
 
 router = APIRouter(prefix="/workflows", tags=["workflows"])
-
 
 _LIST = TypeAdapter(list[Workflow])
 
@@ -36,7 +35,7 @@ class Listing:
         self.entries = []
         for workflow in installed:
             self.by_name.setdefault(workflow.name, workflow)
-            entry = describe(workflow).to_json()
+            entry = jsonable(describe(workflow).to_json())
             if entry["error"]:
                 entry["error"] = public(entry["error"], workflow.directory)
             self.entries.append(Workflow.model_validate(entry))
@@ -101,7 +100,7 @@ async def get_workflow(request: Request, name: str, instance: Instance) -> Any:
 
 
 def _details(workflow: InstalledWorkflow, instance: InstanceHolder) -> dict[str, Any]:
-    found = show(workflow)
+    found: dict[str, Any] = jsonable(show(workflow))
     folder = workflow.directory
     if found["error"]:
         found["error"] = public(found["error"], folder)

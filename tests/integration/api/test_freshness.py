@@ -102,6 +102,23 @@ def test_a_workflow_breaks_and_is_mended_and_removed(site: Any, api: Api) -> Non
     assert api.problem("GET", "/configs/frail")[:2] == (404, "unknown-workflow")
 
 
+def test_metadata_that_json_has_no_place_for(site: Any, serve: Callable[..., Api]) -> None:
+    folder = write(site, "odd")
+    (folder / "dagster_job.py").write_text(
+        "register_workflow(name='odd', metadata={'description': 'half \\ud800', 'bytes': b'\\xff', 'set': {1},"
+        " (1, 2): 1e999, 'deep': [{'complex': 1j, 3: ...}]})"
+    )
+    api = serve()
+    assert listed(api)["odd"]["description"] == "half ?"
+    assert api.get("/workflows/odd")["extra"] == {
+        "bytes": "b'\\xff'",
+        "set": [1],
+        "(1, 2)": "inf",
+        "deep": [{"complex": "1j", "3": "Ellipsis"}],
+    }
+    assert api.problem("POST", "/configs/odd/validate", headers={"Origin": "http://["})[:2] == (403, "cross-origin")
+
+
 def test_answers_are_whole_while_workflows_come_and_go(site: Any, api: Api) -> None:
     write(site, "steady")
     stop, found = threading.Event(), []
