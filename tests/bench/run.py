@@ -11,11 +11,12 @@ from pathlib import Path
 
 import api
 import catalog
+import data
 from common import Ratio
 from rich.console import Console
 from rich.table import Table
 
-BENCHES = [*catalog.BENCHES, *api.BENCHES]
+BENCHES = [*catalog.BENCHES, *data.BENCHES, *api.BENCHES]
 
 
 def main(words: list[str]) -> int:
