@@ -9,13 +9,14 @@ import sys
 import tempfile
 from pathlib import Path
 
+import api
 import catalog
 import data
 from common import Ratio
 from rich.console import Console
 from rich.table import Table
 
-BENCHES = [*catalog.BENCHES, *data.BENCHES]
+BENCHES = [*catalog.BENCHES, *data.BENCHES, *api.BENCHES]
 
 
 def main(words: list[str]) -> int:
