@@ -15,7 +15,7 @@ from dataflow_runtime.errors import DataflowError
 from dataflow_runtime.pipeline.options import run_overrides
 from dataflow_runtime.pipeline.warehouse import location
 
-__all__ = ["OnStep", "RunReport", "StepReport", "Steps", "report", "workflow_of"]
+__all__ = ["OnStep", "RunReport", "StepReport", "Steps", "planned_steps", "report", "workflow_of"]
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ _COMMANDS = {
     "dbt": "dbt:dbt_command",
     "dev": "dev:dev_command",
     "workspace": "workspace:workspace_command",
+    "serve": "serve:serve_command",
 }
 
 

@@ -49,7 +49,8 @@ ORDERS = """
 import duckdb, sys
 duckdb.sql(f'''
     copy (
-        select i as id, 'customer_' || (i % 10000) as customer, timestamp '2024-01-01' + interval (i) second as ordered_at,
+        select i as id, 'customer_' || (i % 10000) as customer,
+            timestamp '2024-01-01' + interval (i) second as ordered_at,
             round((i * 7919 % 100000) / 100.0, 2) as amount, ['open', 'paid', 'sent'][1 + i % 3] as status
         from range({sys.argv[2]}) t(i)
     ) to '{sys.argv[1]}' (header)

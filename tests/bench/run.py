@@ -9,6 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import api
 import catalog
 import data
 import location
@@ -16,7 +17,7 @@ from common import Ratio
 from rich.console import Console
 from rich.table import Table
 
-BENCHES = [*catalog.BENCHES, *location.BENCHES, *data.BENCHES]
+BENCHES = [*catalog.BENCHES, *data.BENCHES, *location.BENCHES, *api.BENCHES]
 
 
 def main(words: list[str]) -> int:
