@@ -105,7 +105,7 @@ def template(session: nox.Session) -> None:
 
 @nox.session
 def release(session: nox.Session) -> None:
-    """Build the distributions and check that all is in step; with a number (``-- 1.2.3``), make it that release first."""
+    """Build wheel and sdist and check that all is in step; ``-- 1.2.3`` first makes this checkout that release."""
     script = "tests/template/release.py"
     dist = ROOT / "dist"
     session.install(*GROUPS["release"])

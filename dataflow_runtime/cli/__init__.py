@@ -22,6 +22,8 @@ _COMMANDS = {
     "config": "config:config_group",
     "dbt": "dbt:dbt_command",
     "dev": "dev:dev_command",
+    "outdated": "outdated:outdated_command",
+    "upgrade": "upgrade:upgrade_command",
 }
 
 
