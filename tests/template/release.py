@@ -24,7 +24,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 RELEASES = Path(__file__).parent / "releases"
 VERSION_FILE = "dataflow_runtime/__init__.py"
-EXAMPLE_ANSWERS = "docs/example_workflow/.copier-answers.yml"
+EXAMPLE = "docs/example_workflow"
 # What Copier reads: the questions, the files, and the version that the requirement is made of.
 READ_BY_COPIER = ("copier.yml", "template", VERSION_FILE)
 SDIST = ("dataflow_runtime", "template", "docs", "tests", "copier.yml", "noxfile.py", "pyproject.toml", "LICENSE")
@@ -68,6 +68,12 @@ def version_of(files: Mapping[str, bytes]) -> str:
     return found[1].decode()
 
 
+def requirement(version: str) -> str:
+    """Return what a workflow rendered at a version requires of the package index."""
+    major, minor, _ = version.split(".")
+    return f"dataflow-runtime[run]>={version},<{major}.{int(minor) + 1}"
+
+
 def prepare(version: str) -> None:
     """Make this checkout the release of a version: its number, in the example too, and the archive.
 
@@ -80,13 +86,14 @@ def prepare(version: str) -> None:
         raise SystemExit(f"v{version} is tagged at {tagged[:12]} already: a release never changes, take the next number")
     for name, pattern, new in (
         (VERSION_FILE, r'__version__ = "[^"]+"', f'__version__ = "{version}"'),
-        (EXAMPLE_ANSWERS, r"_commit: \S+", f"_commit: v{version}"),
+        (f"{EXAMPLE}/.copier-answers.yml", r"_commit: \S+", f"_commit: v{version}"),
+        (f"{EXAMPLE}/pyproject.toml", r"dataflow-runtime\[run\][^\"]+", requirement(version)),
     ):
         text = (ROOT / name).read_text(encoding="utf-8")
         (ROOT / name).write_text(re.sub(pattern, new, text, count=1), encoding="utf-8")
     archive = RELEASES / f"v{version}.tar.gz"
     write_archive(template_files(ROOT), archive)
-    print(f"prepared {version}: {VERSION_FILE}, {EXAMPLE_ANSWERS}, {archive.relative_to(ROOT)}")
+    print(f"prepared {version}: {VERSION_FILE}, {EXAMPLE}, {archive.relative_to(ROOT)}")
 
 
 def mismatches(root: Path, dist: Path) -> Iterator[str]:
@@ -99,8 +106,9 @@ def mismatches(root: Path, dist: Path) -> Iterator[str]:
     top = re.search(r"^## (\S+)", (root / "docs" / "changelog.md").read_text(encoding="utf-8"), re.MULTILINE)
     if top is None or top[1] != version:
         yield f"docs/changelog.md: the top entry is {top and top[1]}, expected {version}"
-    if f"_commit: v{version}\n" not in (root / EXAMPLE_ANSWERS).read_text(encoding="utf-8"):
-        yield f"{EXAMPLE_ANSWERS}: expected _commit: v{version}"
+    for name, expected in ((".copier-answers.yml", f"_commit: v{version}\n"), ("pyproject.toml", requirement(version))):
+        if expected not in (root / EXAMPLE / name).read_text(encoding="utf-8"):
+            yield f"{EXAMPLE}/{name}: expected {expected.strip()}"
     archive = root / "tests" / "template" / "releases" / f"v{version}.tar.gz"
     kept = read_archive(archive) if archive.exists() else {}
     changed = sorted(name for name in kept.keys() | files.keys() if kept.get(name) != files.get(name))
@@ -123,13 +131,11 @@ def _rendered_mismatches(files: Mapping[str, bytes], version: str) -> Iterator[s
         for name, content in files.items():
             (template / name).parent.mkdir(parents=True, exist_ok=True)
             (template / name).write_bytes(content)
-        major, minor, _ = version.split(".")
         workflow = Path(folder, "orders")
         copier.run_copy(str(template), workflow, data={"runtime_source": "index"}, defaults=True, quiet=True)
         project = tomllib.loads((workflow / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-        expected = f"dataflow-runtime[run]>={version},<{major}.{int(minor) + 1}"
-        if project["dependencies"] != [expected]:
-            yield f"the template renders the requirement {project['dependencies']}, expected {expected}"
+        if project["dependencies"] != [requirement(version)]:
+            yield f"the template renders the requirement {project['dependencies']}, expected {requirement(version)}"
 
 
 def _built_mismatches(root: Path, dist: Path, version: str) -> Iterator[str]:

@@ -18,6 +18,8 @@ from typing import Any
 
 import pytest
 
+from dataflow_runtime import __version__
+
 Render = Callable[..., Path]
 
 pytestmark = pytest.mark.e2e
@@ -89,7 +91,7 @@ def commit(folder: Path) -> str:
     git(folder, "init", "--quiet")
     git(folder, "add", "--all")
     git(folder, "commit", "--quiet", "--message", "Release")
-    git(folder, "tag", "v0.1.0")
+    git(folder, "tag", f"v{__version__}")
     return f"git+{folder.as_uri()}"
 
 
@@ -137,12 +139,12 @@ def test_two_workflows_from_a_path_and_from_git_stand_side_by_side(
 
 
 def test_a_template_from_git_brings_the_runtime_of_its_tag(render: Render, project: Path, tmp_path: Path) -> None:
-    orders = render(tmp_path / "orders", source=commit(project), vcs_ref="v0.1.0")
+    orders = render(tmp_path / "orders", source=commit(project), vcs_ref=f"v{__version__}")
     environment = Environment(tmp_path / "venv")
     environment.pip("install", str(orders), folder=tmp_path)
 
     (runtime,) = (tmp_path / "venv").rglob("dataflow_runtime-*.dist-info/direct_url.json")
-    assert json.loads(runtime.read_text())["vcs_info"]["requested_revision"] == "v0.1.0"
+    assert json.loads(runtime.read_text())["vcs_info"]["requested_revision"] == f"v{__version__}"
     assert has_loaded(environment.runtime("run", "orders", folder=tmp_path))
 
 

@@ -32,10 +32,10 @@ def max_retries(configs: ConfigManager, **options: object) -> int:
 
 def test_an_old_name_in_the_file_is_read_and_warned_of(installed: Install, configs: ConfigManager) -> None:
     file = installed("wf", OLD)
-    with pytest.warns(DeprecationWarning) as caught:
+    with pytest.warns(DeprecatedKeyWarning) as caught:
         assert max_retries(configs) == 7
     (warning,) = caught
-    assert warning.category is DeprecatedKeyWarning
+    assert issubclass(warning.category, DeprecationWarning)
     assert "wf/config.yaml:5:5: source.api.retries: is called 'max_retries' now; the old name is read until" in str(
         warning.message
     )
