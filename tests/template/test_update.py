@@ -85,8 +85,9 @@ def edit(workflow: Path) -> None:
     replace(workflow / "pyproject.toml", '"pytest>=8.4",\n', '"pytest>=8.4",\n    "pytest-randomly>=3.16",\n')
     (package / "evidence" / "regions.md").write_text(PAGE)
     (workflow / "tests" / "test_config.py").unlink()
-    with (workflow / ".gitignore").open("a") as file:
-        file.write("*.local\n")
+    for name, lines in ((".gitignore", "*.local\n"), ("README.md", "\n## Ours\n\nAsk the shop.\n")):
+        with (workflow / name).open("a") as file:
+            file.write(lines)
 
 
 def tree(workflow: Path, git: Git) -> dict[str, bytes]:
