@@ -10,11 +10,12 @@ import tempfile
 from pathlib import Path
 
 import catalog
+import fleet
 from common import Ratio
 from rich.console import Console
 from rich.table import Table
 
-BENCHES = [*catalog.BENCHES]
+BENCHES = [*catalog.BENCHES, *fleet.BENCHES]
 
 
 def main(words: list[str]) -> int:

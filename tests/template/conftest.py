@@ -1,8 +1,12 @@
 """What the tests of the template share: a copy of it outside git, its releases in a repository, rendering, git."""
 
 import importlib.util
+import json
+import os
 import shutil
 import subprocess
+import sysconfig
+import venv
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -124,3 +128,42 @@ def make_releases(release: Any, commit: Callable[[Path], Path]) -> Callable[[Pat
 def releases(make_releases: Callable[[Path], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository of the template's releases and, as HEAD, of this checkout; not to be changed."""
     return make_releases(tmp_path_factory.mktemp("releases") / "template")
+
+
+class Environment:
+    """A virtual environment that also sees the packages of this one."""
+
+    def __init__(self, folder: Path) -> None:
+        venv.create(folder, with_pip=True)
+        self.scripts = folder / ("Scripts" if os.name == "nt" else "bin")
+        purelib = sysconfig.get_path("purelib", "venv", {"base": str(folder)})
+        # addsitedir also reads the .pth files there: this environment's editable installs.
+        line = f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n"
+        (Path(purelib) / "packages_of_the_tests.pth").write_text(line)
+
+    def run(self, program: str, *arguments: str, folder: Path, **variables: str) -> str:
+        """Run a program of the environment in a folder and return its output; a failure shows all of it."""
+        environment = {**os.environ, **variables}
+        environment.pop("DATAFLOW_HOME", None)
+        command = [str(self.scripts / program), *arguments]
+        run = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+        assert run.returncode == 0, f"{command}\n{run.stdout}\n{run.stderr}"
+        return run.stdout
+
+    def pip(self, *arguments: str, folder: Path) -> str:
+        return self.run("python", "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments, folder=folder)
+
+    def runtime(self, *arguments: str, folder: Path) -> Any:
+        return json.loads(self.run("dataflow-runtime", *arguments, "--json", folder=folder))
+
+
+@pytest.fixture(scope="session")
+def make_environment() -> type[Environment]:
+    """Return what makes a virtual environment in a folder."""
+    return Environment
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    """One environment for the workflows that are installed one after the other."""
+    return Environment(tmp_path_factory.mktemp("shared") / "venv")

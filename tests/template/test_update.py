@@ -188,3 +188,34 @@ def test_every_archive_is_the_release_that_it_is_named_for(root: Path, release: 
     for tag, archive in release.released().items():
         assert f"v{release.version_of(release.read_archive(archive))}" == tag
         assert f"\n## {tag[1:]}\n" in changelog
+
+
+@pytest.mark.e2e
+def test_an_updated_workflow_passes_its_own_tests(
+    releases: Path, render: Render, git: Git, commit: Commit, shared: Any, tmp_path: Path
+) -> None:
+    workflow = render(tmp_path / "orders", source=releases, vcs_ref=RELEASES[0])
+    edit(workflow)
+    commit(workflow)
+    update(workflow)
+    assert unmerged(workflow, git) == set()
+    own_tests(shared, workflow)
+
+
+@pytest.mark.e2e
+def test_a_workflow_of_the_first_release_runs_with_this_runtime(
+    releases: Path, render: Render, shared: Any, tmp_path: Path
+) -> None:
+    workflow = render(tmp_path / "visits", source=releases, vcs_ref=RELEASES[0], source_type="api")
+    assert "    retries: 5" in (workflow / "src" / "visits" / "config.yaml").read_text()
+    assert "source.api.retries: is called 'max_retries' now" in own_tests(shared, workflow)
+
+
+def own_tests(environment: Any, workflow: Path) -> str:
+    """Install a workflow beside this checkout's runtime, and return what its own tests print."""
+    environment.pip("install", "--no-deps", "--editable", ".", folder=workflow)
+    try:
+        output: str = environment.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", folder=workflow)
+    finally:
+        environment.pip("uninstall", "--yes", workflow.name, folder=workflow)
+    return output
