@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ import click
 
 from dataflow_runtime.cli.outdated import folders_argument, open_templates
 from dataflow_runtime.cli.output import json_option, print_json
+from dataflow_runtime.errors import DataflowError
 
 if TYPE_CHECKING:
     from dataflow_runtime.fleet.upgrade import Upgrade
@@ -47,6 +49,9 @@ def upgrade_command(
     Exit code 1 if one has conflicts, fails its check, or cannot be upgraded.
     """
     templates = open_templates()
+    if apply and find_spec("dagster") is None:
+        hint = "pip install 'dataflow-runtime[run,fleet]'"
+        raise DataflowError("upgrade --apply checks the workflows, which needs dagster", hint=hint)
     from dataflow_runtime.fleet.checkouts import find_checkouts, find_editable
     from dataflow_runtime.fleet.upgrade import upgrade_fleet
 
@@ -81,6 +86,8 @@ def _print(upgrade: Upgrade) -> None:
         click.secho(f"  conflict: {file}", fg="red")
     for problem in upgrade.problems:
         click.secho(f"  {problem}", fg="red")
+    for problem in upgrade.problems_before:
+        click.secho(f"  as before: {problem}", fg="yellow")
 
 
 def _print_summary(upgrades: Sequence[Upgrade], apply: bool) -> None:

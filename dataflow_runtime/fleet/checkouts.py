@@ -55,12 +55,23 @@ def find_editable() -> list[Checkout]:
     """Return the checkouts that are installed as editable in this environment, by path."""
     folders = set()
     for distribution in importlib.metadata.distributions():
-        if ENTRY_POINT_GROUP in (distribution.read_text("entry_points.txt") or ""):
-            origin = json.loads(distribution.read_text("direct_url.json") or "{}")
-            if origin.get("dir_info", {}).get("editable"):
-                folders.add(Path(url2pathname(urlsplit(origin["url"]).path)).resolve())
-    found = (_read(folder) for folder in sorted(folders) if folder.is_dir())
+        folder = _editable_folder(distribution)
+        if folder is not None and folder.is_dir():
+            folders.add(folder)
+    found = map(_read, sorted(folders))
     return [checkout for checkout in found if checkout is not None]
+
+
+def _editable_folder(distribution: importlib.metadata.Distribution) -> Path | None:
+    """Return where the source of an editable workflow package is; None for any other package."""
+    try:
+        if ENTRY_POINT_GROUP not in (distribution.read_text("entry_points.txt") or ""):
+            return None
+        origin = json.loads(distribution.read_text("direct_url.json") or "{}")
+        editable = origin["dir_info"]["editable"]
+        return Path(url2pathname(urlsplit(origin["url"]).path)).resolve() if editable else None
+    except (ValueError, KeyError, TypeError):  # not UTF-8, no JSON, or not of an editable install
+        return None
 
 
 def _search(folder: Path) -> Iterator[Checkout]:

@@ -34,7 +34,8 @@ def find_problems(folder: Path, *, scratch: Path, settings: Path) -> list[str]:
     path = os.pathsep.join(filter(None, [str(scratch), str(source), os.environ.get("PYTHONPATH")]))
     home = scratch / "home"
     variables = {"PYTHONPATH": path, "DATAFLOW_HOME": str(home), "DAGSTER_HOME": str(home / "dagster")}
-    finished = run([sys.executable, "-c", _CHECK, "check", *names, "--json"], settings, variables)
+    # -P: the working directory is the checkout, whose packages must not be found before those of `folder`.
+    finished = run([sys.executable, "-P", "-c", _CHECK, "check", *names, "--json"], settings, variables)
     try:
         results = json.loads(finished.stdout)
     except ValueError:

@@ -27,7 +27,7 @@ from dataflow_runtime.fleet.template import TemplateRepository, Templates
 __all__ = ["Upgrade", "upgrade_fleet"]
 
 Outcome = Literal["current", "dirty", "ready", "upgraded", "conflicts", "broken", "failed"]
-_MARKER = "<<<<<<< before updating"
+_MARKER = "^<<<<<<< before updating"
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,7 @@ class Upgrade:
         stat: Files and lines that change, as ``git diff --stat`` prints them.
         conflicts: Files in which both sides changed the same lines, or that the template has no more and people edited.
         problems: What the check finds on the branch and not before.
+        problems_before: What it finds on the branch and before as well.
         error: Why it failed, or else what stands in the way.
     """
 
@@ -58,6 +59,7 @@ class Upgrade:
     stat: str = ""
     conflicts: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
+    problems_before: tuple[str, ...] = ()
     error: str | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -103,6 +105,8 @@ def _upgrade(checkout: Checkout, status: Status, templates: Templates, branch: s
             return upgrading.run(result, apply=apply)
     except DataflowError as error:
         return replace(result, error=error.message)
+    except OSError as error:  # one checkout that cannot be read must not end the others
+        return replace(result, error=str(error))
 
 
 class _Upgrading:
@@ -139,14 +143,13 @@ class _Upgrading:
             stat=git(self.clone, "diff", "--stat=100", base, "HEAD", "--", below),
             conflicts=tuple(sorted({*self._marked(), *kept})),
         )
-        problems: list[str] = []
-        if apply:
-            problems = [] if result.conflicts else self._new_problems()
-            if not there:
-                target = f"HEAD:refs/heads/{self.branch}"
-                git(self.checkout.path, "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", self.clone, target)
-        done: Outcome = "broken" if problems else "upgraded" if apply else "ready"
-        return replace(result, outcome="conflicts" if result.conflicts else done, problems=tuple(problems))
+        if apply and not result.conflicts:
+            result = self._checked(result)
+        if apply and not there:
+            options = ("--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance")
+            git(self.checkout.path, "fetch", *options, self.clone, f"HEAD:refs/heads/{self.branch}")
+        done: Outcome = "broken" if result.problems else "upgraded" if apply else "ready"
+        return replace(result, outcome="conflicts" if result.conflicts else done)
 
     def _is_there(self) -> bool:
         """Return whether the branch holds this upgrade already.
@@ -202,17 +205,19 @@ class _Upgrading:
 
     def _marked(self) -> list[str]:
         """Return the files with conflict markers, and what Copier could not merge at all."""
+        below = self.below.as_posix()
         try:
-            marked = git(self.clone, "grep", "--name-only", "--fixed-strings", "-e", _MARKER, "HEAD").splitlines()
+            marked = git(self.clone, "grep", "--name-only", "-e", _MARKER, "HEAD", "--", below).splitlines()
         except GitError:
             marked = []  # none
-        rejected = git(self.clone, "ls-files", "*.rej").splitlines()
+        rejected = [name for name in git(self.clone, "ls-files", "--", below).splitlines() if name.endswith(".rej")]
         return [name.removeprefix("HEAD:") for name in marked] + rejected
 
-    def _new_problems(self) -> list[str]:
-        """Return what the check finds on the branch and does not find in the checkout as it was."""
-        problems = find_problems(self.project, scratch=self.folder / "after", settings=self.checkout.path)
-        if problems:
-            before = find_problems(self.checkout.path, scratch=self.folder / "before", settings=self.checkout.path)
-            problems = [problem for problem in problems if problem not in before]
-        return problems
+    def _checked(self, result: Upgrade) -> Upgrade:
+        """Add what the check finds on the branch; what it finds in the checkout as it was, too, stands apart."""
+        after = find_problems(self.project, scratch=self.folder / "after", settings=self.checkout.path)
+        if not after:
+            return result
+        before = find_problems(self.checkout.path, scratch=self.folder / "before", settings=self.checkout.path)
+        problems = tuple(problem for problem in after if problem not in before)
+        return replace(result, problems=problems, problems_before=tuple(p for p in after if p in before))

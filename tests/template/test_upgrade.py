@@ -130,6 +130,8 @@ def test_a_branch_whose_check_finds_something_new_is_reported(
     # Its URL is not set, before as after; that it cannot be imported any more is new.
     assert found["visits"]["outcome"] == "broken"
     assert len(found["visits"]["problems"]) == 1
+    assert "VISITS_API_URL is not set" in found["visits"]["problems_before"][0]
+    assert found["orders"]["problems_before"] == []
     assert git(broken, "rev-parse", "--verify", "template-v9.0.0")
 
 
