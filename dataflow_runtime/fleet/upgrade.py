@@ -20,6 +20,7 @@ from dataflow_runtime.errors import DataflowError
 from dataflow_runtime.fleet.checkouts import ANSWERS_FILE, Checkout, read_answers
 from dataflow_runtime.fleet.checks import find_problems
 from dataflow_runtime.fleet.git import GitError, git, redirected
+from dataflow_runtime.fleet.merging import merge_side_by_side
 from dataflow_runtime.fleet.process import last_line, run
 from dataflow_runtime.fleet.status import Status, status_of
 from dataflow_runtime.fleet.template import TemplateRepository, Templates
@@ -193,6 +194,7 @@ class _Upgrading:
         finished = run(command, self.project, variables)
         if finished.returncode:
             raise DataflowError(f"copier update: {last_line(finished.stderr) or f'exit code {finished.returncode}'}")
+        merge_side_by_side(self.clone)
         git(self.clone, "add", "--all", "--", self.below.as_posix())
         removed = git(self.clone, "diff", "--cached", "--name-only", "--no-renames", "--diff-filter=D").splitlines()
         edited = {(PurePosixPath(self.below.as_posix()) / name).as_posix() for name in self.status.edited or []}

@@ -318,3 +318,15 @@ def test_many_at_once_are_all_upgraded_or_reported(
     assert [row.workflow for row in rows] == [f"w{number:02}" for number in range(8)]
     expected = {0: "conflicts", 6: "conflicts", 7: "dirty"}
     assert [row.outcome for row in rows] == [expected.get(number, "ready") for number in range(8)]
+
+
+def test_a_dependency_beside_that_of_the_runtime_is_merged(
+    site: Any, old: Callable[..., Path], commit: Commit, fleet: Path
+) -> None:
+    workflow = old("orders", runtime_source="index")
+    project = workflow / "pyproject.toml"
+    line = '    "dataflow-runtime[run]>=0.1.0,<0.2",\n'
+    replace(project, line, f'{line}    "httpx>=0.27",\n')
+    commit(workflow)
+    row = upgrade(site, fleet, code=0)["orders"]
+    assert (row["outcome"], row["conflicts"]) == ("ready", [])
