@@ -77,7 +77,8 @@ def _print(upgrade: Upgrade) -> None:
 
     colour = "red" if upgrade.outcome in _FAILURES else _COLOURS.get(upgrade.outcome)
     word = click.style(_WORDS.get(upgrade.outcome, upgrade.outcome), fg=colour)
-    versions = upgrade.version if upgrade.outcome == "current" else f"{upgrade.version} → {upgrade.latest}"
+    # The same where it is current, the second one not known where it failed.
+    versions = " → ".join(dict.fromkeys(filter(None, (upgrade.version, upgrade.latest)))) or "–"
     error = f": {upgrade.error}" if upgrade.error else ""
     click.echo(f"{click.style(upgrade.workflow, bold=True)}  {versions}  {word}{error}  ({display_path(upgrade.path)})")
     for line in upgrade.stat.splitlines():
