@@ -28,7 +28,8 @@ def git(folder: Path, *arguments: str | Path) -> str:
         raise GitError("git is not installed") from None
     if finished.returncode:
         reason = last_line(finished.stderr) or f"exit code {finished.returncode}"
-        raise GitError(f"git {arguments[0]}: {reason}")
+        command = next(str(argument) for argument in arguments if not str(argument).startswith("-"))
+        raise GitError(f"git {command}: {reason}")
     return finished.stdout.rstrip("\n")
 
 

@@ -50,7 +50,11 @@ class Renderer:
         self._environment: Any = None
 
     def render(self, answers: Mapping[str, Any], destination: Path) -> None:
-        """Render the template into a folder as Copier does; raises what Copier raises for answers it refuses."""
+        """Render the template into a folder as Copier does; runs no task, whomever the user trusts.
+
+        Raises:
+            Exception: Copier refuses an answer or the template, in many ways.
+        """
         worker = _QuickWorker(
             src_path=self._template.url,
             dst_path=destination,
@@ -59,6 +63,7 @@ class Renderer:
             defaults=True,
             overwrite=True,
             quiet=True,
+            skip_tasks=True,
         )
         with worker:
             worker.__dict__["template"] = self._template

@@ -73,10 +73,10 @@ class TemplateRepository:
         self._commits: dict[str, str] = {}
         self._behind: dict[str, int] = {}
         self.mirror.mkdir(parents=True, exist_ok=True)
-        git(self.mirror, "init", "--quiet", "--bare")
+        self._git("init", "--quiet", "--bare")
         refs = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*", f"+HEAD:{_DEFAULT_BRANCH}")
         try:
-            git(self.mirror, "fetch", "--quiet", "--prune", "--no-tags", "--update-shallow", "--", url, *refs)
+            self._git("fetch", "--quiet", "--prune", "--no-tags", "--update-shallow", "--", url, *refs)
         except GitError as error:
             raise DataflowError(f"the template {shown} cannot be fetched: {error.message}") from None
 
@@ -86,14 +86,14 @@ class TemplateRepository:
         from packaging.version import InvalidVersion, Version
 
         versions = []
-        for tag in git(self.mirror, "tag", "--list").split():
+        for tag in self._git("tag", "--list").split():
             try:
                 version = Version(tag)
             except InvalidVersion:
                 continue
             if not version.is_prerelease:
                 versions.append((version, tag))
-        return max(versions)[1] if versions else git(self.mirror, "describe", "--always", _DEFAULT_BRANCH)
+        return max(versions)[1] if versions else self._git("describe", "--tags", "--always", _DEFAULT_BRANCH)
 
     def commit_of(self, version: str) -> str:
         """Return the full hash of a tag, a commit or a description such as ``v1.2.0-3-g0a1b2c3``.
@@ -104,7 +104,7 @@ class TemplateRepository:
         if version not in self._commits:
             revision = ("--verify", "--end-of-options", f"{version}^{{commit}}")
             try:
-                self._commits[version] = git(self.mirror, "rev-parse", "--quiet", *revision)
+                self._commits[version] = self._git("rev-parse", "--quiet", *revision)
             except GitError:
                 shown = without_credentials(self.source)
                 raise DataflowError(f"the template {shown} has no version {version!r}") from None
@@ -114,22 +114,26 @@ class TemplateRepository:
         """Return how many commits the latest version has that this one has not."""
         if version not in self._behind:
             commits = (self.commit_of(self.latest), f"^{self.commit_of(version)}")
-            self._behind[version] = int(git(self.mirror, "rev-list", "--count", *commits))
+            self._behind[version] = int(self._git("rev-list", "--count", *commits))
         return self._behind[version]
 
     def runtime_at(self, version: str) -> str | None:
         """Return the number of the runtime that stands beside the template at a version; None where none does."""
         try:
-            return runtime_number(git(self.mirror, "show", f"{self.commit_of(version)}:{_RUNTIME}"))
+            return runtime_number(self._git("show", f"{self.commit_of(version)}:{_RUNTIME}"))
         except DataflowError:
             return None
+
+    def _git(self, *arguments: str | Path) -> str:
+        # Said outright, since git can be told not to look for bare repositories by itself (safe.bareRepository).
+        return git(self.mirror, "--git-dir=.", *arguments)
 
     def renderer(self, version: str) -> Renderer:
         """Return what renders this template at a version; kept, since it is shared by many checkouts."""
         if version not in self._renderers:
             folder = tempfile.TemporaryDirectory(prefix="dataflow-template-")
             commit = self.commit_of(version)
-            git(self.mirror, "clone", "--quiet", "--shared", "--no-checkout", self.mirror, folder.name)
+            self._git("clone", "--quiet", "--shared", "--no-checkout", self.mirror, folder.name)
             git(Path(folder.name), "checkout", "--quiet", "--detach", commit)
             self._renderers[version] = Renderer(self.source, version, commit, folder)
         return self._renderers[version]

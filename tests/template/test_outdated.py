@@ -259,3 +259,19 @@ def test_without_copier_it_says_what_to_install(site: Any) -> None:
     assert run.returncode == 1
     assert "this command needs copier" in run.stderr
     assert "pip install 'dataflow-runtime[fleet]'" in run.stderr
+
+
+def test_no_task_of_a_template_runs_though_its_user_trusts_it(
+    site: Any, render: Render, make_releases: Callable[[Path], Path], commit: Commit, git: Git, tmp_path: Path
+) -> None:
+    source = make_releases(tmp_path / "template")
+    workflow = render(tmp_path / "orders", source=source)
+    questions = source / "copier.yml"
+    questions.write_text(f"_tasks: ['touch {tmp_path}/ran']\n{questions.read_text()}")
+    git(commit(source), "tag", "v9.0.0")
+    replace(workflow / ".copier-answers.yml", "_commit: .*", "_commit: v9.0.0")
+    settings = tmp_path / "settings.yml"
+    settings.write_text(f"trust: ['{source}']\n")
+    row = rows(site, workflow, code=0, COPIER_SETTINGS_PATH=str(settings))["orders"]
+    assert (row["version"], row["error"]) == ("v9.0.0", None)
+    assert not (tmp_path / "ran").exists()
