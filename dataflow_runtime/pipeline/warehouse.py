@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from dataflow_runtime.errors import DataflowError
 from dataflow_runtime.settings import get_settings
 
 __all__ = [
+    "column_name",
     "destination",
     "duckdb_path",
     "exclusive",
@@ -22,6 +24,7 @@ __all__ = [
     "newest_value",
     "postgres_parts",
     "postgres_url",
+    "quoted",
     "reach",
     "rejected_keys",
 ]
@@ -75,15 +78,18 @@ def location(config: WorkflowConfig) -> str:
 
 
 def destination(config: WorkflowConfig) -> Any:
-    """Return the dlt destination."""
-    import dlt
-
-    # Of its own accord dlt deletes and inserts in two transactions, and empties a table that it is to replace: a killed
-    # run would leave a table without rows.
-    safe: dict[str, Any] = {"supports_transactions": True, "replace_strategy": "insert-from-staging"}
+    """Return the dlt destination. Whatever the disposition, a load into it is one transaction."""
     if config.output.warehouse == "duckdb":
-        return dlt.destinations.duckdb(str(duckdb_path(config)), **safe)
+        import dlt
+
+        # Of its own accord dlt deletes and inserts in two transactions, and empties a table that it is to replace: a
+        # killed run would leave a table without rows.
+        return dlt.destinations.duckdb(
+            str(duckdb_path(config)), supports_transactions=True, replace_strategy="insert-from-staging"
+        )
     from dlt.destinations.impl.postgres.configuration import PostgresCredentials
+
+    from dataflow_runtime.pipeline.postgres import Postgres
 
     parts = postgres_parts(config)
     credentials = PostgresCredentials()
@@ -93,7 +99,7 @@ def destination(config: WorkflowConfig) -> Any:
     credentials.host = "localhost" if parts.host.startswith("/") else parts.host
     credentials.query = {**parts.options, **({"host": parts.host} if parts.host.startswith("/") else {})}
     credentials.resolve()
-    return dlt.destinations.postgres(credentials, **safe)
+    return Postgres(credentials, supports_transactions=True, replace_strategy="truncate-and-insert")
 
 
 @contextmanager
@@ -112,7 +118,7 @@ def exclusive(config: WorkflowConfig) -> Iterator[None]:
 
 def newest_value(config: WorkflowConfig, column: str) -> Any:
     """Return the largest value of a column of the loaded table, None while there is no table or no row."""
-    rows = _rows(config, f"select max({_quoted(column)}) from", config.output.table)
+    rows = _rows(config, f"select max({quoted(column_name(column))}) from", config.output.table)
     return rows[0][0] if rows else None
 
 
@@ -134,7 +140,7 @@ def _rows(
     config: WorkflowConfig, query: str, table: str, condition: str = "", parameters: Sequence[Any] = ()
 ) -> list[tuple[Any, ...]]:
     """Return what a statement on a table of the loaded schema yields; nothing while the table does not exist."""
-    statement = f"{query} {_quoted(config.output.schema_)}.{_quoted(table)} {condition}"
+    statement = f"{query} {quoted(config.output.schema_)}.{quoted(table)} {condition}"
     if config.output.warehouse == "duckdb":
         import duckdb
 
@@ -178,5 +184,14 @@ def reach(config: WorkflowConfig) -> Iterator[None]:
         raise DataflowError(f"warehouse {location(config)}: {reason}", hint=hint) from error
 
 
-def _quoted(identifier: str) -> str:
+def column_name(name: str) -> str:
+    """Return a column's name as a warehouse can hold it.
+
+    Quotes, semicolons, backslashes and control characters become ``_``.
+    """
+    return re.sub(r"[;'\"`\\\x00-\x1f]+", "_", name)
+
+
+def quoted(identifier: str) -> str:
+    """Return an identifier as SQL has it, whatever stands in it."""
     return '"' + identifier.replace('"', '""') + '"'
