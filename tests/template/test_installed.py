@@ -103,11 +103,13 @@ def check_and_run(environment: Any, workflow: Path, name: str, source_type: str,
         f"{name.upper()}_DATABASE_URL": "sqlite:///there-is-none.db",
         f"{name.upper()}_POSTGRES_URL": "postgresql://user:password@127.0.0.1:9/none",
     }
-    environment.run("dataflow-runtime", "check", name, folder=workflow, **variables)
+    # The script stands in the environment of the tests, which this one only sees.
+    runtime = ("python", "-c", "from dataflow_runtime.cli import main; main()")
+    environment.run(*runtime, "check", name, folder=workflow, **variables)
     arguments = ["--set", "source.type=mock"] if source_type in ("api", "database") else []
     # Its own tests load into a real PostgreSQL.
     arguments += ["--set", "output.warehouse=duckdb"] if warehouse == "postgres" else []
-    output = environment.run("dataflow-runtime", "run", name, *arguments, "--json", folder=workflow, **variables)
+    output = environment.run(*runtime, "run", name, *arguments, "--json", folder=workflow, **variables)
     assert has_loaded(json.loads(output))
 
 
