@@ -24,6 +24,7 @@ _COMMANDS = {
     "config": "config:config_group",
     "dbt": "dbt:dbt_command",
     "dev": "dev:dev_command",
+    "serve": "serve:serve_command",
     "outdated": "outdated:outdated_command",
     "upgrade": "upgrade:upgrade_command",
 }

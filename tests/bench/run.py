@@ -9,13 +9,15 @@ import sys
 import tempfile
 from pathlib import Path
 
+import api
 import catalog
+import data
 import fleet
 from common import Ratio
 from rich.console import Console
 from rich.table import Table
 
-BENCHES = [*catalog.BENCHES, *fleet.BENCHES]
+BENCHES = [*catalog.BENCHES, *data.BENCHES, *api.BENCHES, *fleet.BENCHES]
 
 
 def main(words: list[str]) -> int:
