@@ -158,6 +158,16 @@ Pagination = Annotated[
 ]
 
 
+class ApiIncremental(ConfigModel):
+    """Query parameters that ask for the rows a run reads: what is new, or the range of a partition or a backfill."""
+
+    start_param: Text = Field(description="Parameter of the first moment, or value of the cursor.")
+    end_param: Text | None = Field(default=None, description="Parameter of the end; none: it is not asked for.")
+    format: Literal["iso", "date", "epoch_s", "epoch_ms"] = Field(
+        default="iso", description="How a moment is written: 2026-01-31T12:00:00Z, 2026-01-31, or since 1970."
+    )
+
+
 class ApiSource(ConfigModel):
     """Rows of an HTTP API that answers with JSON."""
 
@@ -170,6 +180,9 @@ class ApiSource(ConfigModel):
     pagination: Pagination = Field(default=NoPagination(), description="How the next page is found.")
     data_selector: JsonPath | None = Field(
         default=None, description="JSONPath of the rows in a response; none: found by itself."
+    )
+    incremental: ApiIncremental | None = Field(
+        default=None, description="How only a part of the rows is asked for; none: all are, and the rest is dropped."
     )
     timeout: PositiveFloat = Field(default=60.0, description="Longest wait for a response, in seconds.")
     max_retries: NonNegativeInt = Field(default=5, description="Times that a failed request is sent again.")

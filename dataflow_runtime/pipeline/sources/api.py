@@ -7,6 +7,7 @@ import hashlib
 import marshal
 import time
 from collections.abc import Iterator
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -18,7 +19,7 @@ from dlt.sources.helpers.rest_client.detector import find_response_page_data
 from jsonpath_ng.exceptions import JSONPathError
 from requests.adapters import HTTPAdapter
 
-from dataflow_runtime.config import WorkflowConfig
+from dataflow_runtime.config import Window, WorkflowConfig
 from dataflow_runtime.config.secrets import mask, remember_secrets
 from dataflow_runtime.errors import DataflowError
 
@@ -61,7 +62,7 @@ def read(config: WorkflowConfig) -> Iterator[list[dict[str, Any]]]:
         pages = client.paginate(
             source.url,
             method=source.method,
-            params=dict(source.params),
+            params={**source.params, **_bounds(source, config.window)},
             json=copy.deepcopy(source.json_),  # type: ignore[arg-type]  # a list is a JSON body, too
             data_selector=selector,
         )
@@ -87,6 +88,27 @@ def read(config: WorkflowConfig) -> Iterator[list[dict[str, Any]]]:
     except (ValueError, TypeError) as error:
         # How dlt reports a total that is missing or no number.
         raise DataflowError(_message(client.url, str(error)[:300]), hint="check source.api.pagination") from None
+
+
+def _bounds(source: ApiSource, window: Window | None) -> dict[str, Any]:
+    """Return the query parameters that ask for the rows of a run's window."""
+    asked = source.incremental
+    if asked is None or window is None:
+        return {}
+    bounds = {asked.start_param: window.start} | ({asked.end_param: window.end} if asked.end_param else {})
+    return {name: _moment(value, asked.format) for name, value in bounds.items() if value is not None}
+
+
+def _moment(value: Any, format_: str) -> Any:
+    """Return a bound as the server reads it; what is no moment, such as a number, as it is."""
+    if not isinstance(value, date):
+        return value
+    if format_ == "date":
+        return f"{value:%Y-%m-%d}"
+    moment = value if isinstance(value, datetime) else datetime(value.year, value.month, value.day, tzinfo=UTC)
+    if format_ == "iso":
+        return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    return int(moment.timestamp() * (1 if format_ == "epoch_s" else 1000))
 
 
 class _Client(RESTClient):

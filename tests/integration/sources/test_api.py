@@ -6,6 +6,7 @@ import base64
 import itertools
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta, timezone
 from email.utils import formatdate
 from threading import Event
 from typing import Any
@@ -14,6 +15,7 @@ from urllib.parse import parse_qsl
 import polars as pl
 import pytest
 
+from dataflow_runtime.config import Window
 from dataflow_runtime.errors import DataflowError
 from dataflow_runtime.pipeline.sources import read_source
 from tests.integration.sources.conftest import Answer, Request, Server
@@ -71,6 +73,27 @@ def test_post(ids: Any, server: Server, body: Any) -> None:
     assert len(ids(method="POST", json=body)) == 25
     assert server.requests[0].method == "POST"
     assert server.requests[0].json == body
+
+
+@pytest.mark.parametrize(
+    ("format_", "start", "end"),
+    [
+        ("iso", "2024-03-01T00:00:00Z", "2024-03-02T12:30:00Z"),
+        ("date", "2024-03-01", "2024-03-02"),
+        ("epoch_s", "1709251200", "1709382600"),
+        ("epoch_ms", "1709251200000", "1709382600000"),
+    ],
+)
+def test_the_rows_of_a_range_are_asked_for(configure: Any, server: Server, format_: str, start: str, end: str) -> None:
+    server.answer = lambda _: ROWS
+    incremental = {"start_param": "from", "end_param": "to", "format": format_}
+    config = configure({"type": "api", "api": {"url": f"{server.url}/rows?a=1", "incremental": incremental}})
+    window = Window(
+        datetime(2024, 3, 1, 1, tzinfo=timezone(timedelta(hours=1))), datetime(2024, 3, 2, 12, 30, tzinfo=UTC)
+    )
+    for asked, expected in ((window, {"from": start, "to": end}), (Window(7), {"from": "7"}), (None, {})):
+        list(read_source(config.within(asked)))
+        assert server.requests[-1].query == {"a": "1", **expected}
 
 
 @pytest.mark.parametrize(
