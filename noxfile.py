@@ -1,4 +1,6 @@
-"""The one entry to every chore: ``nox -s demo``, ``tests``, ``lint``, ``types``, ``docs``, ``bench``, ``template``."""
+"""The one entry to every chore: ``nox -s demo``, ``tests``, ``lint``, ``types``, ``docs``, ``bench``, ``template``,
+``release``.
+"""
 
 import shutil
 from pathlib import Path
@@ -99,3 +101,17 @@ def template(session: nox.Session) -> None:
     session.run(
         "pytest", "tests/template", "-n", "auto", *session.posargs, env={**QUIET, "TEMPLATE_COMBINATIONS": "all"}
     )
+
+
+@nox.session
+def release(session: nox.Session) -> None:
+    """Build wheel and sdist and check that all is in step; ``-- 1.2.3`` first makes this checkout that release."""
+    script = "tests/template/release.py"
+    dist = ROOT / "dist"
+    session.install(*GROUPS["release"])
+    if session.posargs:
+        session.run("python", script, "prepare", *session.posargs)
+    shutil.rmtree(dist, ignore_errors=True)
+    session.run("python", "-m", "build", "--outdir", str(dist), ".")
+    session.run("twine", "check", "--strict", *map(str, dist.glob("dataflow_runtime-*")))
+    session.run("python", script, "check", str(dist))

@@ -8,4 +8,4 @@ from dataflow_runtime.registry import register_workflow
 
 __all__ = ["__version__", "register_workflow"]
 
-__version__ = "0.1.0"
+__version__ = "0.3.0"

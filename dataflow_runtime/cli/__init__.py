@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -24,6 +26,8 @@ _COMMANDS = {
     "dev": "dev:dev_command",
     "workspace": "workspace:workspace_command",
     "serve": "serve:serve_command",
+    "outdated": "outdated:outdated_command",
+    "upgrade": "upgrade:upgrade_command",
 }
 
 
@@ -62,6 +66,7 @@ def cli(ctx: click.Context, *, verbose: bool) -> None:
 def main() -> None:
     """Run the command line. Exit codes: 0 done, 1 what was asked failed, 2 wrong usage, 130 interrupted."""
     telemetry.turn_off()
+    _show_deprecations()
     _read_dotenv()
     try:
         code = cli.main(standalone_mode=False)
@@ -84,6 +89,18 @@ def _show(error: DataflowError) -> None:
     if error.hint:
         click.secho("hint: ", fg="cyan", bold=True, nl=False, err=True)
         click.echo(error.hint, err=True)
+
+
+def _show_deprecations() -> None:
+    """Have warnings of `config.renamed` printed, which Python hides by default, as one line on stderr."""
+    warnings.filterwarnings("default", ".*the old name is read until version", DeprecationWarning)
+    usual = warnings.formatwarning
+
+    def formatted(message: Warning | str, category: type[Warning], *place: Any, **line: Any) -> str:
+        ours = category.__name__ == "DeprecatedKeyWarning"
+        return f"warning: {message}\n" if ours else usual(message, category, *place, **line)
+
+    warnings.formatwarning = formatted
 
 
 def _read_dotenv() -> None:

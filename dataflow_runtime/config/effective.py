@@ -89,8 +89,11 @@ def _origin(node: Node) -> Origin:
 
 
 def config_warnings(layers: Layered, secret_paths: SecretPaths) -> list[Problem]:
-    """Return what a valid configuration does that its author may not want: literal secrets, ``$VAR`` without braces."""
-    warnings = []
+    """Return what a valid configuration does that its author may not want.
+
+    Old names of keys, literal secrets, ``$VAR`` without braces.
+    """
+    warnings = list(layers.deprecated)
     for path, node in layers.scalars:
         text = str(node.value)
         if not node.source.is_file:

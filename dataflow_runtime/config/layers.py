@@ -16,6 +16,7 @@ from typing import Any
 from dataflow_runtime.config.core_schema import typed_scalar
 from dataflow_runtime.config.interpolation import InterpolationError, interpolate
 from dataflow_runtime.config.problems import ConfigError, Problem
+from dataflow_runtime.config.renamed import with_new_names
 from dataflow_runtime.config.yaml import Layer, Node, Source, parse_yaml, problem_at, read_source
 from dataflow_runtime.errors import UsageError
 
@@ -31,12 +32,21 @@ class Layered:
     Attributes:
         root: The tree; every node knows its source.
         problems: What kept a layer, or a part of it, from being read.
+        deprecated: Old names of keys in it; the tree has the new ones.
         unreadable: Whether a whole file is missing from the tree.
     """
 
     root: Node
     problems: list[Problem] = field(default_factory=list)
+    deprecated: list[Problem] = field(default_factory=list)
     unreadable: bool = False
+
+    def add(self, layer: Node) -> None:
+        """Merge a layer on top."""
+        layer, deprecated, problems = with_new_names(layer)
+        self.root = merged(self.root, layer)
+        self.deprecated.extend(deprecated)
+        self.problems.extend(problems)
 
     def resolved(self, environ: Mapping[str, str]) -> dict[str, Any]:
         """Return the values: scalars interpolated and typed. Adds what is missing to `problems`, all of it at once."""
@@ -131,7 +141,7 @@ def layered(
             continue
         try:
             source = Source(layer, texts[file], file) if file in texts else read_source(file, layer)
-            result.root = merged(result.root, parse_yaml(source))
+            result.add(parse_yaml(source))
         except ConfigError as error:
             result.problems.extend(error.problems)
             result.unreadable = True
@@ -142,7 +152,7 @@ def layered(
             message = "expected DATAFLOW__<WORKFLOW>__<SECTION>__<KEY>, found an empty key"
             result.problems.append(Problem("", message, place=variable))
         else:
-            result.root = merged(result.root, _nested(result.root, keys, value_node(value, source), source))
+            result.add(_nested(result.root, keys, value_node(value, source), source))
     for dotted, override in (overrides or {}).items():
         keys = dotted.split(".")
         source = Source("set", override if isinstance(override, str) else "", variable=dotted)
@@ -150,7 +160,7 @@ def layered(
         if not all(keys):
             result.problems.append(Problem("", "expected section.key, found an empty key", place=f"--set {dotted}"))
         else:
-            result.root = merged(result.root, _nested(None, keys, node, source))
+            result.add(_nested(None, keys, node, source))
     return result
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from dataflow_runtime.config.effective import EffectiveConfig, config_warnings, effective_config
 from dataflow_runtime.config.layers import Layered, environment_variables, layered, overlay_file, variables_of
 from dataflow_runtime.config.problems import UNKNOWN_KEY, ConfigError, Problem, UnknownKeyError
+from dataflow_runtime.config.renamed import warn_of
 from dataflow_runtime.discovery import InstalledWorkflow, find_workflows
 from dataflow_runtime.errors import DataflowError, UnknownWorkflowError, UsageError, did_you_mean
 
@@ -107,7 +108,10 @@ class ConfigManager:
             ConfigError: It is not valid; carries every problem.
             UnknownWorkflowError: No installed package advertises the workflow.
         """
-        return cast("WorkflowConfig", self._load(name, self.model_of(name), env, overrides).config)
+        loaded = self._load(name, self.model_of(name), env, overrides)
+        if loaded.layers.deprecated:
+            warn_of(loaded.layers.deprecated)
+        return cast("WorkflowConfig", loaded.config)
 
     def cached_config(self, name: str, *, env: str | None = None) -> WorkflowConfig | None:
         """Return a configuration that `load_config` has loaded, if nothing that it was made of has changed since."""

@@ -185,7 +185,7 @@ class ApiSource(ConfigModel):
         default=None, description="How only a part of the rows is asked for; none: all are, and the rest is dropped."
     )
     timeout: PositiveFloat = Field(default=60.0, description="Longest wait for a response, in seconds.")
-    retries: NonNegativeInt = Field(default=5, description="Times that a failed request is sent again.")
+    max_retries: NonNegativeInt = Field(default=5, description="Times that a failed request is sent again.")
     rate_limit: PositiveFloat | None = Field(default=None, description="Most requests per second; none: no limit.")
 
     _check_url = field_validator("url")(_http_url)

@@ -43,11 +43,16 @@ class Ratio(NamedTuple):
 Bench = tuple[Callable[[Path], Ratio], float]
 
 
-def seconds(command: list[str], environment: Mapping[str, str]) -> float:
-    """Return how long a process takes, start to end."""
+def seconds(command: list[str], environment: Mapping[str, str], *, code: int = 0) -> float:
+    """Return how long a process takes, start to end; it must end with the exit code."""
     start = time.perf_counter()
-    subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    return time.perf_counter() - start
+    run = subprocess.run(
+        command, env=environment, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    taken = time.perf_counter() - start
+    if run.returncode != code:
+        raise RuntimeError(f"{command} ended with {run.returncode}: {run.stderr}")
+    return taken
 
 
 def compared(ours: Callable[[], float], peer: Callable[[], float], *, repeats: int = 15) -> Ratio:

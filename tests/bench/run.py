@@ -12,12 +12,13 @@ from pathlib import Path
 import api
 import catalog
 import data
+import fleet
 import location
 from common import Ratio
 from rich.console import Console
 from rich.table import Table
 
-BENCHES = [*catalog.BENCHES, *data.BENCHES, *location.BENCHES, *api.BENCHES]
+BENCHES = [*catalog.BENCHES, *data.BENCHES, *location.BENCHES, *api.BENCHES, *fleet.BENCHES]
 
 
 def main(words: list[str]) -> int:

@@ -265,3 +265,19 @@ def test_nothing_heavy_is_imported(workflows: Workflows, command: list[str]) -> 
         timeout=60,
     )
     assert done.stderr.endswith("HEAVY []\n")
+
+
+def test_an_old_name_of_a_key_is_a_warning(workflows: Workflows) -> None:
+    workflows.install("feed", CONFIG.replace("    headers:", "    retries: 7\n    headers:"))
+    warning = (
+        "warning: feed/config.yaml:7:5: source.api.retries: is called 'max_retries' now; the old name is read until"
+    )
+    assert warning in workflows.run("validate", "feed").stdout
+    (result,) = workflows.json("validate", "feed")
+    assert (result["valid"], [found["path"] for found in result["warnings"]]) == (True, ["source.api.retries"])
+    assert workflows.json("show", "feed")["config"]["source"]["api"]["max_retries"] == 7
+    shown = subprocess.run(
+        [*CLI, "show", "feed", "--json"], cwd=workflows.folder, env=workflows.env, capture_output=True, text=True
+    )
+    assert json.loads(shown.stdout)["config"]["source"] == "api feed"
+    assert shown.stderr.startswith(warning)

@@ -1,8 +1,16 @@
-"""What the tests of the template share: a copy of it outside git, and a function that renders it."""
+"""What the tests of the template share: a copy of it outside git, its releases in a repository, rendering, git."""
 
+import importlib.util
+import json
+import os
 import shutil
+import subprocess
+import sysconfig
+import venv
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import copier
 import pytest
@@ -50,3 +58,112 @@ def render(template: Path) -> Render:
         return destination
 
     return run
+
+
+@pytest.fixture(scope="session")
+def release() -> ModuleType:
+    """The module ``release.py`` beside this file."""
+    spec = importlib.util.spec_from_file_location("release", Path(__file__).with_name("release.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _git(folder: Path, *arguments: str | Path) -> str:
+    who = ["-c", "user.name=t", "-c", "user.email=t@example.com", "-c", "init.defaultBranch=main"]
+    run = subprocess.run(["git", *who, *arguments], cwd=folder, capture_output=True, text=True)
+    assert run.returncode == 0, f"git {arguments}: {run.stderr}"
+    return run.stdout.rstrip("\n")
+
+
+@pytest.fixture(scope="session")
+def git() -> Callable[..., str]:
+    """Return a function that runs git in a folder and returns what it prints."""
+    return _git
+
+
+@pytest.fixture(scope="session")
+def commit() -> Callable[[Path], Path]:
+    """Return a function that commits all of a folder, made a repository where it is none."""
+
+    def run(folder: Path) -> Path:
+        if not (folder / ".git").exists():
+            _git(folder, "init", "--quiet")
+            # As in a checkout of a team's: whoever runs a command there has a name.
+            _git(folder, "config", "user.name", "t")
+            _git(folder, "config", "user.email", "t@example.com")
+        _git(folder, "add", "--all")
+        _git(folder, "commit", "--quiet", "--allow-empty", "--message", "Change")
+        return folder
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def make_releases(release: Any, commit: Callable[[Path], Path]) -> Callable[[Path], Path]:
+    """Return a function that makes a repository of the template: each release a tagged commit, then this checkout."""
+
+    def write(folder: Path, files: dict[str, bytes]) -> None:
+        for name in release.READ_BY_COPIER:
+            shutil.rmtree(folder / name, ignore_errors=True)
+        for name, content in files.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(content)
+        commit(folder)
+
+    def run(folder: Path) -> Path:
+        folder.mkdir(parents=True)
+        for tag, archive in release.released().items():
+            write(folder, release.read_archive(archive))
+            _git(folder, "tag", tag)
+        write(folder, release.template_files(ROOT))
+        return folder
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def releases(make_releases: Callable[[Path], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository of the template's releases and, as HEAD, of this checkout; not to be changed."""
+    return make_releases(tmp_path_factory.mktemp("releases") / "template")
+
+
+class Environment:
+    """A virtual environment that also sees the packages of this one."""
+
+    def __init__(self, folder: Path) -> None:
+        venv.create(folder, with_pip=True)
+        self.scripts = folder / ("Scripts" if os.name == "nt" else "bin")
+        purelib = sysconfig.get_path("purelib", "venv", {"base": str(folder)})
+        # addsitedir also reads the .pth files there: this environment's editable installs.
+        line = f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n"
+        (Path(purelib) / "packages_of_the_tests.pth").write_text(line)
+
+    def run(self, program: str, *arguments: str, folder: Path, **variables: str) -> str:
+        """Run a program of the environment in a folder and return its output; a failure shows all of it."""
+        environment = {**os.environ, **variables}
+        environment.pop("DATAFLOW_HOME", None)
+        command = [str(self.scripts / program), *arguments]
+        run = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+        assert run.returncode == 0, f"{command}\n{run.stdout}\n{run.stderr}"
+        return run.stdout
+
+    def pip(self, *arguments: str, folder: Path) -> str:
+        return self.run("python", "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments, folder=folder)
+
+    def runtime(self, *arguments: str, folder: Path) -> Any:
+        return json.loads(self.run("dataflow-runtime", *arguments, "--json", folder=folder))
+
+
+@pytest.fixture(scope="session")
+def make_environment() -> type[Environment]:
+    """Return what makes a virtual environment in a folder."""
+    return Environment
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    """One environment for the workflows that are installed one after the other."""
+    return Environment(tmp_path_factory.mktemp("shared") / "venv")

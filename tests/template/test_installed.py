@@ -18,7 +18,10 @@ from typing import Any
 
 import pytest
 
+from dataflow_runtime import __version__
+
 Render = Callable[..., Path]
+MakeEnvironment = Callable[[Path], Any]
 
 pytestmark = pytest.mark.e2e
 
@@ -26,39 +29,6 @@ EVERY = list(itertools.product(("mock", "file", "api", "database"), ("duckdb", "
 # Every pair of answers; `nox -s template` sets the variable and tries every combination.
 PAIRWISE = [answers for number, answers in enumerate(EVERY) if number % 8 in (0, 3, 5, 6)]
 COMBINATIONS = EVERY if os.environ.get("TEMPLATE_COMBINATIONS") == "all" else PAIRWISE
-
-
-class Environment:
-    """A virtual environment that also sees the packages of this one."""
-
-    def __init__(self, folder: Path) -> None:
-        venv.create(folder, with_pip=True)
-        self.scripts = folder / ("Scripts" if os.name == "nt" else "bin")
-        purelib = sysconfig.get_path("purelib", "venv", {"base": str(folder)})
-        # addsitedir also reads the .pth files there: this environment's editable installs.
-        line = f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n"
-        (Path(purelib) / "packages_of_the_tests.pth").write_text(line)
-
-    def run(self, program: str, *arguments: str, folder: Path, **variables: str) -> str:
-        """Run a program of the environment in a folder and return its output; a failure shows all of it."""
-        environment = {**os.environ, **variables}
-        environment.pop("DATAFLOW_HOME", None)
-        command = [str(self.scripts / program), *arguments]
-        run = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
-        assert run.returncode == 0, f"{command}\n{run.stdout}\n{run.stderr}"
-        return run.stdout
-
-    def pip(self, *arguments: str, folder: Path) -> str:
-        return self.run("python", "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments, folder=folder)
-
-    def runtime(self, *arguments: str, folder: Path) -> Any:
-        return json.loads(self.run("dataflow-runtime", *arguments, "--json", folder=folder))
-
-
-@pytest.fixture(scope="session")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Environment:
-    """One environment for the workflows that are installed one after the other."""
-    return Environment(tmp_path_factory.mktemp("shared") / "venv")
 
 
 @pytest.fixture(scope="session")
@@ -89,7 +59,7 @@ def commit(folder: Path) -> str:
     git(folder, "init", "--quiet")
     git(folder, "add", "--all")
     git(folder, "commit", "--quiet", "--message", "Release")
-    git(folder, "tag", "v0.1.0")
+    git(folder, "tag", f"v{__version__}")
     return f"git+{folder.as_uri()}"
 
 
@@ -105,7 +75,7 @@ def test_pairwise_holds_every_pair() -> None:
 @pytest.mark.parametrize(("source_type", "warehouse", "assets"), COMBINATIONS)
 def test_a_rendered_workflow_passes_its_own_checks(
     render: Render,
-    shared: Environment,
+    shared: Any,
     mypy_cache: Path,
     tmp_path: Path,
     source_type: str,
@@ -118,16 +88,37 @@ def test_a_rendered_workflow_passes_its_own_checks(
     try:
         shared.run("python", "-m", "mypy", "--cache-dir", str(mypy_cache), folder=workflow)
         shared.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", folder=workflow)
+        check_and_run(shared, workflow, name, source_type, warehouse)
     finally:
         shared.pip("uninstall", "--yes", name, folder=workflow)
+    shared.pip("wheel", "--no-deps", "--wheel-dir", str(tmp_path / "dist"), ".", folder=workflow)
+    (wheel,) = (tmp_path / "dist").glob("*.whl")
+    shared.run("python", "-m", "twine", "check", "--strict", str(wheel), folder=workflow)
+
+
+def check_and_run(environment: Any, workflow: Path, name: str, source_type: str, warehouse: str) -> None:
+    """Check and run a workflow as its README says to before its source and its server are there."""
+    variables = {
+        f"{name.upper()}_API_URL": "http://127.0.0.1:9/",
+        f"{name.upper()}_DATABASE_URL": "sqlite:///there-is-none.db",
+        f"{name.upper()}_POSTGRES_URL": "postgresql://user:password@127.0.0.1:9/none",
+    }
+    # The script stands in the environment of the tests, which this one only sees.
+    runtime = ("python", "-c", "from dataflow_runtime.cli import main; main()")
+    environment.run(*runtime, "check", name, folder=workflow, **variables)
+    arguments = ["--set", "source.type=mock"] if source_type in ("api", "database") else []
+    # Its own tests load into a real PostgreSQL.
+    arguments += ["--set", "output.warehouse=duckdb"] if warehouse == "postgres" else []
+    output = environment.run(*runtime, "run", name, *arguments, "--json", folder=workflow, **variables)
+    assert has_loaded(json.loads(output))
 
 
 def test_two_workflows_from_a_path_and_from_git_stand_side_by_side(
-    render: Render, project: Path, tmp_path: Path
+    render: Render, make_environment: MakeEnvironment, project: Path, tmp_path: Path
 ) -> None:
     orders = render(tmp_path / "orders", source=project)
     visits = render(tmp_path / "visits", source=project, source_type="file", assets=False)
-    environment = Environment(tmp_path / "venv")
+    environment = make_environment(tmp_path / "venv")
     environment.pip("install", str(orders), commit(visits), folder=tmp_path)
 
     assert [row["name"] for row in environment.runtime("list", folder=tmp_path)] == ["orders", "visits"]
@@ -136,19 +127,23 @@ def test_two_workflows_from_a_path_and_from_git_stand_side_by_side(
     assert has_loaded(environment.runtime("run", "visits", folder=tmp_path))
 
 
-def test_a_template_from_git_brings_the_runtime_of_its_tag(render: Render, project: Path, tmp_path: Path) -> None:
-    orders = render(tmp_path / "orders", source=commit(project), vcs_ref="v0.1.0")
-    environment = Environment(tmp_path / "venv")
+def test_a_template_from_git_brings_the_runtime_of_its_tag(
+    render: Render, make_environment: MakeEnvironment, project: Path, tmp_path: Path
+) -> None:
+    orders = render(tmp_path / "orders", source=commit(project), vcs_ref=f"v{__version__}")
+    environment = make_environment(tmp_path / "venv")
     environment.pip("install", str(orders), folder=tmp_path)
 
     (runtime,) = (tmp_path / "venv").rglob("dataflow_runtime-*.dist-info/direct_url.json")
-    assert json.loads(runtime.read_text())["vcs_info"]["requested_revision"] == "v0.1.0"
+    assert json.loads(runtime.read_text())["vcs_info"]["requested_revision"] == f"v{__version__}"
     assert has_loaded(environment.runtime("run", "orders", folder=tmp_path))
 
 
-def test_a_wheel_holds_the_whole_workflow_and_runs(render: Render, project: Path, tmp_path: Path) -> None:
+def test_a_wheel_holds_the_whole_workflow_and_runs(
+    render: Render, make_environment: MakeEnvironment, project: Path, tmp_path: Path
+) -> None:
     orders = render(tmp_path / "orders", source=project, source_type="file")
-    environment = Environment(tmp_path / "venv")
+    environment = make_environment(tmp_path / "venv")
     environment.pip("wheel", "--no-deps", "--wheel-dir", str(tmp_path / "dist"), str(orders), folder=tmp_path)
     (wheel,) = (tmp_path / "dist").glob("*.whl")
 

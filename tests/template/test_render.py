@@ -23,6 +23,7 @@ ALWAYS = [
     ".copier-answers.yml",
     ".env.example",
     ".gitignore",
+    ".pre-commit-config.yaml",
     "README.md",
     "config.schema.json",
     "pyproject.toml",

@@ -38,7 +38,7 @@ _HINTS = {
     401: "check source.api.auth",
     403: "check source.api.auth: the server knows the request, and refuses it",
     404: "check source.api.url",
-    429: "lower source.api.rate_limit, or raise source.api.retries",
+    429: "lower source.api.rate_limit, or raise source.api.max_retries",
 }
 
 
@@ -125,7 +125,7 @@ class _Client(RESTClient):
         self._selected = False
         session = Client(
             request_timeout=source.timeout,
-            request_max_attempts=source.retries + 1,
+            request_max_attempts=source.max_retries + 1,
             request_backoff_factor=BACKOFF,
             request_max_retry_delay=_LONGEST_WAIT,
             raise_for_status=False,
@@ -256,7 +256,7 @@ def _refuse_if_seen(seen: set[bytes], content: Any, message: str) -> None:
 def _request_error(error: requests.RequestException, source: ApiSource, url: str) -> DataflowError:
     response = error.response
     if response is None:
-        tries = f" after {source.retries + 1} tries"
+        tries = f" after {source.max_retries + 1} tries"
         if isinstance(error, requests.Timeout):
             return TransientError(
                 _message(url, f"no answer within {source.timeout:g} s{tries}"),
@@ -271,7 +271,7 @@ def _request_error(error: requests.RequestException, source: ApiSource, url: str
         return DataflowError(_message(url, f"{type(error).__name__}: {error}"), hint="check source.api")
     status = response.status_code
     body = " ".join(response.text.split())[:200]
-    retried = f" after {source.retries + 1} tries" if status == 429 or status >= 500 else ""
+    retried = f" after {source.max_retries + 1} tries" if status == 429 or status >= 500 else ""
     default = "the server's fault; run again later: nothing was loaded" if status >= 500 else "check source.api"
     error_type = TransientError if status == 429 or status >= 500 else DataflowError
     return error_type(

@@ -399,7 +399,7 @@ def test_retry_after_is_honoured(ids: Any, server: Server, waits: list[float], d
 def test_it_gives_up(ids: Any, server: Server, waits: list[float]) -> None:
     server.answer = lambda _: Answer({"error": "down for maintenance"}, status=503)
     with pytest.raises(DataflowError, match=rf"{server.url}/rows: HTTP 503 .* after 3 tries: .*maintenance") as raised:
-        ids(retries=2)
+        ids(max_retries=2)
     assert len(server.requests) == 3
     assert "run again" in str(raised.value.hint)
 
@@ -409,7 +409,7 @@ def test_time_out(ids: Any, server: Server, waits: list[float]) -> None:
     server.answer = lambda _: done.wait(5) and []
     try:
         with pytest.raises(DataflowError, match=rf"{server.url}/rows: no answer within 0.2 s after 2 tries") as raised:
-            ids(timeout=0.2, retries=1)
+            ids(timeout=0.2, max_retries=1)
     finally:
         done.set()
     assert "source.api.timeout" in str(raised.value.hint)
@@ -418,14 +418,14 @@ def test_time_out(ids: Any, server: Server, waits: list[float]) -> None:
 def test_nobody_listens(ids: Any, server: Server, waits: list[float]) -> None:
     server.close()
     with pytest.raises(DataflowError, match=rf"{server.url}/rows: no connection.*refused") as raised:
-        ids(retries=1)
+        ids(max_retries=1)
     assert "0x" not in raised.value.message
     assert waits == [1.0]
 
 
 def test_an_unknown_host(read: Any, waits: list[float]) -> None:
     with pytest.raises(DataflowError, match=r"http://no-such-host.invalid/rows: no connection"):
-        read("api", url="http://no-such-host.invalid/rows", retries=0)
+        read("api", url="http://no-such-host.invalid/rows", max_retries=0)
 
 
 @pytest.mark.parametrize(
@@ -444,7 +444,7 @@ def test_no_error_holds_the_key(ids: Any, server: Server, waits: list[float], st
     server.answer = lambda request: Answer(f"<{request.query['appid']}> is wrong".encode(), status=status)
     auth = {"type": "api_key", "name": "appid", "value": SECRET, "location": "query"}
     with pytest.raises(DataflowError, match=r"/rows\?appid=\*+: ") as raised:
-        ids(auth=auth, retries=0)
+        ids(auth=auth, max_retries=0)
     assert SECRET not in str(raised.value)
     assert "secret" not in str(raised.value)
 
@@ -459,7 +459,7 @@ def test_page_7_dies_and_the_next_run_completes(ids: Any, server: Server, waits:
     server.answer = answer
     pagination = {"type": "page_number", "base_page": 0}
     with pytest.raises(DataflowError, match=rf"{server.url}/rows\?page=7: HTTP 500 .* after 2 tries"):
-        ids(retries=1, pagination=pagination)
+        ids(max_retries=1, pagination=pagination)
     down = False
     assert ids(pagination=pagination) == list(range(25))
 

@@ -30,7 +30,7 @@ def test_page_7_fails_and_the_next_run_completes(site: Any, run: Any, server: Se
     overrides = {
         "source.type": "api",
         "source.api.url": f"{server.url}/orders",
-        "source.api.retries": 0,
+        "source.api.max_retries": 0,
         "source.api.pagination": {"type": "page_number", "base_page": 0},
     }
     report = run("orders", overrides=overrides)
