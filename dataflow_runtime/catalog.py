@@ -12,7 +12,7 @@ from dataflow_runtime.discovery import InstalledWorkflow, find_workflow, find_wo
 from dataflow_runtime.errors import DataflowError
 from dataflow_runtime.registry import WorkflowMetadata
 
-__all__ = ["RUN_TAG", "CatalogEntry", "describe", "list_workflows", "show_workflow"]
+__all__ = ["RUN_TAG", "CatalogEntry", "describe", "last_runs", "list_workflows", "show_workflow"]
 
 RUN_TAG = "dataflow/workflow"
 """Tag that each run of a workflow carries in Dagster, by whatever way it was started."""
@@ -124,20 +124,25 @@ def _config_summary(workflow: InstalledWorkflow) -> dict[str, Any] | None:
 
 
 def _last_run(name: str) -> dict[str, Any] | None:
-    """Return the newest run in Dagster's instance, None where there is no instance or no run."""
+    return last_runs([name]).get(name)
+
+
+def last_runs(names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Return the newest run of each workflow in Dagster's instance; one without any is left out."""
     from dataflow_runtime.settings import get_settings
 
     home = get_settings().dagster_home
     if not (home / "history").is_dir() and not (home / "dagster.yaml").is_file():
-        return None
+        return {}
     # Dagster is imported only where it has something to tell.
     from dagster import DagsterInstance, RunsFilter
 
     with DagsterInstance.from_config(str(home)) as instance:
-        records = instance.get_run_records(RunsFilter(tags={RUN_TAG: name}), limit=1)
-    if not records:
-        return None
-    record = records[0]
+        records = {name: instance.get_run_records(RunsFilter(tags={RUN_TAG: name}), limit=1) for name in names}
+    return {name: _run(found[0]) for name, found in records.items() if found}
+
+
+def _run(record: Any) -> dict[str, Any]:
     seconds = None if record.end_time is None or record.start_time is None else record.end_time - record.start_time
     return {
         "run_id": record.dagster_run.run_id,
