@@ -108,6 +108,7 @@ def _site_files(site: Site, dashboards: Sequence[Dashboard]) -> Iterator[tuple[P
     yield Path("pages", "+layout.svelte"), _layout(site.settings.dashboards_title)
     yield Path("pages", "index.md"), home_page(site.settings.dashboards_title)
     yield from source_files(site.data, SITE_SOURCE)
+    yield from ((path, content) for path, content in _shipped() if len(path.parts) > 1)
     for dashboard in dashboards:
         if not _NAME.fullmatch(dashboard.name) or dashboard.name.lower() in _TAKEN:
             continue
@@ -128,9 +129,9 @@ def _site_files(site: Site, dashboards: Sequence[Dashboard]) -> Iterator[tuple[P
 def write_skeleton(site: Site) -> None:
     """Write the files that are the same for every site, and those that the settings make."""
     site.folder.mkdir(parents=True, exist_ok=True)
-    with as_file(files(__package__) / "site") as shipped:
-        for file in shipped.iterdir():
-            _write(site.folder / file.name, file.read_bytes())
+    for path, content in _shipped():
+        if len(path.parts) == 1:
+            _write(site.folder / path, content)
     config: dict[str, Any] = {
         "deployment": {"basePath": site.settings.dashboards_base_path},
         "appearance": {"default": "system", "switcher": True},
@@ -140,6 +141,14 @@ def write_skeleton(site: Site) -> None:
         },
     }
     _write(site.folder / "evidence.config.yaml", json.dumps(config | _theme(site.settings), indent=2).encode())
+
+
+def _shipped() -> Iterator[tuple[Path, bytes]]:
+    """Yield the files that ship with the runtime: path in the project and content."""
+    with as_file(files(__package__) / "site") as folder:
+        for file in folder.rglob("*"):
+            if file.is_file():
+                yield file.relative_to(folder), file.read_bytes()
 
 
 def _theme(settings: Settings) -> dict[str, Any]:

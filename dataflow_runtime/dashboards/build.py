@@ -22,7 +22,7 @@ from dataflow_runtime.dashboards.node import Node, find_node, install, running
 from dataflow_runtime.errors import DataflowError, UsageError
 from dataflow_runtime.settings import get_settings
 
-__all__ = ["BuildReport", "build_site", "evidence", "load_sources", "prepared"]
+__all__ = ["BuildReport", "build_site", "evidence", "load_sources", "log_file", "prepared"]
 
 Progress = Callable[[str], None]
 
@@ -106,7 +106,7 @@ def prepared(site: Site, on_progress: Progress) -> Iterator[Node]:
             write_skeleton(site)
             if not (site.folder / "node_modules").is_dir():
                 on_progress(f"installing Evidence into {site.folder} (once, a minute or more)")
-            install(site.folder, node, _log(site, "npm"))
+            install(site.folder, node, log_file(site, "npm"))
             yield node
     except Timeout:
         message = f"another `dashboards` command is at work in {site.folder.parent}"
@@ -129,7 +129,7 @@ def load_sources(site: Site, node: Node) -> None:
     site.rendered_data.mkdir(parents=True)
     with running(evidence("sources", "--strict"), site.folder, node.environment(os.environ)) as process:
         printed, _ = process.communicate()
-    log = _log(site, "sources")
+    log = log_file(site, "sources")
     log.write_text(printed, encoding="utf-8")
     if process.returncode != 0:
         raise DataflowError(f"evidence sources: {_last_line(printed)}", hint=f"its output: {log}")
@@ -153,7 +153,7 @@ def _build(site: Site, node: Node, dashboards: Sequence[Dashboard]) -> str | dic
     shutil.rmtree(site.folder / "build", ignore_errors=True)
     with running(evidence("build"), site.folder, node.environment(os.environ)) as process:
         printed, _ = process.communicate()
-    log = _log(site, "build")
+    log = log_file(site, "build")
     log.write_text(printed, encoding="utf-8")
     if process.returncode == 0 and (site.folder / "build" / "index.html").is_file():
         return printed
@@ -195,7 +195,8 @@ def _publish(built: Path, output: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _log(site: Site, name: str) -> Path:
+def log_file(site: Site, name: str) -> Path:
+    """Return the file that holds what a step's tool printed last."""
     folder = site.folder.parent / "logs"
     folder.mkdir(parents=True, exist_ok=True)
     return folder / f"{name}.log"

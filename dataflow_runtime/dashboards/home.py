@@ -90,7 +90,12 @@ def home_page(title: str) -> str:
     """Return the page that lists all workflows."""
     return f"""---
 title: {json.dumps(title)}
+hide_toc: true
 ---
+
+<script>
+    import Workflows from '$lib/{SITE_SOURCE}/Workflows.svelte';
+</script>
 
 ```sql workflows
 select * from {SITE_SOURCE}.workflows order by workflow
@@ -100,8 +105,7 @@ select * from {SITE_SOURCE}.workflows order by workflow
 select
     count(*) as workflow_count,
     coalesce(sum(row_count), 0) as row_count,
-    coalesce(sum(rejected_count), 0) as rejected_count,
-    max(last_run) as last_run
+    coalesce(sum(rejected_count), 0) as rejected_count
 from {SITE_SOURCE}.workflows
 ```
 
@@ -109,17 +113,7 @@ from {SITE_SOURCE}.workflows
 <BigValue data={{totals}} value=row_count title="Rows" fmt=num0 />
 <BigValue data={{totals}} value=rejected_count title="Rejected rows" fmt=num0 />
 
-<DataTable data={{workflows}} link=link search=true rows=25 emptySet=pass emptyMessage="No workflow is installed">
-    <Column id=workflow />
-    <Column id=description wrap=true />
-    <Column id=owner />
-    <Column id=schedule />
-    <Column id=last_run title="Last run (UTC)" fmt="yyyy-mm-dd hh:mm" />
-    <Column id=last_status title="Outcome" />
-    <Column id=row_count title="Rows" fmt=num0 />
-    <Column id=rejected_count title="Rejected" fmt=num0 />
-    <Column id=dashboard />
-</DataTable>
+<Workflows data={{workflows}} />
 """  # noqa: S608 - constants
 
 
