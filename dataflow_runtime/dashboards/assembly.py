@@ -14,7 +14,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from dataflow_runtime.dashboards.components import with_imports
+from dataflow_runtime.dashboards.components import borrowed, component_owners, with_imports
 from dataflow_runtime.dashboards.export import export
 from dataflow_runtime.dashboards.home import SITE_SOURCE, home_page, placeholder, write_tables
 from dataflow_runtime.dashboards.model import Dashboard, Problem
@@ -64,8 +64,12 @@ def collect(site: Site) -> list[Dashboard]:
     dashboards = [_dashboard(workflow) for workflow in find_workflows()]
     for stale in _folders(site.data) - {dashboard.name for dashboard in dashboards} - {SITE_SOURCE}:
         shutil.rmtree(site.data / stale)
+    owners = component_owners(dashboards)
+    core = site.folder / "node_modules" / "@evidence-dev" / "core-components" / "dist"
     return [
-        export(dashboard, site.data / dashboard.name) if dashboard.status == "ok" else dashboard
+        export(dashboard, site.data / dashboard.name).broken(*borrowed(dashboard, owners, core))
+        if dashboard.status == "ok"
+        else dashboard
         for dashboard in dashboards
     ]
 
@@ -202,9 +206,8 @@ def _write(path: Path, content: bytes) -> None:
     if path.is_file() and path.read_bytes() == content:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.draft")
-    draft.write_bytes(content)
-    draft.replace(path)
+    # In place: Evidence would take up a draft beside it. One that was killed in between differs, and is written again.
+    path.write_bytes(content)
 
 
 def _folders(folder: Path) -> set[str]:

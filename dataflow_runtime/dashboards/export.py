@@ -86,7 +86,7 @@ def _export(dashboard: Dashboard, config: WorkflowConfig, read: _Read, queries: 
         return replace(dashboard, status="not run")
     rejected = _count(read, config, f"{config.output.table}_rejected")
     dashboard = replace(dashboard, rows=rows, rejected=rejected)
-    return dashboard.broken(*problems) if problems else dashboard
+    return dashboard.broken(*problems)
 
 
 def _as_before(dashboard: Dashboard, queries: list[Path], data: Path) -> Dashboard:

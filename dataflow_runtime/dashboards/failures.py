@@ -22,9 +22,12 @@ _OWN_FILE = re.compile(r"src/(pages|components)/([^/\s]+)/([^\s:)]+)")
 def compile_failure(output: str, dashboards: Iterable[Dashboard]) -> tuple[str, Problem] | None:
     """Return the workflow whose page or component ended the build, and why; None where it was none."""
     failure = _COMPILE.search(output)
-    found = _OWN_FILE.search(failure[1]) if failure else None
+    if failure is None:
+        return None
     by_name = {dashboard.name: dashboard for dashboard in dashboards}
-    if failure is None or found is None or found[2] not in by_name:
+    # What is missing may be a component of a workflow that is left out: the page that asks for it is named after it.
+    found = next((match for match in _OWN_FILE.finditer(failure[1]) if match[2] in by_name), None)
+    if found is None:
         return None
     folder = by_name[found[2]].folder
     assert folder is not None

@@ -77,7 +77,9 @@ class Dashboard:
         return [page for page in found if page.parts[0] not in ("components", "sources", "static")]
 
     def broken(self, *problems: Problem) -> Dashboard:
-        """Return the dashboard with problems added."""
+        """Return the dashboard with problems added, itself where there are none."""
+        if not problems:
+            return self
         return replace(self, status="broken", problems=(*self.problems, *problems))
 
     def to_json(self) -> dict[str, Any]:

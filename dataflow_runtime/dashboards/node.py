@@ -44,7 +44,8 @@ class Node:
     def environment(self, environ: Mapping[str, str], *, everything: bool = False) -> dict[str, str]:
         """Return the environment of a process: this Node first, and no more than it needs unless `everything` is."""
         kept = dict(environ) if everything else {name: environ[name] for name in _PASSED_ON if name in environ}
-        return kept | {"PATH": os.pathsep.join([str(self.folder), kept.get("PATH", os.defpath)])}
+        quiet = {"npm_config_update_notifier": "false"}
+        return kept | quiet | {"PATH": os.pathsep.join([str(self.folder), kept.get("PATH", os.defpath)])}
 
 
 def node_is_there() -> bool:

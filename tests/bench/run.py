@@ -10,11 +10,12 @@ import tempfile
 from pathlib import Path
 
 import catalog
+import dashboards
 from common import Ratio
 from rich.console import Console
 from rich.table import Table
 
-BENCHES = [*catalog.BENCHES]
+BENCHES = [*catalog.BENCHES, *dashboards.BENCHES]
 
 
 def main(words: list[str]) -> int:

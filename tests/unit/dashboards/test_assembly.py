@@ -177,3 +177,22 @@ def test_a_page_imports_its_own_components(site: Any, page: str, expected: str) 
 def test_a_workflow_whose_package_cannot_be_found(site: Any) -> None:
     gone = Dashboard(InstalledWorkflow("gone", "gone", "1.0", "gone", "gone"))
     assert (gone.folder, gone.pages()) == (None, [])
+
+
+def test_a_component_of_another_workflow_is_imported_or_refused(site: Any) -> None:
+    write(site, "sales", **COMPONENT)
+    bare = write(site, "stock", **{"index.md": "# Stock\n<Share />\n"})
+    write(site, "parts", **{"index.md": "<script>import Share from '$lib/sales/Share.svelte';</script>\n<Share />\n"})
+    # Evidence's own components win over those of all workflows.
+    core = Site.of(get_settings()).folder / "node_modules/@evidence-dev/core-components/dist/charts/Bar.svelte"
+    core.parent.mkdir(parents=True)
+    core.touch()
+    write(site, "bars", **{"index.md": "# Bars\n<Bar />\n"})
+    _, dashboards = assemble()
+    status = {dashboard.name: dashboard.status for dashboard in dashboards}
+    assert status == {"sales": "ok", "stock": "broken", "parts": "ok", "bars": "ok"}
+    (problem,) = next(dashboard for dashboard in dashboards if dashboard.name == "stock").problems
+    assert (problem.file, problem.message.partition(":")[0]) == (
+        bare / "index.md",
+        "<Share> is a component of sales",
+    )

@@ -77,6 +77,12 @@ def test_a_failure_of_evidence_itself_is_no_workflows(sales: Dashboard) -> None:
     assert compile_failure("", [sales]) is None
 
 
+def test_a_component_of_a_workflow_that_is_left_out_is_missed_by_the_page(sales: Dashboard) -> None:
+    found = compile_failure(MISSING_IMPORT.replace("components/sales", "components/gone"), [sales])
+    assert found is not None
+    assert (found[0], found[1].file and found[1].file.name) == ("sales", "details.md")
+
+
 def test_pages_that_fail_to_render(sales: Dashboard) -> None:
     printed = '[dataflow] http {"status":500,"path":"/sales/details/","referrer":null}\n'
     ((name, problem),) = unrendered(printed, [sales])
