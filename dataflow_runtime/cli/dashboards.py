@@ -22,10 +22,15 @@ _STYLES = {"ok": "green", "not run": "yellow", "broken": "red"}
 @click.group("dashboards")
 def dashboards_group() -> None:
     """Build or serve the dashboards of all installed workflows."""
+    _need("duckdb", "filelock")
+
+
+def _need(*modules: str) -> None:
     from importlib.util import find_spec
 
-    if find_spec("duckdb") is None or find_spec("filelock") is None:
-        raise DataflowError("DuckDB is not installed", hint='pip install "dataflow-runtime[dashboards]"')
+    missing = [module for module in modules if find_spec(module) is None]
+    if missing:
+        raise DataflowError(f"{missing[0]} is not installed", hint='pip install "dataflow-runtime[dashboards]"')
 
 
 @dashboards_group.command("build")
@@ -57,6 +62,7 @@ def build_command(ctx: click.Context, *, output: Path | None, as_json: bool) -> 
 @click.pass_context
 def dev_command(ctx: click.Context, *, port: int, host: str) -> None:
     """Serve the site and follow edits of the workflows' pages, components and queries; Ctrl-C stops it."""
+    _need("watchfiles")
     announced_home()
     from dataflow_runtime.dashboards.watch import serve
 

@@ -2,6 +2,7 @@
 
 # No `from __future__ import annotations` here: Dagster reads the types of its `context` parameters.
 
+import logging
 from collections.abc import Iterable
 
 import dagster as dg
@@ -10,6 +11,8 @@ from dataflow_runtime.dashboards.node import node_is_there
 from dataflow_runtime.settings import Settings
 
 __all__ = ["NAME", "dashboards_definitions", "with_dashboards"]
+
+_logger = logging.getLogger("dataflow_runtime")
 
 NAME = "dashboards"
 """The name of the asset, of the job that builds it, and, with ``_schedule``, of its schedule."""
@@ -21,6 +24,10 @@ def with_dashboards(definitions: dg.Definitions, settings: Settings) -> dg.Defin
     if settings.workflows or not node_is_there():
         return definitions
     assets = [assets for assets in definitions.assets or () if isinstance(assets, dg.AssetsDefinition)]
+    keys = {key for definition in assets for key in definition.keys}
+    if NAME in {job.name for job in definitions.jobs or ()} or dg.AssetKey(NAME) in keys:
+        _logger.warning("a workflow has a job or an asset %r: the site of all dashboards is no asset here", NAME)
+        return definitions
     return dg.Definitions.merge(definitions, dashboards_definitions(_last(assets), settings.dashboards_schedule))
 
 
