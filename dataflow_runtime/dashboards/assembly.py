@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,17 +15,13 @@ from ruamel.yaml import YAML
 
 from dataflow_runtime.dashboards.components import borrowed, component_owners, with_imports
 from dataflow_runtime.dashboards.export import export
-from dataflow_runtime.dashboards.home import SITE_SOURCE, home_page, placeholder, write_tables
-from dataflow_runtime.dashboards.model import Dashboard, Problem
+from dataflow_runtime.dashboards.home import home_page, placeholder, write_tables
+from dataflow_runtime.dashboards.model import SITE_SOURCE, Dashboard, Problem
 from dataflow_runtime.discovery import InstalledWorkflow, find_workflows
 from dataflow_runtime.errors import UsageError
 from dataflow_runtime.settings import Settings
 
 __all__ = ["Site", "collect", "lay_out", "source_files", "write_skeleton"]
-
-# A name is a folder, a route of SvelteKit and a schema of DuckDB; these are taken by the site itself.
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_TAKEN = {"_app", "api", "data", "explore", "settings", SITE_SOURCE}
 
 _CONNECTION = "name: {name}\ntype: duckdb\noptions:\n  filename: ':memory:'\n"
 
@@ -101,10 +96,7 @@ def _dashboard(workflow: InstalledWorkflow) -> Dashboard:
         return replace(dashboard, status="none")
     if Path("index.md") not in dashboard.pages():
         return dashboard.broken(Problem("no index.md: the page of the workflow", dashboard.folder))
-    if not _NAME.fullmatch(dashboard.name) or dashboard.name.lower() in _TAKEN:
-        allowed = f"letters, digits and underscores, and none of {', '.join(sorted(_TAKEN))}"
-        return dashboard.broken(Problem(f"{dashboard.name!r} cannot be a page's name: allowed are {allowed}"))
-    return dashboard
+    return dashboard.broken(Problem(dashboard.name_problem)) if dashboard.name_problem else dashboard
 
 
 def _site_files(site: Site, dashboards: Sequence[Dashboard]) -> Iterator[tuple[Path, str | bytes]]:
@@ -114,7 +106,7 @@ def _site_files(site: Site, dashboards: Sequence[Dashboard]) -> Iterator[tuple[P
     yield from source_files(site.data, SITE_SOURCE)
     yield from ((path, content) for path, content in _shipped() if len(path.parts) > 1)
     for dashboard in dashboards:
-        if not _NAME.fullmatch(dashboard.name) or dashboard.name.lower() in _TAKEN:
+        if dashboard.name_problem:
             continue
         if dashboard.status != "ok":
             yield Path("pages", dashboard.name, "index.md"), placeholder(dashboard)

@@ -12,12 +12,9 @@ import duckdb
 from dataflow_runtime.catalog import describe, last_runs
 from dataflow_runtime.config.secrets import mask
 from dataflow_runtime.dashboards.export import write_parquet
-from dataflow_runtime.dashboards.model import Dashboard
+from dataflow_runtime.dashboards.model import SITE_SOURCE, Dashboard
 
-__all__ = ["SITE_SOURCE", "home_page", "placeholder", "write_tables"]
-
-SITE_SOURCE = "dataflow_site"
-"""Evidence's source of what the site knows of the workflows; any page may query it."""
+__all__ = ["home_page", "placeholder", "write_tables"]
 
 _WORKFLOWS = {
     "workflow": "varchar",
@@ -73,7 +70,7 @@ def _row(dashboard: Dashboard, run: dict[str, Any] | None) -> tuple[Any, ...]:
         run.get("seconds"),
         dashboard.rows,
         dashboard.rejected,
-        f"/{dashboard.name}",
+        None if dashboard.name_problem else f"/{dashboard.name}",
     )
 
 

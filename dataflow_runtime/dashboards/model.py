@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,7 +10,14 @@ from typing import Any
 
 from dataflow_runtime.discovery import InstalledWorkflow
 
-__all__ = ["Dashboard", "Problem"]
+__all__ = ["SITE_SOURCE", "Dashboard", "Problem"]
+
+SITE_SOURCE = "dataflow_site"
+"""Evidence's source of what the site knows of the workflows; any page may query it."""
+
+# A name is a folder, a route of SvelteKit and a schema of DuckDB; some are taken by the site itself.
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_TAKEN = {"_app", "api", "data", "explore", "settings", SITE_SOURCE}
 
 
 @dataclass(frozen=True)
@@ -62,6 +70,14 @@ class Dashboard:
     def name(self) -> str:
         """The workflow's name: the name of its page, its source and its folder of components."""
         return self.workflow.name
+
+    @property
+    def name_problem(self) -> str | None:
+        """Why it can have no page under its name, None where it can."""
+        if _NAME.fullmatch(self.name) and self.name.lower() not in _TAKEN:
+            return None
+        allowed = f"letters, digits and underscores, and none of {', '.join(sorted(_TAKEN))}"
+        return f"{self.name!r} cannot be a page's name: allowed are {allowed}"
 
     @property
     def folder(self) -> Path | None:
