@@ -13,7 +13,9 @@ from dataflow_runtime.dashboards.model import Dashboard, Problem
 
 __all__ = ["compile_failure", "shown_failures", "unrendered"]
 
-_FAILED_QUERY = re.compile(r"^(\w+) \| Error in Query! (.*(?:\n(?! *\w+ \| |\[|> | *$).*)*)", re.MULTILINE)
+# A message may have several lines; the next one begins with a name, a bracket, an arrow or `Error in`.
+_FAILED_QUERY = re.compile(r"^(\w+) \| Error in Query! (.*(?:\n(?!\w+ \| |\[|> |Error in | *$).*)*)", re.MULTILINE)
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _HTTP = re.compile(r"^\[dataflow\] http (\{.*\})$", re.MULTILINE)
 _COMPILE = re.compile(r"^error during build:\n(.*)", re.MULTILINE | re.DOTALL)
 _OWN_FILE = re.compile(r"src/(pages|components)/([^/\s]+)/([^\s:)]+)")
@@ -51,10 +53,11 @@ def unrendered(output: str, dashboards: Iterable[Dashboard]) -> Iterator[tuple[s
 
 def shown_failures(output: str, built: Path, dashboards: Iterable[Dashboard]) -> Iterator[tuple[str, Problem]]:
     """Yield each query that failed, each chart that shows an error and each link to nowhere, with its workflow."""
-    queries = {found[1]: " ".join(found[2].split()) for found in _FAILED_QUERY.finditer(output)}
+    printed = _COLOUR.sub("", output)
+    queries = {found[1]: " ".join(found[2].split()) for found in _FAILED_QUERY.finditer(printed)}
     links = [(path, referrer) for status, path, referrer in _http(output) if status < 500]
     for dashboard in dashboards:
-        for html in sorted((built / dashboard.name).rglob("index.html")):
+        for html in sorted((built / dashboard.name).rglob("index.html"), key=lambda path: (len(path.parts), path)):
             page = "/" + html.parent.relative_to(built).as_posix()
             file = page_file(dashboard, page)
             failed = [query for query in _queries_without_rows(built, page) if query in queries]

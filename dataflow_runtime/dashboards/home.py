@@ -33,7 +33,7 @@ _WORKFLOWS = {
 _PROBLEMS = {"workflow": "varchar", "file": "varchar", "query": "varchar", "message": "varchar"}
 
 _SAID = {
-    "ok": "ready",
+    "ok": "built",
     "not run": "not run yet",
     "none": "none",
     "broken": "broken",

@@ -169,7 +169,7 @@ def test_tables_without_rows_are_no_failure(served: Any, open_page: Open) -> Non
 def test_components_of_one_name_are_kept_apart(served: Any, open_page: Open) -> None:
     assert open_page(served.page("/empty/")).locator(".own-share").inner_text() == "the share of empty"
     assert open_page(served.page("/all_types/")).locator(".own-share").inner_text() == "the share of all_types"
-    assert open_page(served.page("/sales/")).locator("progress").count() == 1
+    assert open_page(served.page("/sales/")).locator(".share .bar").count() == 1
 
 
 def test_every_type_of_the_warehouse_arrives(served: Any, open_page: Open) -> None:
