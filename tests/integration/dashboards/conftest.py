@@ -109,6 +109,7 @@ class Built:
 
     Attributes:
         folder: Its files.
+        home: The ``DATAFLOW_HOME`` that it was built in.
         returncode: The exit code of the build.
         report: What it printed on stdout.
         stderr: What it printed on stderr.
@@ -118,6 +119,7 @@ class Built:
     """
 
     folder: Path
+    home: Path
     returncode: int
     report: Any
     stderr: str
@@ -148,7 +150,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, site_type: type[Any]) -> Bui
             folder.mkdir()
             record.write_text(json.dumps(_build_world(folder, site_type)))
     kept = json.loads(record.read_text())
-    return Built(folder / "home" / "dashboards" / "site", **kept)
+    return Built(folder / "site", folder / "home", **kept)
 
 
 def _build_world(folder: Path, site_type: type[Any]) -> dict[str, Any]:
@@ -167,7 +169,7 @@ def _build_world(folder: Path, site_type: type[Any]) -> dict[str, Any]:
             ran = site.run("run", name, timeout=600)
             assert ran.returncode == 0, ran.stderr
         expected = _expected(site.home, url)
-        outcome = site.run("dashboards", "build", "--json", timeout=1500)
+        outcome = site.run("dashboards", "build", "--output", str(folder / "site"), "--json", timeout=1500)
     report = json.loads(outcome.stdout or "null")
     assert report is not None, outcome.stderr
     return {"returncode": outcome.returncode, "report": report, "stderr": outcome.stderr, "expected": expected}
@@ -253,7 +255,7 @@ def _expected(home: Path, url: str) -> dict[str, Any]:
 def from_dagster(tmp_path_factory: pytest.TempPathFactory, site_type: type[Any], world: Built) -> Built:
     """The site of the good dashboards only, below a base path, built by Dagster's job; PostgreSQL is gone by now."""
     folder, lock = once(tmp_path_factory, "dashboards-dagster")
-    home, base = world.folder.parents[1], "/reports/data"
+    home, base = world.home, "/reports/data"
     record = folder / "built.json"
     with lock:
         if not record.exists():
@@ -272,10 +274,10 @@ def from_dagster(tmp_path_factory: pytest.TempPathFactory, site_type: type[Any],
                 timeout=1500,
                 check=False,
             )
-            shutil.copytree(home / "dashboards" / "site", folder / "site")
+            shutil.move(home / "dashboards" / "site", folder / "site")
             done = {"returncode": outcome.returncode, "stderr": outcome.stderr, "expected": world.expected}
             record.write_text(json.dumps(done | {"report": None, "base": base}))
-    return Built(folder / "site", **json.loads(record.read_text()))
+    return Built(folder / "site", home, **json.loads(record.read_text()))
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,7 @@ def test_edits_show_in_the_open_page(
     world: Any, site: Any, browser: Browser, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     _, lock = once(tmp_path_factory, "dashboards")
-    home = world.folder.parents[1]
+    home = world.home
     database = home / "live.duckdb"
     folder: Path = (
         site.write(

@@ -218,12 +218,12 @@ def test_nothing_of_a_workflow_that_is_gone_stays(from_dagster: Any) -> None:
 
 
 def test_no_secret_and_no_place_of_the_machine_is_in_the_site(world: Any) -> None:
-    home = str(world.folder.parents[1])
+    home = str(world.home)
     for file in (path for path in world.folder.rglob("*") if path.is_file()):
         content = file.read_bytes()
         assert world.secret.encode() not in content, file
         assert home.encode() not in content, file
-    project = world.folder.parents[1] / "dashboards" / "project"
+    project = world.home / "dashboards" / "project"
     for file in project.rglob("*"):
         if file.is_file() and "node_modules" not in file.parts:
             assert world.secret.encode() not in file.read_bytes(), file
