@@ -39,7 +39,7 @@ class Settings(BaseSettings):
         env: Name of the config overlay (``config.<env>.yaml``), None for none.
         workflows: The only workflows that the Dagster code location loads; empty for all.
         executor: ``in_process``, ``multiprocess``, or ``module:attribute`` of a Dagster executor.
-        staging: Folder of the Parquet files between steps, None for ``<home>/staging``.
+        staging: Folder, or fsspec URL, of the Parquet files between steps, None for ``<home>/staging``.
         api_token: Bearer token of the REST API.
         dashboards_title: Title of the dashboards' site.
         dashboards_base_path: Path below which a host serves the site, such as ``/data``; empty for its root.
@@ -55,7 +55,7 @@ class Settings(BaseSettings):
     env: str | None = None
     workflows: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)] = ()
     executor: str = "in_process"
-    staging: Path | None = None
+    staging: str | None = None
     api_token: SecretStr | None = None
     dashboards_title: str = "Data workflows"
     dashboards_base_path: Annotated[str, Field(pattern=r"^(/[\w.~-]+)*$")] = ""
@@ -68,9 +68,11 @@ class Settings(BaseSettings):
         object.__setattr__(self, "home", home.absolute())
 
     @property
-    def staging_root(self) -> Path:
-        """The folder of all staging."""
-        return (self.staging or self.home / "staging").absolute()
+    def staging_root(self) -> str:
+        """The folder or URL of all staging."""
+        if self.staging and "://" in self.staging:
+            return self.staging.rstrip("/")
+        return str(Path(self.staging or self.home / "staging").expanduser().absolute())
 
     @property
     def dagster_home(self) -> Path:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from dataflow_runtime.config.problems import ConfigError, Problem
     from dataflow_runtime.config.schedule import configured_cron
     from dataflow_runtime.config.secrets import mask
+    from dataflow_runtime.config.window import Window
 
 __all__ = [
     "CheckedConfig",
@@ -27,6 +28,7 @@ __all__ = [
     "EffectiveConfig",
     "Origin",
     "Problem",
+    "Window",
     "WorkflowConfig",
     "config_manager",
     "configured_cron",
@@ -39,6 +41,7 @@ _MODULES = {
     "EffectiveConfig": "effective",
     "Origin": "effective",
     "Problem": "problems",
+    "Window": "window",
     "WorkflowConfig": "models",
     "configured_cron": "schedule",
     "mask": "secrets",

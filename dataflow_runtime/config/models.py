@@ -43,6 +43,7 @@ from dataflow_runtime.config.sources import (
     Pagination,
     SourceConfig,
 )
+from dataflow_runtime.config.window import Window
 from dataflow_runtime.errors import did_you_mean
 
 __all__ = [
@@ -216,6 +217,7 @@ class WorkflowConfig(ConfigModel):
 
     _workflow: str = PrivateAttr("")
     _root: Path = PrivateAttr(Path())
+    _window: Window | None = PrivateAttr(None)
 
     @property
     def workflow(self) -> str:
@@ -226,6 +228,20 @@ class WorkflowConfig(ConfigModel):
     def root(self) -> Path:
         """The folder of ``config.yaml``, which relative paths in it start from."""
         return self._root
+
+    @property
+    def window(self) -> Window | None:
+        """What this run reads of the source: a partition, a range to fill in again, or what is new; None: everything.
+
+        The rows outside are dropped after ``extract(config)``, which may leave them out to begin with.
+        """
+        return self._window
+
+    def within(self, window: Window | None) -> Self:
+        """Return this config for a run that reads `window` of the source."""
+        narrowed = self.model_copy()
+        narrowed._window = window
+        return narrowed
 
     @model_validator(mode="before")
     @classmethod

@@ -13,6 +13,7 @@ from dataflow_runtime.config import config_manager
 from dataflow_runtime.pipeline.checks import Transform
 from dataflow_runtime.pipeline.dbt import build, manifest_path
 from dataflow_runtime.pipeline.ops import (
+    closing_run,
     dbt_metadata,
     extract_op,
     load_op,
@@ -99,7 +100,8 @@ def _dbt_assets(pipeline: Pipeline) -> dg.AssetsDefinition:
             }
             # A whole project is built without selectors: tests on sources run too.
             select = () if len(selected) == len(definition.specs_by_key) else tuple(key.path[-1] for key in selected)
-            result = build(config, select=select)
+            with closing_run(pipeline):
+                result = build(config, select=select)
         keys = {spec.metadata[_UNIQUE_ID]: key for key, spec in selected.items()}
         # In the order in which dbt built them: Dagster wants an asset after those that it depends on.
         for unique_id, status in result.status.items():

@@ -26,8 +26,23 @@ DTYPES: dict[str, pl.DataType] = {
 _FIRST_SECOND, _LAST_SECOND = -62_135_596_800, 253_402_300_799
 
 _TRUE, _FALSE = ["true", "t", "yes", "y", "1"], ["false", "f", "no", "n", "0"]
-# ISO 8601: with an offset or without one (then UTC), seconds and their fraction optional; or a date alone.
-_TIMESTAMPS = ("%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%dT%H:%M%#z", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d")
+# ISO 8601: with an offset or without one (then UTC), seconds and their fraction optional; or a date alone. Polars reads
+# the ones of fixed width several times faster, so they stand first.
+_TIMESTAMPS = (
+    *(
+        f"%Y-%m-%d{separator}%H:%M:%S{fraction}{zone}"
+        for separator in "T "
+        for fraction in ("", ".%3f", ".%6f")
+        for zone in ("", "Z")
+    ),
+    *(
+        f"%Y-%m-%d{separator}%H:%M{seconds}{zone}"
+        for separator in "T "
+        for seconds in ("", ":%S%.f")
+        for zone in ("", "%#z")
+    ),
+    "%Y-%m-%d",
+)
 
 
 def parse(values: pl.Series, kind: str) -> pl.Series:
@@ -92,19 +107,19 @@ def _from_text(texts: pl.Series, kind: str) -> pl.Series:
     if kind == "date":
         return texts.str.to_date("%Y-%m-%d", strict=False)
     if kind == "timestamp":
-        return _timestamps(texts.str.replace(r"^(\d{4}-\d{2}-\d{2}) ", "${1}T"))
+        return _timestamps(texts)
     return texts.cast(DTYPES[kind], strict=False)
 
 
 def _timestamps(texts: pl.Series) -> pl.Series:
     """Parse each text by the first format that fits it: a column mostly has one, so the first value's goes first."""
     first = texts.drop_nulls().head(1)
-    formats = sorted(_TIMESTAMPS, key=lambda format_: _timestamp(first, format_).null_count())
-    parsed = _timestamp(texts, formats[0])
-    for format_ in formats[1:]:
-        if parsed.null_count() == texts.null_count():
+    parsed = _nulls(texts, _TIMESTAMP)
+    for format_ in sorted(_TIMESTAMPS, key=lambda format_: _timestamp(first, format_).null_count()):
+        rest = (parsed.is_null() & texts.is_not_null()).arg_true()
+        if rest.is_empty():
             break
-        parsed = parsed.zip_with(parsed.is_not_null(), _timestamp(texts, format_))
+        parsed = parsed.scatter(rest, _timestamp(texts.gather(rest), format_))
     return parsed
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
-import shutil
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import polars as pl
@@ -14,14 +12,13 @@ import pyarrow as pa
 from dataflow_runtime.config import WorkflowConfig
 from dataflow_runtime.errors import DataflowError
 from dataflow_runtime.pipeline.columns import as_json
+from dataflow_runtime.pipeline.manifest import Manifest
 from dataflow_runtime.pipeline.staging import read_parts
-from dataflow_runtime.pipeline.warehouse import destination, exclusive, reach
+from dataflow_runtime.pipeline.unfinished import LOAD_ID, needs_load_id
+from dataflow_runtime.pipeline.warehouse import column_name, destination, exclusive, quoted, reach
+from dataflow_runtime.pipeline.window import condition
 
 __all__ = ["load", "tables"]
-
-
-# A merge without keys is an append that goes through dlt's staging tables: one transaction, all rows or none.
-_DISPOSITIONS = {"merge": "merge", "append": "merge", "replace": "replace"}
 
 
 def tables(config: WorkflowConfig) -> tuple[str, str]:
@@ -30,18 +27,12 @@ def tables(config: WorkflowConfig) -> tuple[str, str]:
     return name, f"{name}_rejected"
 
 
-def load(config: WorkflowConfig, *, accepted: Path, rejected: Path, working_folder: Path) -> None:
-    """Load both staged folders into their tables, in one dlt package.
+def load(config: WorkflowConfig, manifest: Manifest) -> None:
+    """Load the accepted and the rejected rows into their tables.
 
     Every disposition is one transaction: readers see the table before it or after it. A merge finds a row's earlier
-    version by the primary key. Rejected rows are merged by their key, so that a repeated run keeps each once.
-
-    Args:
-        config: Where to, and how.
-        accepted: Parquet folder of the rows for the table.
-        rejected: Parquet folder of the rows for ``<table>_rejected``.
-        working_folder: dlt's own state. It belongs to one run: what a killed run left undone is never picked up by the
-            next, which loads its own rows.
+    version by the primary key; an append takes the place of what an earlier try of the same load left. Rejected rows
+    are merged by their key, so that a repeated run keeps each once.
 
     Raises:
         DataflowError: The warehouse cannot be reached, or refuses the rows.
@@ -49,52 +40,91 @@ def load(config: WorkflowConfig, *, accepted: Path, rejected: Path, working_fold
     import dlt
 
     output = config.output
-    hints: dict[str, Any] = {"write_disposition": _DISPOSITIONS[output.write_disposition]}
-    if output.write_disposition == "merge":
-        hints["primary_key"] = config.processing.primary_key
-        if config.processing.cursor:
-            # Of two versions of a row in one load the newer one stays.
-            hints["columns"] = {config.processing.cursor.column: {"dedup_sort": "desc"}}
-    if output.schema_contract == "freeze":
-        hints["schema_contract"] = {"columns": "freeze", "data_type": "freeze"}
-    resources = [
-        dlt.resource(_arrow(accepted), name=output.table, **hints),
-        dlt.resource(
-            _arrow(rejected),
-            name=f"{output.table}_rejected",
-            write_disposition="replace" if output.write_disposition == "replace" else "merge",
-            primary_key="row_key",
-        ),
-    ]
-    # What an earlier try of this step left would be loaded in place of the rows: dlt finishes what it has begun.
-    shutil.rmtree(working_folder, ignore_errors=True)
-    with exclusive(config), reach(config):
+    added = {LOAD_ID: manifest.load_id} if needs_load_id(config) else {}
+    table = dlt.resource(_arrow(manifest.folder("accepted"), added), name=output.table, **_hints(config, manifest))
+    table_rejected = dlt.resource(
+        _arrow(manifest.folder("rejected"), {}),
+        name=f"{output.table}_rejected",
+        write_disposition="replace" if output.write_disposition == "replace" else "merge",
+        primary_key="row_key",
+    )
+    # Each table is a transaction of its own. Rejected rows come first: once the table has newer rows than they are,
+    # a cursor passes them by.
+    # dlt finishes what an earlier try left in its working folder, in place of these rows: so it always gets a new one.
+    with TemporaryDirectory(prefix="dataflow-") as folder, exclusive(config), reach(config):
         pipeline = dlt.pipeline(
             pipeline_name=config.workflow,
             destination=destination(config),
             dataset_name=output.schema_,
-            pipelines_dir=str(working_folder),
+            pipelines_dir=folder,
         )
         # Parquet is the fastest way into either warehouse; dlt's own choice for PostgreSQL is a tenth of its speed.
-        pipeline.run(resources, loader_file_format="parquet")
+        for resources in ([table_rejected], [table]) if manifest.rejected else ([table, table_rejected],):
+            pipeline.run(resources, loader_file_format="parquet")
 
 
-def _arrow(folder: Path) -> Iterator[pa.Table]:
+def _hints(config: WorkflowConfig, manifest: Manifest) -> dict[str, Any]:
+    """Return dlt's hints for the table."""
+    cursor, accepted, hints = config.processing.cursor, manifest.folder("accepted"), dict[str, Any]()
+    if config.output.schema_contract == "freeze":
+        hints["schema_contract"] = {"columns": "freeze", "data_type": "freeze"}
+    if config.output.write_disposition == "replace":
+        return hints | {"write_disposition": "replace"}
+    merge: dict[str, Any] = {"disposition": "merge", "strategy": "delete-insert"}
+    if config.output.write_disposition == "append":
+        if cursor is None:
+            place = f"{quoted(LOAD_ID)} = '{manifest.load_id}'"
+        else:
+            newest = (part[cursor.column].max() for part in read_parts(accepted, [cursor.column]) if part.height)
+            place = condition(config, manifest.window, max(newest, default=None))  # type: ignore[type-var]
+        # dlt fills in placeholders between braces.
+        merge["destination_scope"] = place.replace("{", "{{").replace("}", "}}")
+    elif _unique(accepted, config.processing.primary_key, manifest.loaded):
+        merge["deduplicated"] = True
+    elif cursor is not None:
+        # Of two versions of a row in one load the newer one stays.
+        hints["columns"] = {column_name(cursor.column): {"dedup_sort": "desc"}}
+    if config.output.write_disposition == "merge":
+        hints["primary_key"] = [column_name(name) for name in config.processing.primary_key]
+    return hints | {"write_disposition": merge}
+
+
+_HASHES_AT_A_TIME = 4_000_000
+
+
+def _unique(folder: str, columns: Sequence[str], rows: int) -> bool:
+    """Return whether no two rows have the same key: then dlt need not sort them all, which takes memory and time.
+
+    Hashes are compared, so different keys may pass for the same one; never the other way round. It holds a bounded
+    number of them at a time.
+    """
+    passes = -(-rows // _HASHES_AT_A_TIME)
+    for number in range(passes):
+        hashes = (part.hash_rows() for part in read_parts(folder, columns))
+        some = pl.concat([part.filter(part % passes == number) for part in hashes])
+        if some.n_unique() < some.len():
+            return False
+    return True
+
+
+def _arrow(folder: str, added: Mapping[str, str]) -> Iterator[pa.Table]:
     for frame in read_parts(folder):
-        yield _loadable(frame).to_arrow()
+        if taken := added.keys() & set(frame.columns):
+            raise DataflowError(f"the rows have a column {min(taken)!r}, which the runtime adds", hint="rename it")
+        yield _loadable(frame).with_columns(pl.lit(value).alias(name) for name, value in added.items()).to_arrow()
 
 
 def _loadable(frame: pl.DataFrame) -> pl.DataFrame:
     """Return the frame as a warehouse can hold it.
 
-    Columns of no type are left out (nothing is in them), nested values become JSON text, and quotes, semicolons,
-    backslashes and control characters in a column's name become ``_``.
+    Columns of no type are left out (nothing is in them), nested values become JSON text, and names are those of
+    `column_name`.
 
     Raises:
         DataflowError: Two columns have the same name then.
     """
     frame = frame.drop(name for name, dtype in frame.schema.items() if dtype == pl.Null)
-    names = {name: re.sub(r"[;'\"`\\\x00-\x1f]+", "_", name) for name in frame.columns}
+    names = {name: column_name(name) for name in frame.columns}
     if len(set(names.values())) < len(names):
         taken = [name for name in names if list(names.values()).count(names[name]) > 1]
         raise DataflowError(f"columns {taken} have the same name in a warehouse", hint="rename them in transform()")

@@ -19,7 +19,8 @@ from dataflow_runtime.errors import DataflowError
 from dataflow_runtime.pipeline.checks import Transform
 from dataflow_runtime.pipeline.dbt import DbtResult, build
 from dataflow_runtime.pipeline.load import tables
-from dataflow_runtime.pipeline.steps import Extract, Manifest, Pipeline
+from dataflow_runtime.pipeline.manifest import Manifest
+from dataflow_runtime.pipeline.steps import Extract, Pipeline
 from dataflow_runtime.pipeline.warehouse import location
 
 __all__ = ["RESULT", "STEPS", "PipelineOps", "pipeline_ops"]
@@ -61,7 +62,7 @@ def pipeline_ops(
 
     @dg.op(name=f"{workflow}_dbt", description="Builds and tests the dbt models.")
     def dbt_op(context: dg.OpExecutionContext, manifest: Manifest) -> dg.Output[None]:
-        with reported(pipeline):
+        with reported(pipeline), closing_run(pipeline):
             result = build(pipeline.config(manifest))
             raise_failures(result)
         return dg.Output(None, metadata=dbt_metadata(result))
@@ -118,7 +119,8 @@ def load_op(pipeline: Pipeline, outs: Mapping[str, dg.Out] | None = None) -> dg.
     )
     def load(context: dg.OpExecutionContext, manifest: Manifest) -> Iterator[dg.Output[Any]]:
         with reported(pipeline):
-            manifest = pipeline.run_load(manifest)
+            dbt_follows = any(node.name == f"{pipeline.workflow}_dbt" for node in context.job_def.all_node_defs)
+            manifest = pipeline.run_load(manifest, last=not dbt_follows)
             config = pipeline.config(manifest)
         warehouse = {"type": config.output.warehouse, "location": location(config)}
         metadata = _metadata(manifest, "loaded", tables=list(tables(config)), warehouse=warehouse)
@@ -148,6 +150,17 @@ def run_overrides(run_config: Any) -> dict[str, Any]:
         if "ops" in node and (found := run_overrides(node)) != overrides(None):
             return found
     return overrides(None)
+
+
+@contextmanager
+def closing_run(pipeline: Pipeline) -> Iterator[None]:
+    """Mark the run as over when its last step succeeds or fails; not when it is interrupted or killed."""
+    try:
+        yield
+    except Exception:
+        pipeline.finish()
+        raise
+    pipeline.finish()
 
 
 @contextmanager

@@ -1,19 +1,21 @@
-"""Parquet files of one run, between the steps: ``<staging>/<workflow>/<run id>/<part of the run>/``."""
+"""Parquet files of one run, between the steps: ``<staging>/<workflow>/<run id>/<part of the run>/``.
+
+The root is a folder, or the URL of any fsspec file system that the machines of a run share.
+"""
 
 from __future__ import annotations
 
-import shutil
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
-from pathlib import Path
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import polars as pl
 
+from dataflow_runtime.config.secrets import mask
 from dataflow_runtime.errors import DataflowError
 
-__all__ = ["Parts", "batched", "read_parts", "remove_old"]
+__all__ = ["Parts", "batched", "file_system", "read_parts", "remove", "remove_old"]
 
 
 class Parts:
@@ -25,14 +27,16 @@ class Parts:
         rows: Number of rows written.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: str) -> None:
         self.rows = 0
         self._folder = folder
         self._count = 0
-        with _clear_errors(folder):
-            if folder.exists():
-                shutil.rmtree(folder)
-            folder.mkdir(parents=True)
+        with file_system(folder) as (files, path):
+            if files.exists(path):
+                files.rm(path, recursive=True)
+            files.makedirs(path, exist_ok=True)
+            # A folder without a file is none in an object store.
+            files.touch(f"{path}/{_STARTED}")
 
     def add(self, frame: pl.DataFrame) -> None:
         """Write a batch.
@@ -40,47 +44,75 @@ class Parts:
         Raises:
             DataflowError: The file cannot be written, for example because the disk is full.
         """
-        with _clear_errors(self._folder):
-            frame.write_parquet(
-                self._folder / f"part-{self._count:06}.parquet", compression="zstd", compression_level=1
-            )
+        with (
+            file_system(self._folder) as (files, path),
+            files.open(f"{path}/part-{self._count:06}.parquet", "wb") as to,
+        ):
+            frame.write_parquet(to, compression="zstd", compression_level=1)
         self._count += 1
         self.rows += frame.height
 
 
+_STARTED = "started"
+
+
 @contextmanager
-def _clear_errors(folder: Path) -> Iterator[None]:
+def file_system(folder: str) -> Iterator[tuple[Any, str]]:
+    """Give the file system of a folder or URL, and the path in it.
+
+    Raises:
+        DataflowError: Whatever goes wrong with it meanwhile; the message names the folder.
+    """
+    import fsspec
+
     try:
-        yield
-    except OSError as error:
+        yield fsspec.core.url_to_fs(folder)
+    except DataflowError:
+        raise
+    except ImportError as error:
         raise DataflowError(
-            f"staging {folder}: {error.strerror or error}", hint="DATAFLOW_STAGING names another folder"
+            f"staging {mask(folder)}: {error}", hint='for s3://: pip install "dataflow-runtime[s3]"'
+        ) from error
+    except Exception as error:  # each file system has errors of its own
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise DataflowError(
+            mask(f"staging {folder}: {reason}"), hint="DATAFLOW_STAGING names another folder or URL"
         ) from error
 
 
-def read_parts(folder: Path) -> Iterator[pl.DataFrame]:
+def read_parts(folder: str, columns: Sequence[str] | None = None) -> Iterator[pl.DataFrame]:
     """Yield the frames that `Parts` wrote, in order; one Parquet file is in memory at a time.
 
     A column that only some of them have is null in the others: a page of records may lack a key that another one has.
 
+    Args:
+        folder: The folder.
+        columns: The only columns to read.
+
     Raises:
         DataflowError: The folder is gone.
     """
-    if not folder.is_dir():
-        raise DataflowError(
-            f"staging {folder} is gone: it is removed once its run has loaded", hint="run the workflow from the start"
-        )
-    parts = sorted(folder.glob("part-*.parquet"))
-    columns: dict[str, pl.DataType] = {}
+    with file_system(folder) as (files, path):
+        if not files.exists(f"{path}/{_STARTED}"):
+            raise DataflowError(
+                f"staging {mask(folder)} is gone: it is removed once its run has loaded",
+                hint="run the workflow from the start",
+            )
+        parts = sorted(files.glob(f"{path}/part-*.parquet"))
+        dtypes: dict[str, pl.DataType] = {}
+        for part in parts:
+            with files.open(part, "rb") as file:
+                for name, dtype in pl.read_parquet_schema(file).items():
+                    if dtypes.setdefault(name, dtype) == pl.Null:
+                        dtypes[name] = dtype
+    wanted = dtypes if columns is None else {name: dtypes[name] for name in columns if name in dtypes}
     for part in parts:
-        for name, dtype in pl.read_parquet_schema(part).items():
-            if columns.setdefault(name, dtype) == pl.Null:
-                columns[name] = dtype
-    for part in parts:
-        frame = pl.read_parquet(part, glob=False)
-        missing = columns.keys() - set(frame.columns)
+        with file_system(folder) as (files, _), files.open(part, "rb") as file:
+            present = pl.read_parquet_schema(file)
+            file.seek(0)
+            frame = pl.read_parquet(file, columns=[name for name in present if name in wanted])
         yield frame.with_columns(
-            pl.lit(None, dtype=dtype).alias(name) for name, dtype in columns.items() if name in missing
+            pl.lit(None, dtype=dtype).alias(name) for name, dtype in wanted.items() if name not in present
         )
 
 
@@ -105,10 +137,19 @@ def batched(frames: Iterable[pl.DataFrame], size: int) -> Iterator[pl.DataFrame]
         yield pl.concat(waiting)
 
 
-def remove_old(folder: Path, age: timedelta) -> None:
+def remove(folder: str) -> None:
+    """Remove a folder with all that is in it."""
+    with file_system(folder) as (files, path):
+        if files.exists(path):
+            files.rm(path, recursive=True)
+
+
+def remove_old(folder: str, age: timedelta) -> None:
     """Remove the runs in a workflow's staging folder that nothing was written to for longer than `age`."""
-    oldest = time.time() - age.total_seconds()
-    for run in folder.iterdir() if folder.is_dir() else ():
-        written = [part.stat().st_mtime for part in (run, *run.iterdir())] if run.is_dir() else []
-        if written and max(written) < oldest:
-            shutil.rmtree(run, ignore_errors=True)
+    oldest = datetime.now(UTC) - age
+    with file_system(folder) as (files, path):
+        for run in files.ls(path, detail=True) if files.exists(path) else ():
+            if run["type"] == "directory":
+                written = [files.modified(file) for file in files.find(run["name"])]
+                if written and max(written) < oldest:
+                    files.rm(run["name"], recursive=True)

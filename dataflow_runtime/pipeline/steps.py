@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import inspect
-import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,15 +13,17 @@ from typing import Any
 import polars as pl
 import polars.selectors as cs
 
-from dataflow_runtime.config import WorkflowConfig, config_manager
+from dataflow_runtime.config import Window, WorkflowConfig, config_manager
 from dataflow_runtime.errors import DataflowError
 from dataflow_runtime.pipeline.checks import Transform, process_batch, row_keys
 from dataflow_runtime.pipeline.columns import DTYPES
-from dataflow_runtime.pipeline.cursor import newer_than, since
 from dataflow_runtime.pipeline.frames import Rows, to_frame
 from dataflow_runtime.pipeline.load import load
-from dataflow_runtime.pipeline.staging import Parts, batched, read_parts, remove_old
+from dataflow_runtime.pipeline.manifest import Manifest
+from dataflow_runtime.pipeline.staging import Parts, batched, read_parts, remove, remove_old
+from dataflow_runtime.pipeline.unfinished import finish, load_id
 from dataflow_runtime.pipeline.warehouse import forget_rejected, rejected_keys
+from dataflow_runtime.pipeline.window import inside, resolve
 from dataflow_runtime.settings import get_settings
 
 __all__ = ["Manifest", "Pipeline"]
@@ -32,38 +33,6 @@ Extract = Callable[[WorkflowConfig], Iterable[Rows]]
 
 # For as long a failed or killed run can be looked at, or executed again from where it failed.
 _KEEP_STAGING = timedelta(days=7)
-
-# What a warehouse cannot hold is rejected with a reason, like all else that cannot be loaded.
-_WAREHOUSE_CHECKS = {"postgres": {"nul_byte": pl.all_horizontal(~cs.string().str.contains("\0", literal=True))}}
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """What one step hands the next: small and picklable. The rows stand in Parquet files below `staging`.
-
-    Attributes:
-        run_id: The run that extracted the rows; a re-execution keeps it.
-        staging: Folder of the run's files.
-        env: Config overlay of the run.
-        overrides: Config values of the run, dotted key to value.
-        extracted: Rows read from the source.
-        rejected: Rows refused.
-        rejected_by: Rows refused by each check; a row that fails two counts for both.
-        loaded: Rows handed to the warehouse.
-    """
-
-    run_id: str
-    staging: str
-    env: str | None = None
-    overrides: Mapping[str, Any] = field(default_factory=dict)
-    extracted: int = 0
-    rejected: int = 0
-    rejected_by: Mapping[str, int] = field(default_factory=dict)
-    loaded: int = 0
-
-    def folder(self, part: str) -> Path:
-        """Return the folder of one part of the run: ``extracted``, ``accepted``, ``rejected`` or ``dlt``."""
-        return Path(self.staging) / part
 
 
 @dataclass(frozen=True)
@@ -91,17 +60,38 @@ class Pipeline:
         """Return the run's effective config."""
         return config_manager.load_config(self.workflow, env=manifest.env, overrides=manifest.overrides)
 
-    def run_extract(self, run_id: str, *, env: str | None, overrides: Mapping[str, Any]) -> Manifest:
-        """Stage the source's rows as they are; with ``processing.cursor`` only those that may be new."""
-        staging = get_settings().staging_root / self.workflow / run_id
-        manifest = Manifest(run_id=run_id, staging=str(staging), env=env, overrides=dict(overrides))
-        config = self.config(manifest)
-        remove_old(staging.parent, _KEEP_STAGING)
+    def run_extract(
+        self, run_id: str, *, env: str | None, overrides: Mapping[str, Any], window: Window | None = None
+    ) -> Manifest:
+        """Stage the source's rows as they are.
+
+        Args:
+            run_id: The run.
+            env: Name of the config overlay.
+            overrides: Config values of the run, dotted key to value.
+            window: The only rows to read, of a partition or a range; by default, with ``processing.cursor``, those
+                that may be new.
+
+        Raises:
+            DataflowError: The source cannot be read, or the workflow cannot load a window.
+        """
+        root = f"{get_settings().staging_root}/{self.workflow}"
+        config = config_manager.load_config(self.workflow, env=env, overrides=overrides)
+        remove_old(root, _KEEP_STAGING)
+        window = resolve(config, window)
+        manifest = Manifest(
+            run_id=run_id,
+            staging=f"{root}/{run_id}",
+            load_id=load_id(config, root, run_id),
+            window=window,
+            env=env,
+            overrides=dict(overrides),
+        )
         parts = Parts(manifest.folder("extracted"))
+        config = config.within(window)
         frames: Iterator[pl.DataFrame] = map(to_frame, self.extract(config))
-        lower_bound = since(config)
-        if lower_bound is not None:
-            frames = (newer_than(frame, config, lower_bound) for frame in frames)
+        if window is not None:
+            frames = (inside(frame, config, window) for frame in frames)
         for frame in batched(frames, config.processing.batch_size):
             parts.add(frame)
         return replace(manifest, extracted=parts.rows)
@@ -121,7 +111,7 @@ class Pipeline:
                 batch,
                 columns=config.processing.columns,
                 transform=self.transform,
-                checks={**self.checks, **_WAREHOUSE_CHECKS.get(config.output.warehouse, {})},
+                checks={**self.checks, **_own_checks(config)},
                 primary_key=config.processing.primary_key,
             )
             counts.update(name for names in outcome.rejected["checks"] for name in names.split(","))
@@ -156,19 +146,25 @@ class Pipeline:
             # No rows: an empty batch of the declared columns, so that the table is there for dbt all the same.
             yield pl.DataFrame(schema={name: DTYPES[kind] for name, kind in config.processing.columns.items()})
 
-    def run_load(self, manifest: Manifest) -> Manifest:
-        """Load the staged rows, then remove the run's staging."""
+    def run_load(self, manifest: Manifest, *, last: bool = False) -> Manifest:
+        """Load the staged rows, then remove the run's staging.
+
+        Args:
+            manifest: What the transform step returned.
+            last: Whether no dbt step follows.
+        """
         config = self.config(manifest)
         # Before the load: if that fails, the source still has the rows, and they are read again.
         self._forget_corrected(manifest, config)
-        load(
-            config,
-            accepted=manifest.folder("accepted"),
-            rejected=manifest.folder("rejected"),
-            working_folder=manifest.folder("dlt"),
-        )
-        shutil.rmtree(manifest.staging, ignore_errors=True)
+        load(config, manifest)
+        remove(manifest.staging)
+        if last:
+            self.finish()
         return manifest
+
+    def finish(self) -> None:
+        """Note that the run is over: the next one's rows are other rows, whether its dbt models were built or not."""
+        finish(f"{get_settings().staging_root}/{self.workflow}")
 
     def _forget_corrected(self, manifest: Manifest, config: WorkflowConfig) -> None:
         """Take rows out of the rejected ones that have since been corrected at the source and load now."""
@@ -180,3 +176,14 @@ class Pipeline:
         corrected = [key for part in keys for key in part.filter(part.is_in(known))]
         if corrected:
             forget_rejected(config, corrected)
+
+
+def _own_checks(config: WorkflowConfig) -> dict[str, pl.Expr]:
+    """Return the runtime's checks: what cannot be loaded is rejected with a reason, like all else that is wrong."""
+    checks = {}
+    if config.output.warehouse == "postgres":
+        checks["nul_byte"] = pl.all_horizontal(~cs.string().str.contains("\0", literal=True))
+    if config.output.write_disposition == "append" and config.processing.cursor is not None:
+        # No run could tell whether the row is there already.
+        checks["cursor"] = pl.col(config.processing.cursor.column).is_not_null()
+    return checks

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from dataflow_runtime.errors import DataflowError
 from dataflow_runtime.settings import get_settings
 
 __all__ = [
+    "column_name",
     "destination",
     "duckdb_path",
     "exclusive",
@@ -22,6 +24,7 @@ __all__ = [
     "newest_value",
     "postgres_parts",
     "postgres_url",
+    "quoted",
     "reach",
     "rejected_keys",
 ]
@@ -116,7 +119,7 @@ def exclusive(config: WorkflowConfig, *, timeout: float = -1) -> Iterator[None]:
 
 def newest_value(config: WorkflowConfig, column: str) -> Any:
     """Return the largest value of a column of the loaded table, None while there is no table or no row."""
-    rows = _rows(config, f"select max({_quoted(column)}) from", config.output.table)
+    rows = _rows(config, f"select max({quoted(column_name(column))}) from", config.output.table)
     return rows[0][0] if rows else None
 
 
@@ -138,7 +141,7 @@ def _rows(
     config: WorkflowConfig, query: str, table: str, condition: str = "", parameters: Sequence[Any] = ()
 ) -> list[tuple[Any, ...]]:
     """Return what a statement on a table of the loaded schema yields; nothing while the table does not exist."""
-    statement = f"{query} {_quoted(config.output.schema_)}.{_quoted(table)} {condition}"
+    statement = f"{query} {quoted(config.output.schema_)}.{quoted(table)} {condition}"
     if config.output.warehouse == "duckdb":
         import duckdb
 
@@ -182,5 +185,14 @@ def reach(config: WorkflowConfig) -> Iterator[None]:
         raise DataflowError(f"warehouse {location(config)}: {reason}", hint=hint) from error
 
 
-def _quoted(identifier: str) -> str:
+def column_name(name: str) -> str:
+    """Return a column's name as a warehouse can hold it.
+
+    Quotes, semicolons, backslashes and control characters become ``_``.
+    """
+    return re.sub(r"[;'\"`\\\x00-\x1f]+", "_", name)
+
+
+def quoted(identifier: str) -> str:
+    """Return an identifier as SQL has it, whatever stands in it."""
     return '"' + identifier.replace('"', '""') + '"'

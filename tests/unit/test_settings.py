@@ -43,7 +43,7 @@ def test_an_empty_variable_is_no_variable(tmp_path: Path, monkeypatch: pytest.Mo
         monkeypatch.setenv(f"DATAFLOW_{name}", "")
     settings = get_settings()
     assert settings.home == tmp_path / ".dataflow"
-    assert settings.staging_root == tmp_path / ".dataflow" / "staging"
+    assert settings.staging_root == str(tmp_path / ".dataflow" / "staging")
     assert (settings.executor, settings.workflows) == ("in_process", ())
     assert not settings.env
     assert settings.api_token is None
@@ -58,7 +58,7 @@ def test_the_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = get_settings()
     assert settings.workflows == ("a", "b", "c")
     assert (settings.env, settings.executor) == ("prod", "multiprocess")
-    assert settings.staging_root == tmp_path / "fast"
+    assert settings.staging_root == str(tmp_path / "fast")
     assert "planted-token" not in repr(settings)
 
 

@@ -13,7 +13,6 @@ import sqlalchemy as sa
 from dataflow_runtime.config import WorkflowConfig
 from dataflow_runtime.config.secrets import mask
 from dataflow_runtime.errors import DataflowError, did_you_mean
-from dataflow_runtime.pipeline.cursor import since
 from dataflow_runtime.pipeline.frames import from_columns
 
 if TYPE_CHECKING:
@@ -25,7 +24,7 @@ __all__ = ["read"]
 def read(config: WorkflowConfig) -> Iterator[pl.DataFrame]:
     """Yield the rows in frames of ``chunk_size`` rows; the server keeps the rest of the result.
 
-    With ``processing.cursor`` the database sends only rows that may be new.
+    Of a run with a window the database sends only rows that may be inside.
 
     Raises:
         DataflowError: No driver is installed for the URL, the database cannot be reached, or it refuses the query.
@@ -35,7 +34,7 @@ def read(config: WorkflowConfig) -> Iterator[pl.DataFrame]:
     engine = _engine(source)
     try:
         with engine.connect() as connection:
-            query = _new_rows(connection, source, config)
+            query = _rows_inside(connection, source, config)
             # A cursor on the server: the client holds one chunk.
             result = connection.execution_options(yield_per=source.chunk_size).execute(query)
             names = list(result.keys())
@@ -88,24 +87,25 @@ def _as_sent(json_text: str | bytes) -> str:
     return json_text if isinstance(json_text, str) else json_text.decode()
 
 
-def _new_rows(connection: sa.Connection, source: DatabaseSource, config: WorkflowConfig) -> Any:
-    """Return the statement that selects the rows which may be new: at or above the cursor, or without one."""
+def _rows_inside(connection: sa.Connection, source: DatabaseSource, config: WorkflowConfig) -> Any:
+    """Return the statement that selects the rows of the run's window, and those without a cursor."""
     if source.query is None:
         rows: Any = sa.table(source.table or "", schema=source.db_schema)
     else:
         # A colon in the user's query is no parameter.
         query = source.query.strip().rstrip(";")
         rows = sa.text(query.replace(":", r"\:"))
-    cursor, bound = config.processing.cursor, since(config)
-    if cursor is not None and bound is not None:
+    cursor, window = config.processing.cursor, config.window
+    if cursor is not None and window is not None:
         inner = sa.text(f"({rows.text}) AS source_rows") if source.query else rows
         column: Any = sa.column(cursor.column)
-        sample = sa.select(column).select_from(inner).where(column.is_not(None)).limit(1)
-        value = _comparable(
-            bound, connection.execute(sample).scalar(), config.processing.columns.get(cursor.column, "")
-        )
-        if value is not None:
-            condition = sa.or_(column >= sa.bindparam("since", value), column.is_(None))
+        sample = connection.execute(sa.select(column).select_from(inner).where(column.is_not(None)).limit(1)).scalar()
+        kind = config.processing.columns.get(cursor.column, "")
+        start, end = _comparable(window.start, sample, kind), _comparable(window.end, sample, kind)
+        bounds = [column >= sa.bindparam("start", start)] if start is not None else []
+        bounds += [column <= sa.bindparam("end", end)] if end is not None else []
+        if bounds:
+            condition = sa.or_(sa.and_(*bounds), column.is_(None))
             return sa.select(sa.text("*")).select_from(inner).where(condition)
     return rows if source.query else sa.select(sa.text("*")).select_from(rows)
 
@@ -113,8 +113,8 @@ def _new_rows(connection: sa.Connection, source: DatabaseSource, config: Workflo
 def _comparable(bound: Any, sample: Any, kind: str) -> Any:
     """Return `bound` as a value that the database compares with the cursor as the pipeline does; None: there is none.
 
-    Text is never compared there: its order is that of a collation, and 9 comes after 10. What this does not exclude
-    the pipeline's own filter does.
+    Text is never compared there: its order is that of a collation, and 9 comes after 10. What this does not exclude,
+    the moment of the end above all, the pipeline's own filter does.
     """
     if kind.startswith("epoch_") and isinstance(bound, datetime) and isinstance(sample, int | float | Decimal):
         return int(bound.timestamp() // 1) * (1 if kind == "epoch_s" else 1000)

@@ -16,30 +16,30 @@ def frame(*values: int) -> pl.DataFrame:
 
 
 def test_what_is_written_is_read_in_order(tmp_path: Path) -> None:
-    parts = Parts(tmp_path / "rows")
+    parts = Parts(str(tmp_path / "rows"))
     for number in range(12):
         parts.add(frame(number))
     assert parts.rows == 12
-    assert pl.concat(read_parts(tmp_path / "rows"))["a"].to_list() == list(range(12))
+    assert pl.concat(read_parts(str(tmp_path / "rows")))["a"].to_list() == list(range(12))
 
 
 def test_a_second_try_starts_from_nothing(tmp_path: Path) -> None:
-    Parts(tmp_path / "rows").add(frame(1, 2))
+    Parts(str(tmp_path / "rows")).add(frame(1, 2))
     (tmp_path / "rows" / "part-000007.parquet").write_bytes(b"half writ")
-    Parts(tmp_path / "rows").add(frame(3))
-    assert [part["a"].to_list() for part in read_parts(tmp_path / "rows")] == [[3]]
+    Parts(str(tmp_path / "rows")).add(frame(3))
+    assert [part["a"].to_list() for part in read_parts(str(tmp_path / "rows"))] == [[3]]
 
 
 def test_a_folder_that_is_gone(tmp_path: Path) -> None:
     with pytest.raises(DataflowError, match="is gone") as raised:
-        list(read_parts(tmp_path / "never"))
+        list(read_parts(str(tmp_path / "never")))
     assert raised.value.hint == "run the workflow from the start"
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(DataflowError, match=r"staging .*file") as raised:
-        Parts(tmp_path / "file" / "rows")
+        Parts(str(tmp_path / "file" / "rows"))
     assert "DATAFLOW_STAGING" in str(raised.value.hint)
 
 
@@ -59,11 +59,11 @@ def test_batches_hold_every_row_in_order(heights: list[int], size: int) -> None:
 
 
 def test_a_column_that_only_some_parts_have_is_null_in_the_others(tmp_path: Path) -> None:
-    parts = Parts(tmp_path / "rows")
+    parts = Parts(str(tmp_path / "rows"))
     parts.add(pl.DataFrame({"a": [1], "b": [None]}))
     parts.add(pl.DataFrame({"c": ["x"], "b": ["y"]}))
-    assert pl.concat(read_parts(tmp_path / "rows"), how="diagonal_relaxed").to_dicts() == [
+    assert pl.concat(read_parts(str(tmp_path / "rows")), how="diagonal_relaxed").to_dicts() == [
         {"a": 1, "b": None, "c": None},
         {"a": None, "b": "y", "c": "x"},
     ]
-    assert [sorted(part.columns) for part in read_parts(tmp_path / "rows")] == [["a", "b", "c"]] * 2
+    assert [sorted(part.columns) for part in read_parts(str(tmp_path / "rows"))] == [["a", "b", "c"]] * 2

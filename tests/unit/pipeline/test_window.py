@@ -9,7 +9,12 @@ import polars as pl
 import pytest
 
 from dataflow_runtime.errors import DataflowError
-from dataflow_runtime.pipeline.cursor import newer_than, since
+from dataflow_runtime.pipeline.window import Window, condition, inside, resolve
+
+
+def since(config: Any) -> Any:
+    window = resolve(config)
+    return window and window.start
 
 
 @pytest.fixture
@@ -73,10 +78,49 @@ def test_a_lookback_of_another_kind(incremental: Any, tmp_path: Path) -> None:
 
 def test_rows_at_the_bound_are_read_again_and_unreadable_ones_too(incremental: Any) -> None:
     frame = pl.DataFrame({"id": list("abcde"), "n": ["9", "10", "x", None, "11"]})
-    assert newer_than(frame, incremental(), 10)["id"].to_list() == ["b", "c", "d", "e"]
-    assert newer_than(frame, incremental(write_disposition="append"), 10)["id"].to_list() == ["c", "d", "e"]
+    assert inside(frame, incremental(), Window(10))["id"].to_list() == ["b", "c", "d", "e"]
+    assert inside(frame, incremental(), Window(10, after=True))["id"].to_list() == ["c", "d", "e"]
+    assert inside(frame, incremental(), Window(9, 11))["id"].to_list() == ["a", "b", "c", "d"]
 
 
 def test_a_source_without_the_column(incremental: Any) -> None:
     with pytest.raises(DataflowError, match="the source has no column 'n'"):
-        newer_than(pl.DataFrame({"id": ["a"]}), incremental(), 10)
+        inside(pl.DataFrame({"id": ["a"]}), incremental(), Window(10))
+
+
+DAY = Window(datetime(2024, 3, 1, tzinfo=UTC), datetime(2024, 3, 2, tzinfo=UTC))
+
+
+def test_a_range_of_time_begins_with_its_start_and_ends_before_its_end(incremental: Any) -> None:
+    texts = ["2024-02-29T23:59:59", "2024-03-01", "2024-03-01T23:59:59.999999", "2024-03-02T00:00:00", "soon"]
+    frame = pl.DataFrame({"id": list("abcde"), "n": texts})
+    assert inside(frame, incremental(kind="timestamp"), DAY)["id"].to_list() == ["b", "c", "e"]
+    days = pl.DataFrame({"id": list("abc"), "n": ["2024-02-29", "2024-03-01", "2024-03-02"]})
+    assert inside(days, incremental(kind="date"), DAY)["id"].to_list() == ["b"]
+    seconds = pl.DataFrame({"id": list("abc"), "n": [1709251199, 1709251200, 1709337600]})
+    assert inside(seconds, incremental(kind="epoch_s"), DAY)["id"].to_list() == ["b"]
+
+
+def test_a_range_of_time_needs_a_cursor_of_time(incremental: Any) -> None:
+    with pytest.raises(DataflowError, match="n holds Int64, and the range to read is one of time") as raised:
+        inside(pl.DataFrame({"id": ["a"], "n": [1]}), incremental(), DAY)
+    assert "timestamp" in str(raised.value.hint)
+
+
+def test_a_range_needs_a_cursor_and_a_table_that_is_not_replaced(configure: Any, incremental: Any) -> None:
+    with pytest.raises(DataflowError, match="which column says when a row belongs"):
+        resolve(configure(), DAY)
+    with pytest.raises(DataflowError, match="the place of the whole table"):
+        resolve(incremental(write_disposition="replace"), DAY)
+    assert resolve(incremental(write_disposition="append"), DAY) is DAY
+
+
+def test_what_an_append_takes_the_place_of(incremental: Any) -> None:
+    config = incremental(write_disposition="append")
+    assert condition(config, None, 7) == '"n" <= 7'
+    assert condition(config, Window(3, after=True), 7) == '"n" > 3 and "n" <= 7'
+    assert condition(config, Window(3, after=True), None) == "1 = 0"
+    assert condition(config, DAY, None) == (
+        "\"n\" >= '2024-03-01 00:00:00+00:00' and \"n\" < '2024-03-02 00:00:00+00:00'"
+    )
+    assert condition(config, None, "it's") == "\"n\" <= 'it''s'"
