@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import md5
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,7 @@ def build_site(output: Path | None = None, *, on_progress: Progress = lambda _: 
         built = site.folder / "build"
         for name, problem in shown_failures(printed, built, _shown(dashboards)):
             dashboards = _with_problem(dashboards, name, problem)
+        _complete(built)
         _publish(built, output)
     return BuildReport(output, dashboards)
 
@@ -161,6 +163,17 @@ def _build(site: Site, node: Node, dashboards: Sequence[Dashboard]) -> str | dic
     if failure is None:
         raise DataflowError(f"evidence build: {_last_line(printed)}", hint=f"its output: {log}")
     return dict([failure])
+
+
+def _complete(built: Path) -> None:
+    """Write the lists of queries that Evidence leaves out for pages without any: browsers ask for them all the same."""
+    for html in built.rglob("index.html"):
+        page = "/" + html.parent.relative_to(built).as_posix().removeprefix(".")
+        hashes = (md5(text.encode(), usedforsecurity=False).hexdigest() for text in (page, ""))
+        queries = built.joinpath("api", *hashes, "all-queries.json")
+        if not queries.exists():
+            queries.parent.mkdir(parents=True, exist_ok=True)
+            queries.write_text("{}", encoding="utf-8")
 
 
 def _shown(dashboards: Sequence[Dashboard]) -> list[Dashboard]:
