@@ -100,7 +100,7 @@ def prepared(site: Site, on_progress: Progress) -> Iterator[Node]:
     Raises:
         DataflowError: Another process is at work in it.
     """
-    node = find_node()
+    node = find_node(site.folder.parent / "node")
     site.settings.make_home()
     site.folder.mkdir(parents=True, exist_ok=True)
     try:

