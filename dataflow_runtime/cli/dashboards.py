@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,8 @@ _STYLES = {"ok": "green", "not run": "yellow", "broken": "red"}
 def dashboards_group() -> None:
     """Build or serve the dashboards of all installed workflows."""
     _need("duckdb", "filelock")
+    # So that Node's processes are ended with this one, whichever way it is told to stop.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def _need(*modules: str) -> None:

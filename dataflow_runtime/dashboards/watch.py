@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import subprocess
 import threading
@@ -28,7 +27,7 @@ _START = 300.0
 
 
 def serve(host: str, port: int, *, on_progress: Callable[[str], None]) -> int:
-    """Serve the site until Ctrl-C or SIGTERM; return the exit code of the command.
+    """Serve the site until Ctrl-C; return the exit code of the command.
 
     Args:
         host: Address to bind to.
@@ -45,7 +44,6 @@ def serve(host: str, port: int, *, on_progress: Callable[[str], None]) -> int:
         except OSError as error:
             raise DataflowError(f"{host}:{port}: {error.strerror}", hint="choose another --port") from error
     site = Site.of(get_settings())
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with prepared(site, on_progress) as node:
             on_progress("reading the warehouses")
@@ -64,8 +62,6 @@ def serve(host: str, port: int, *, on_progress: Callable[[str], None]) -> int:
         raise DataflowError("Evidence has stopped", hint=f"its output: {log_file(site, 'dev')}")
     except KeyboardInterrupt:
         return 130
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _follow(

@@ -100,7 +100,7 @@ def test_edits_show_in_the_open_page(
         expect(page.get_by_text("This dashboard is broken")).to_be_visible(timeout=PATIENCE)
         page.close()
 
-        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 130
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
