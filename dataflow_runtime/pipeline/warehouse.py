@@ -78,15 +78,18 @@ def location(config: WorkflowConfig) -> str:
 
 
 def destination(config: WorkflowConfig) -> Any:
-    """Return the dlt destination."""
-    import dlt
-
-    # Of its own accord dlt deletes and inserts in two transactions, and empties a table that it is to replace: a killed
-    # run would leave a table without rows.
-    safe: dict[str, Any] = {"supports_transactions": True, "replace_strategy": "insert-from-staging"}
+    """Return the dlt destination. Whatever the disposition, a load into it is one transaction."""
     if config.output.warehouse == "duckdb":
-        return dlt.destinations.duckdb(str(duckdb_path(config)), **safe)
+        import dlt
+
+        # Of its own accord dlt deletes and inserts in two transactions, and empties a table that it is to replace: a
+        # killed run would leave a table without rows.
+        return dlt.destinations.duckdb(
+            str(duckdb_path(config)), supports_transactions=True, replace_strategy="insert-from-staging"
+        )
     from dlt.destinations.impl.postgres.configuration import PostgresCredentials
+
+    from dataflow_runtime.pipeline.postgres import Postgres
 
     parts = postgres_parts(config)
     credentials = PostgresCredentials()
@@ -96,7 +99,7 @@ def destination(config: WorkflowConfig) -> Any:
     credentials.host = "localhost" if parts.host.startswith("/") else parts.host
     credentials.query = {**parts.options, **({"host": parts.host} if parts.host.startswith("/") else {})}
     credentials.resolve()
-    return dlt.destinations.postgres(credentials, **safe)
+    return Postgres(credentials, supports_transactions=True, replace_strategy="truncate-and-insert")
 
 
 @contextmanager
