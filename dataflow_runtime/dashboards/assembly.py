@@ -23,6 +23,8 @@ from dataflow_runtime.settings import Settings
 
 __all__ = ["Site", "collect", "lay_out", "source_files", "write_skeleton"]
 
+# `evidence sources` runs in the project, `evidence dev` in its .evidence/template.
+_SEARCH_PATH = "set file_search_path = '.,../..';\n"
 _CONNECTION = "name: {name}\ntype: duckdb\noptions:\n  filename: ':memory:'\n"
 
 
@@ -85,7 +87,7 @@ def source_files(data: Path, name: str) -> Iterator[tuple[Path, str]]:
         # The digest: Evidence reads a source anew, in a page that is open, when its text changes.
         digest = hashlib.sha256(file.read_bytes()).hexdigest()[:16]
         query = f"select * from read_parquet('{data.name}/{name}/{file.name}') -- {digest}\n"  # noqa: S608 - file names
-        yield source / f"{file.stem}.sql", query
+        yield source / f"{file.stem}.sql", _SEARCH_PATH + query
 
 
 def _dashboard(workflow: InstalledWorkflow) -> Dashboard:

@@ -89,7 +89,7 @@ def test_edits_show_in_the_open_page(
         page.goto(f"http://127.0.0.1:{port}/live/", timeout=PATIENCE)
         expect(page.get_by_text("first words")).to_be_visible(timeout=PATIENCE)
         expect(page.get_by_text("7", exact=True)).to_be_visible(timeout=PATIENCE)
-        page.evaluate("window.notReloaded = true")
+        page.wait_for_load_state("networkidle")  # what changes while a page starts up is lost on it
 
         (folder / "index.md").write_text(PAGE.replace("first words", "other words"))
         expect(page.get_by_text("other words")).to_be_visible(timeout=PATIENCE)
