@@ -13,6 +13,8 @@ from pathlib import Path
 
 from common import PYTHON, RUNTIME, Bench, Ratio
 
+from dataflow_runtime.dashboards.node import find_node
+
 SOURCE = "select range::varchar as id, range % 7 as day, range % 97 as amount from range(10000)"
 PAGE = """\
 ---
@@ -93,8 +95,9 @@ def plain() -> tuple[float, float]:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
     both = "evidence sources --strict && evidence build"
-    path = os.pathsep.join([str(project / "node_modules" / ".bin"), os.environ["PATH"]])
-    return measured(["sh", "-c", both], os.environ | {"PATH": path}, project)
+    environ = find_node(installed.parent / "node").environment(os.environ, everything=True)
+    path = os.pathsep.join([str(project / "node_modules" / ".bin"), environ["PATH"]])
+    return measured(["sh", "-c", both], environ | {"PATH": path}, project)
 
 
 def install(folder: Path, home: Path, count: int) -> None:
