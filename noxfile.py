@@ -88,7 +88,7 @@ def docs(session: nox.Session) -> None:
 @nox.session
 def bench(session: nox.Session) -> None:
     """Print performance as ratios against a peer or a limit measured in the same run."""
-    session.install("-e", ".[all]", "copier>=9.10")
+    session.install("-e", ".[all]", *GROUPS["test"])
     session.run("python", "tests/bench/run.py", *session.posargs, env=QUIET)
 
 

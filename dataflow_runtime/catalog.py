@@ -5,14 +5,26 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dataflow_runtime.config import config_manager, configured_cron
 from dataflow_runtime.discovery import InstalledWorkflow, find_workflow, find_workflows
 from dataflow_runtime.errors import DataflowError
 from dataflow_runtime.registry import WorkflowMetadata
 
-__all__ = ["RUN_TAG", "CatalogEntry", "describe", "last_runs", "list_workflows", "show_workflow"]
+if TYPE_CHECKING:
+    from dagster import DagsterInstance
+
+__all__ = [
+    "RUN_TAG",
+    "CatalogEntry",
+    "describe",
+    "has_instance",
+    "last_run",
+    "list_workflows",
+    "show",
+    "show_workflow",
+]
 
 RUN_TAG = "dataflow/workflow"
 """Tag that each run of a workflow carries in Dagster, by whatever way it was started."""
@@ -77,7 +89,11 @@ def show_workflow(name: str) -> dict[str, Any]:
     Raises:
         UnknownWorkflowError: No installed package advertises it.
     """
-    workflow = find_workflow(name)
+    return show(find_workflow(name)) | {"last_run": _last_run(name)}
+
+
+def show(workflow: InstalledWorkflow) -> dict[str, Any]:
+    """Return all that an installed workflow's own files say of it."""
     directory = workflow.directory
     models = directory / "dbt" / "models" if directory else None
     return describe(workflow).to_json() | {
@@ -93,7 +109,6 @@ def show_workflow(name: str) -> dict[str, Any]:
         },
         "config": _config_summary(workflow),
         "dbt_models": sorted(file.stem for file in models.rglob("*.sql")) if models else [],
-        "last_run": _last_run(name),
     }
 
 
@@ -124,25 +139,34 @@ def _config_summary(workflow: InstalledWorkflow) -> dict[str, Any] | None:
 
 
 def _last_run(name: str) -> dict[str, Any] | None:
-    return last_runs([name]).get(name)
+    """Return the newest run in Dagster's instance, None where there is no instance or no run."""
+    if not has_instance():
+        return None
+    # Dagster is imported only where it has something to tell.
+    from dagster import DagsterInstance
+
+    from dataflow_runtime.settings import get_settings
+
+    with DagsterInstance.from_config(str(get_settings().dagster_home)) as instance:
+        return last_run(instance, name)
 
 
-def last_runs(names: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Return the newest run of each workflow in Dagster's instance; one without any is left out."""
+def has_instance() -> bool:
+    """Return whether runs are recorded anywhere yet."""
     from dataflow_runtime.settings import get_settings
 
     home = get_settings().dagster_home
-    if not (home / "history").is_dir() and not (home / "dagster.yaml").is_file():
-        return {}
-    # Dagster is imported only where it has something to tell.
-    from dagster import DagsterInstance, RunsFilter
-
-    with DagsterInstance.from_config(str(home)) as instance:
-        records = {name: instance.get_run_records(RunsFilter(tags={RUN_TAG: name}), limit=1) for name in names}
-    return {name: _run(found[0]) for name, found in records.items() if found}
+    return (home / "history").is_dir() or (home / "dagster.yaml").is_file()
 
 
-def _run(record: Any) -> dict[str, Any]:
+def last_run(instance: DagsterInstance, name: str) -> dict[str, Any] | None:
+    """Return the newest run of a workflow, None where there is none."""
+    from dagster import RunsFilter
+
+    records = instance.get_run_records(RunsFilter(tags={RUN_TAG: name}), limit=1)
+    if not records:
+        return None
+    record = records[0]
     seconds = None if record.end_time is None or record.start_time is None else record.end_time - record.start_time
     return {
         "run_id": record.dagster_run.run_id,

@@ -3,73 +3,45 @@
 from __future__ import annotations
 
 import logging
+import os
+import platform
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
-from dagster import DagsterEvent, DagsterEventType, DagsterInstance
+from dagster import DagsterEvent, DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus
 from dagster._core.definitions.reconstruct import build_reconstructable_job
+from dagster._core.errors import DagsterRunAlreadyExists
 from dagster._core.execution.api import execute_run_iterator
 from dagster._core.execution.plan.objects import ErrorSource
 
 from dataflow_runtime.catalog import RUN_TAG
 from dataflow_runtime.config import config_manager
 from dataflow_runtime.config.secrets import mask
-from dataflow_runtime.errors import UsageError
-from dataflow_runtime.pipeline.ops import RESULT
-from dataflow_runtime.pipeline.warehouse import location
+from dataflow_runtime.errors import DataflowError, UsageError
+from dataflow_runtime.reports import OnStep, RunReport, Steps, planned_steps, report
 from dataflow_runtime.settings import get_settings, temporary_environment
 
-__all__ = ["RunReport", "StepReport", "open_instance", "run_workflow"]
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
+__all__ = ["WORKER_TAG", "RunExistsError", "lock_of", "open_instance", "run_workflow"]
+
+WORKER_TAG = "dataflow/worker"
+"""Tag of a run that one of our own processes executes: ``<host>:<process id>``."""
 
 _logger = logging.getLogger("dataflow_runtime")
 
-OnStep = Callable[["StepReport"], None]
 
+class RunExistsError(DataflowError):
+    """A run with this id is recorded, or another process is about to record it."""
 
-@dataclass(frozen=True)
-class StepReport:
-    """One step of a run.
-
-    Attributes:
-        name: ``extract``, ``transform``, ``load`` or ``dbt``; another op's own name.
-        status: ``running``, ``success``, ``failure`` or ``skipped``.
-        seconds: Duration, None while it is running.
-        result: What the step reports: counts and tables.
-        started: When it was first heard of, on the monotonic clock.
-    """
-
-    name: str
-    status: str
-    seconds: float | None = None
-    result: Mapping[str, Any] = field(default_factory=dict)
-    started: float = field(default_factory=time.monotonic)
-
-
-@dataclass(frozen=True)
-class RunReport:
-    """What a run did: the shape of ``run --json``."""
-
-    workflow: str
-    run_id: str
-    status: str
-    rows: Mapping[str, int]
-    rejected_by: Mapping[str, int]
-    dbt: Mapping[str, Any]
-    steps: list[StepReport]
-    warehouse: Mapping[str, str]
-    tables: list[str]
-    error: Mapping[str, str | None] | None
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the documented JSON shape."""
-        return asdict(self) | {
-            "steps": [{"name": step.name, "status": step.status, "seconds": step.seconds} for step in self.steps]
-        }
+    def __init__(self, run_id: str) -> None:
+        super().__init__(f"there is a run {run_id}")
 
 
 def run_workflow(
@@ -80,6 +52,9 @@ def run_workflow(
     partition: str | None = None,
     on_step: OnStep | None = None,
     verbose: bool = False,
+    run_id: str | None = None,
+    tags: Mapping[str, str] | None = None,
+    on_recorded: Callable[[], None] | None = None,
 ) -> RunReport:
     """Run a workflow's registered job and return the report; a failed run is a report too, not an exception.
 
@@ -90,14 +65,18 @@ def run_workflow(
         partition: Key of the partition, for a partitioned job.
         on_step: Called whenever a step starts or ends.
         verbose: Whether Dagster logs to stderr.
+        run_id: The run's id, by default a new one; of two runs with one id Dagster records the first.
+        tags: More tags for the run.
+        on_recorded: Called once Dagster has the run, before it waits for its turn.
 
     Raises:
         UsageError: The workflow or the partition does not exist.
         DataflowError: The workflow is broken, or its config is not valid.
+        RunExistsError: There is a run with this id.
         KeyboardInterrupt: The run was interrupted; Dagster has it as canceled.
     """
     # Before anything starts: a bad value is an error of the command, not of a step.
-    config = config_manager.load_config(name, env=env, overrides=overrides)
+    config_manager.load_config(name, env=env, overrides=overrides)
     # Secrets reach the steps as variables: Dagster would record them with the run config, as they are.
     secret = config_manager.secret_keys(name, env=env, overrides=overrides)
     secrets = {
@@ -108,43 +87,94 @@ def run_workflow(
     recorded = {key: value for key, value in (overrides or {}).items() if key not in secret}
     recipe = build_reconstructable_job("dataflow_runtime.definitions", "build_job", (name,))
     job = recipe.get_definition()
-    steps: dict[str, StepReport] = {}
-    error: dict[str, str | None] | None = None
-    with open_instance() as instance, _turn(name), temporary_environment(secrets):
-        run = instance.create_run_for_job(
-            job_def=job,
-            run_config=_run_config(job, name, env, recorded) | _logging(verbose),
-            tags={RUN_TAG: name, **_partition_tags(job, name, partition)},
-            job_code_origin=recipe.get_python_origin(),
-        )
-        interrupted = False
-        for event in execute_run_iterator(recipe, run, instance):
-            if _is_interrupt(event) and not interrupted:
-                interrupted = True
-                instance.report_run_canceling(run)  # else Dagster takes it for a failure
-            step = _advance(steps, event, name)
-            if step is not None and on_step is not None:
-                on_step(step)
-            error = error or _error(event, name)
-        finished = instance.get_run_by_id(run.run_id)
-    if interrupted:
+    run_id = run_id or str(uuid.uuid4())
+    tags = {RUN_TAG: name, WORKER_TAG: f"{platform.node()}:{os.getpid()}", **(tags or {})}
+    with open_instance() as instance, _run_lock(run_id), temporary_environment(secrets):
+        try:
+            run = instance.create_run_for_job(
+                job_def=job,
+                run_id=run_id,
+                run_config=_run_config(job, name, env, recorded) | _logging(verbose),
+                tags={**tags, **_partition_tags(job, name, partition)},
+                job_code_origin=recipe.get_python_origin(),
+            )
+        except DagsterRunAlreadyExists:
+            raise RunExistsError(run_id) from None
+        if on_recorded is not None:
+            on_recorded()
+        try:
+            with _turn(name):
+                interrupted = _execute(recipe, run, instance, name, on_step)
+        except BaseException as error:
+            _break_off(instance, run_id, error)
+            raise
+        if interrupted:
+            raise KeyboardInterrupt
+        finished = instance.get_run_by_id(run_id)
+        assert finished is not None
+        return report(instance, finished)
+
+
+def _execute(recipe: Any, run: DagsterRun, instance: DagsterInstance, workflow: str, on_step: OnStep | None) -> bool:
+    """Execute a recorded run; return whether it was interrupted."""
+    steps = Steps(workflow, planned_steps(instance, run))
+    interrupted = False
+    waited = instance.get_run_by_id(run.run_id)
+    if waited is not None and waited.status == DagsterRunStatus.CANCELING:
         raise KeyboardInterrupt
-    success = finished is not None and finished.is_success
-    merged: dict[str, Any] = {}
-    for step in steps.values():
-        merged |= step.result
-    return RunReport(
-        workflow=name,
-        run_id=run.run_id,
-        status="success" if success else "failure",
-        rows={key: merged.get(key, 0) for key in ("extracted", "rejected", "loaded")},
-        rejected_by=merged.get("rejected_by", {}),
-        dbt=merged.get("dbt", {"models": 0, "tests": 0, "failed": []}),
-        steps=list(steps.values()),
-        warehouse={"type": config.output.warehouse, "location": location(config)},
-        tables=merged.get("tables", []),
-        error=None if success else error or {"step": None, "message": "the run did not end", "hint": None},
-    )
+    for event in execute_run_iterator(recipe, run, instance):
+        if _is_interrupt(event) and not interrupted:
+            interrupted = True
+            instance.report_run_canceling(run)  # else Dagster takes it for a failure
+        step = steps.take(event, time.time())
+        if step is not None and on_step is not None:
+            on_step(step)
+    return interrupted
+
+
+def _break_off(instance: DagsterInstance, run_id: str, error: BaseException) -> None:
+    """Record the end of a run that Dagster has not ended: its process was interrupted while it waited, or failed."""
+    run = instance.get_run_by_id(run_id)
+    if run is None or run.is_finished:
+        return
+    if isinstance(error, KeyboardInterrupt):
+        instance.report_run_canceled(run)
+    else:
+        instance.report_run_failed(run, mask(f"{type(error).__name__}: {error}"))
+
+
+@contextmanager
+def _run_lock(run_id: str) -> Iterator[None]:
+    """Hold the lock that says that a run's process is alive: the system lets go of it, however the process ends.
+
+    Raises:
+        RunExistsError: Another process holds it.
+    """
+    import filelock
+
+    lock = lock_of(run_id)
+    try:
+        lock.acquire(blocking=False)
+    except filelock.Timeout:
+        raise RunExistsError(run_id) from None
+    try:
+        yield
+    finally:
+        Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()
+
+
+def lock_of(run_id: str) -> BaseFileLock:
+    """Return the lock of a run, not acquired."""
+    return _lock(f"runs/{run_id}")
+
+
+def _lock(name: str) -> BaseFileLock:
+    import filelock
+
+    lock = filelock.FileLock(get_settings().home / "locks" / f"{name}.lock")
+    Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
+    return lock
 
 
 @contextmanager
@@ -168,8 +198,7 @@ def _turn(workflow: str) -> Iterator[None]:
     """Wait for the other runs of the workflow on this machine; one that was killed keeps nobody waiting."""
     import filelock
 
-    lock = filelock.FileLock(get_settings().home / "locks" / f"{workflow}.lock")
-    Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
+    lock = _lock(workflow)
     try:
         lock.acquire(blocking=False)
     except filelock.Timeout:
@@ -223,65 +252,8 @@ def _partition_tags(job: dg.JobDefinition, workflow: str, partition: str | None)
     raise UsageError(f"workflow {workflow!r} is partitioned: name one", hint="--partition KEY")
 
 
-def _advance(steps: dict[str, StepReport], event: DagsterEvent, workflow: str) -> StepReport | None:
-    """Take an event into the steps; return the step if it has started or ended by it."""
-    if event.step_key is None:
-        return None
-    name = _step_name(event.step_key, workflow)
-    step = steps.get(name) or StepReport(name=name, status="running")
-    status = _STATUS.get(event.event_type)
-    if status == "running":
-        step = StepReport(name=name, status=status)
-    elif status is not None:
-        data = event.event_specific_data
-        milliseconds = getattr(data, "duration_ms", None)  # Dagster has it of steps that succeed
-        seconds = time.monotonic() - step.started if milliseconds is None else milliseconds / 1000
-        step = replace(step, status=status, seconds=round(seconds, 3))
-    if found := _metadata(event).get(RESULT):
-        step = replace(step, result={**step.result, **found.value})
-    steps[name] = step
-    return step if status else None
-
-
-_STATUS = {
-    DagsterEventType.STEP_START: "running",
-    DagsterEventType.STEP_RESTARTED: "running",
-    DagsterEventType.STEP_SUCCESS: "success",
-    DagsterEventType.STEP_FAILURE: "failure",
-    DagsterEventType.STEP_SKIPPED: "skipped",
-}
-
-
-def _metadata(event: DagsterEvent) -> Mapping[str, Any]:
-    if event.event_type == DagsterEventType.STEP_OUTPUT:
-        return event.step_output_data.metadata
-    if event.event_type == DagsterEventType.ASSET_MATERIALIZATION:
-        return event.materialization.metadata
-    if event.event_type == DagsterEventType.STEP_FAILURE and event.step_failure_data.user_failure_data:
-        return event.step_failure_data.user_failure_data.metadata
-    return {}
-
-
-def _error(event: DagsterEvent, workflow: str) -> dict[str, str | None] | None:
-    """Return what ``run --json`` says of a failure: the step, the message, what to do."""
-    if event.event_type == DagsterEventType.STEP_FAILURE:
-        failure = event.step_failure_data
-        metadata = _metadata(event)
-        message = metadata["message"].value if "message" in metadata else failure.error_display_string
-        hint = metadata["hint"].value if "hint" in metadata else None
-        return {"step": _step_name(event.step_key or "", workflow), "message": mask(str(message)), "hint": hint}
-    if event.event_type == DagsterEventType.RUN_FAILURE:
-        return {"step": None, "message": mask(event.message or "the run failed"), "hint": None}
-    return None
-
-
 def _is_interrupt(event: DagsterEvent) -> bool:
     return (
         event.event_type == DagsterEventType.STEP_FAILURE
         and event.step_failure_data.error_source == ErrorSource.INTERRUPT
     )
-
-
-def _step_name(step_key: str, workflow: str) -> str:
-    # `my_workflow_raw.my_workflow_extract` is the same step as `my_workflow_extract`.
-    return step_key.rsplit(".", 1)[-1].removeprefix(f"{workflow}_")

@@ -22,6 +22,7 @@ _COMMANDS = {
     "config": "config:config_group",
     "dbt": "dbt:dbt_command",
     "dev": "dev:dev_command",
+    "serve": "serve:serve_command",
     "dashboards": "dashboards:dashboards_group",
 }
 

@@ -12,7 +12,7 @@ from dataflow_runtime.cli.output import announced_home, json_option, print_json,
 from dataflow_runtime.errors import UsageError
 
 if TYPE_CHECKING:
-    from dataflow_runtime.runner import RunReport, StepReport
+    from dataflow_runtime.reports import RunReport, StepReport
 
 __all__ = ["run_command"]
 
@@ -94,6 +94,10 @@ def _outcome(step: StepReport) -> str:
     return ", ".join(f"{result[key]:,} rows {key}" for key in ("extracted", "rejected", "loaded") if key in result)
 
 
+def _seconds(step: StepReport) -> str:
+    return step.status if step.seconds is None else f"{step.seconds:.2f}"
+
+
 def _summary(report: RunReport) -> None:
     by_check = "".join(f"\n  {name}: {count:,}" for name, count in sorted(report.rejected_by.items()))
     print_table(
@@ -106,8 +110,8 @@ def _summary(report: RunReport) -> None:
             ("loaded", f"{report.rows['loaded']:,} rows"),
             ("dbt", f"{report.dbt['models']} models built, {report.dbt['tests']} tests passed"),
             ("tables", "\n".join(report.tables) or "–"),
-            ("warehouse", f"{report.warehouse['type']} {report.warehouse['location']}"),
-            ("seconds", "  ".join(f"{step.name} {step.seconds or 0:.2f}" for step in report.steps)),
+            ("warehouse", " ".join((report.warehouse or {}).values()) or "–"),
+            ("seconds", "  ".join(f"{step.name} {_seconds(step)}" for step in report.steps)),
         ],
         styles={"success": "green", "failure": "red"},
     )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from datetime import date, timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -15,7 +16,7 @@ from pydantic import (
     SecretStr,
     WithJsonSchema,
 )
-from pydantic_core import PydanticCustomError
+from pydantic_core import PydanticCustomError, PydanticKnownError
 
 from dataflow_runtime.config.secrets import MASK, is_secret_key, mask
 
@@ -34,6 +35,7 @@ __all__ = [
     "Ratio",
     "Secret",
     "Text",
+    "decimal_digits",
     "rule",
 ]
 
@@ -134,6 +136,34 @@ Lookback = Annotated[
     WithJsonSchema({"anyOf": [{"type": "number", "minimum": 0}, {"type": "string"}]}),
 ]
 Day = Annotated[date, BeforeValidator(_iso_date), WithJsonSchema({"type": "string", "format": "date"})]
-ColumnType = Literal[
-    "string", "integer", "float", "decimal", "boolean", "date", "timestamp", "epoch_s", "epoch_ms", "json"
+_TYPES = ("string", "integer", "float", "decimal", "boolean", "date", "timestamp", "epoch_s", "epoch_ms", "json")
+_DECIMAL = r"decimal\((\d{1,2}), ?(\d{1,2})\)"
+ColumnType = Annotated[
+    str,
+    AfterValidator(lambda value: _column_type(value)),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"enum": list(_TYPES)},
+                {"type": "string", "pattern": f"^{_DECIMAL}$", "examples": ["decimal(18, 4)"]},
+            ]
+        }
+    ),
 ]
+
+
+def decimal_digits(kind: str) -> tuple[int, int] | None:
+    """Return the precision and scale of a decimal type, 38 and 9 where it names none; None for other types."""
+    if kind == "decimal":
+        return 38, 9
+    matched = re.fullmatch(_DECIMAL, kind)
+    return (int(matched[1]), int(matched[2])) if matched else None
+
+
+def _column_type(value: str) -> str:
+    digits = decimal_digits(value)
+    if digits and not digits[1] <= digits[0] <= 38:
+        raise ValueError("expected decimal(precision, scale) of at most 38 digits, of which the scale is a part")
+    if not digits and value not in _TYPES:
+        raise PydanticKnownError("literal_error", {"expected": "the name of a type"})
+    return value

@@ -168,7 +168,7 @@ def overlay_file(config_file: Path, env: str) -> Path:
 def environment_variables(name: str, environ: Mapping[str, str]) -> dict[str, str]:
     """Return the variables that override values of workflow `name`: sections before the keys below them."""
     prefix = f"DATAFLOW__{name.upper()}__"
-    found = {key: value for key, value in environ.items() if key.startswith(prefix)}
+    found = {key: environ[key] for key in environ if key.startswith(prefix)}
     return {key: found[key] for key in sorted(found, key=lambda key: (key.count("__"), key))}
 
 

@@ -109,6 +109,20 @@ class ConfigManager:
         """
         return cast("WorkflowConfig", self._load(name, self.model_of(name), env, overrides).config)
 
+    def cached_config(self, name: str, *, env: str | None = None) -> WorkflowConfig | None:
+        """Return a configuration that `load_config` has loaded, if nothing that it was made of has changed since."""
+        from dataflow_runtime.config.models import WorkflowConfig
+
+        with self._lock:
+            installed = self._installed
+        if installed is None or installed[0] != _installation() or name not in installed[1]:
+            return None
+        model = self.model_of(name) if name in installed[2] else WorkflowConfig
+        key = (name, installed[1][name].config_file, self._env(env), model, "")
+        with self._lock:
+            cached = self._cache.get(key)
+        return cached.config if cached is not None and cached.is_current(name) else None
+
     def validate_config(
         self, name: str, model: type[M], *, env: str | None = None, overrides: Mapping[str, object] | None = None
     ) -> M:
@@ -141,9 +155,12 @@ class ConfigManager:
             UsageError: No installed package advertises the workflow, or `env` is not a name.
         """
         try:
-            if text is not None:
+            if text is not None or overrides:
+                # What is only tried is not kept.
                 file = self.config_file(name)
-                loaded = _load(name, file, self._env(env), overrides, self.model_of(name), texts={file: text})
+                self._require_overlay(name, file, env)
+                texts = {file: text} if text is not None else None
+                loaded = _load(name, file, self._env(env), overrides, self.model_of(name), texts=texts)
             else:
                 loaded = self._load(name, self.model_of(name), env, overrides)
         except ConfigError as error:
@@ -264,11 +281,7 @@ class ConfigManager:
         overrides: Mapping[str, object] | None,
     ) -> _Loaded:
         file = self.config_file(name)
-        # DATAFLOW_ENV speaks to a whole fleet, in which not every workflow has an overlay; an argument means this one.
-        if env and not overlay_file(file, env).exists():
-            known = [overlay.name.split(".")[1] for overlay in file.parent.glob("config.*.yaml")]
-            hint = did_you_mean(env, known) or (f"there are: {', '.join(sorted(known))}" if known else None)
-            raise UsageError(f"workflow {name!r} has no {overlay_file(file, env).name}", hint=hint)
+        self._require_overlay(name, file, env)
         env = self._env(env)
         key = (name, file, env, model, repr(sorted(overrides.items())) if overrides else "")
         with self._lock:
@@ -284,6 +297,14 @@ class ConfigManager:
         return loaded
 
     @staticmethod
+    def _require_overlay(name: str, file: Path, env: str | None) -> None:
+        # DATAFLOW_ENV speaks to a whole fleet, in which not every workflow has an overlay; an argument means this one.
+        if env and not overlay_file(file, env).exists():
+            known = [overlay.name.split(".")[1] for overlay in file.parent.glob("config.*.yaml")]
+            hint = did_you_mean(env, known) or (f"there are: {', '.join(sorted(known))}" if known else None)
+            raise UsageError(f"workflow {name!r} has no {overlay_file(file, env).name}", hint=hint)
+
+    @staticmethod
     def _env(env: str | None) -> str | None:
         if env is not None:
             return env or None
@@ -295,7 +316,7 @@ class ConfigManager:
 
     def _snapshot(self) -> tuple[dict[str, InstalledWorkflow], dict[str, importlib.metadata.EntryPoint]]:
         """Return the installed workflows and config models, found again when a folder of ``sys.path`` changes."""
-        key = tuple((folder, _stamp(folder or os.curdir)) for folder in sys.path)
+        key = _installation()
         with self._lock:
             if self._installed is None or self._installed[0] != key:
                 workflows: dict[str, InstalledWorkflow] = {}
@@ -331,6 +352,11 @@ def _load(
     return _Loaded(
         outcome.config, layers, frozenset(outcome.secrets), files, variables, environment_variables(name, environ)
     )
+
+
+def _installation() -> object:
+    """Return what changes when a package is installed or removed."""
+    return tuple((folder, _stamp(folder or os.curdir)) for folder in sys.path)
 
 
 def _stamp(path: Path | str) -> object:

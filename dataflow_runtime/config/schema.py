@@ -163,6 +163,8 @@ def _text(schema: Schema) -> str:
         return (
             f"lower-case letters, digits and '_', not a digit first, at most {schema.get('maxLength', 63)} characters"
         )
+    if "examples" in schema:
+        return f"text such as {schema['examples'][0]!r}"
     if "pattern" in schema:
         return f"text that matches {schema['pattern']}"
     if schema.get("maxLength") == 1:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
 from urllib.parse import quote, unquote
 
-__all__ = ["MASK", "forget_secrets", "has_literal_secret", "is_secret_key", "mask", "remember_secrets"]
+__all__ = ["MASK", "forget_secrets", "has_literal_secret", "is_secret_key", "lent_secrets", "mask", "remember_secrets"]
 
 MASK = "**********"
 
@@ -24,6 +26,17 @@ _SHORTEST = 4
 _HARMLESS = frozenset({"postgres", "postgresql", "duckdb", "root", "admin", "test", "user", "true", "false", "null"})
 
 _known: set[str] = set()
+_lent: ContextVar[set[str] | None] = ContextVar("_lent", default=None)
+
+
+@contextmanager
+def lent_secrets() -> Iterator[None]:
+    """Keep what is remembered meanwhile for this block only: what somebody else sent is not to be masked for all."""
+    token = _lent.set(set())
+    try:
+        yield
+    finally:
+        _lent.reset(token)
 
 
 @lru_cache(1024)
@@ -34,12 +47,14 @@ def is_secret_key(key: str) -> bool:
 
 def remember_secrets(values: Iterable[str]) -> None:
     """Make `mask` replace these values from now on; of a URL only its password, the rest is no secret by itself."""
+    lent = _lent.get()
+    remembered = _known if lent is None else lent
     for value in values:
         passwords = [found[2] for found in _URL_PASSWORD.finditer(value)]
         for secret in passwords or ([] if "://" in value else [value]):
             for form in (secret, unquote(secret), quote(secret, safe="")):
                 if len(form) >= _SHORTEST and form.lower() not in _HARMLESS:
-                    _known.add(form)
+                    remembered.add(form)
 
 
 def forget_secrets() -> None:
@@ -49,7 +64,7 @@ def forget_secrets() -> None:
 
 def mask(text: str) -> str:
     """Return `text` with stars in place of secrets: values of loaded configs, passwords in URLs, secret keys."""
-    for secret in sorted(_known, key=len, reverse=True):
+    for secret in sorted(_known | (_lent.get() or set()), key=len, reverse=True):
         if secret in text:
             text = text.replace(secret, MASK)
     if "://" in text:

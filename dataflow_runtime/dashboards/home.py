@@ -9,10 +9,11 @@ from typing import Any
 
 import duckdb
 
-from dataflow_runtime.catalog import describe, last_runs
+from dataflow_runtime.catalog import describe, has_instance, last_run
 from dataflow_runtime.config.secrets import mask
 from dataflow_runtime.dashboards.export import write_parquet
 from dataflow_runtime.dashboards.model import SITE_SOURCE, Dashboard
+from dataflow_runtime.settings import get_settings
 
 __all__ = ["home_page", "placeholder", "write_tables"]
 
@@ -43,7 +44,7 @@ _SAID = {
 def write_tables(dashboards: Sequence[Dashboard], data: Path) -> None:
     """Write the tables ``workflows`` and ``problems``, which hold what the site knows of the dashboards."""
     data.mkdir(parents=True, exist_ok=True)
-    runs = last_runs([dashboard.name for dashboard in dashboards])
+    runs = _last_runs(dashboards)
     _write(
         data / "workflows.parquet", _WORKFLOWS, [_row(dashboard, runs.get(dashboard.name)) for dashboard in dashboards]
     )
@@ -54,6 +55,15 @@ def write_tables(dashboards: Sequence[Dashboard], data: Path) -> None:
         for problem in dashboard.problems
     ]
     _write(data / "problems.parquet", _PROBLEMS, problems)
+
+
+def _last_runs(dashboards: Sequence[Dashboard]) -> dict[str, dict[str, Any] | None]:
+    if not has_instance():
+        return {}
+    from dagster import DagsterInstance
+
+    with DagsterInstance.from_config(str(get_settings().dagster_home)) as instance:
+        return {dashboard.name: last_run(instance, dashboard.name) for dashboard in dashboards}
 
 
 def _row(dashboard: Dashboard, run: dict[str, Any] | None) -> tuple[Any, ...]:

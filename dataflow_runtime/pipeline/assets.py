@@ -101,7 +101,7 @@ def _dbt_assets(pipeline: Pipeline) -> dg.AssetsDefinition:
             # A whole project is built without selectors: tests on sources run too.
             select = () if len(selected) == len(definition.specs_by_key) else tuple(key.path[-1] for key in selected)
             with closing_run(pipeline):
-                result = build(config, select=select)
+                result = build(config, run_id=context.run.run_id, select=select)
         keys = {spec.metadata[_UNIQUE_ID]: key for key, spec in selected.items()}
         # In the order in which dbt built them: Dagster wants an asset after those that it depends on.
         for unique_id, status in result.status.items():

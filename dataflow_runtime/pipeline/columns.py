@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import polars as pl
 
-__all__ = ["DTYPES", "as_json", "parse"]
+from dataflow_runtime.config.base import decimal_digits
+
+__all__ = ["DTYPES", "as_json", "dtype_of", "parse"]
 
 _TIMESTAMP = pl.Datetime("us", "UTC")
 
@@ -20,7 +24,7 @@ DTYPES: dict[str, pl.DataType] = {
     "epoch_ms": _TIMESTAMP,
     "json": pl.String(),
 }
-"""The warehouse type, as Polars has it, of each type that a column can be declared as."""
+"""The warehouse type, as Polars has it, of each type that a column can be declared as; see `dtype_of`."""
 
 # Of the years 1 to 9999, beyond which neither Python nor the warehouses go.
 _FIRST_SECOND, _LAST_SECOND = -62_135_596_800, 253_402_300_799
@@ -45,14 +49,20 @@ _TIMESTAMPS = (
 )
 
 
+def dtype_of(kind: str) -> pl.DataType:
+    """Return the type of a column declared as `kind`: a key of `DTYPES`, or ``decimal(precision, scale)``."""
+    digits = decimal_digits(kind)
+    return pl.Decimal(*digits) if digits else DTYPES[kind]
+
+
 def parse(values: pl.Series, kind: str) -> pl.Series:
     """Return the values of a column as `kind`; one that is not of this kind becomes null.
 
     Args:
         values: The column as the source yields it.
-        kind: A key of `DTYPES`. Text is read as ISO 8601 for dates and times (UTC where it names no offset).
+        kind: As `dtype_of` takes it. Text is read as ISO 8601 for dates and times (UTC where it names no offset).
     """
-    dtype, found = DTYPES[kind], values.dtype
+    dtype, found = dtype_of(kind), values.dtype
     if found in (dtype, pl.Null):
         return values.cast(dtype)
     if found.is_nested():
@@ -66,6 +76,8 @@ def parse(values: pl.Series, kind: str) -> pl.Series:
         number = parse(values, "integer")
         known = number.is_between(_FIRST_SECOND * scale, _LAST_SECOND * scale + scale - 1)
         return pl.from_epoch(number.set(~known, None), time_unit="s" if scale == 1 else "ms").cast(dtype)
+    if isinstance(dtype, pl.Decimal):
+        return _decimals(values, dtype)
     if found == pl.String:
         return _from_text(values.str.strip_chars(), kind)
     if kind == "integer" and found.is_float():
@@ -87,6 +99,36 @@ def as_json(values: pl.Series) -> pl.Series:
     texts = values.alias("v").to_frame().to_struct().struct.json_encode()
     # What stands between `{"v":` and `}`.
     return texts.str.slice(5).str.head(-1).set(values.is_null(), None).alias(values.name)
+
+
+def _decimals(values: pl.Series, dtype: pl.Decimal) -> pl.Series:
+    """Return the values with all their digits; one that has more than the type becomes null, as 3.5 is no integer.
+
+    Floats are rounded: most of them have no last digit.
+    """
+    texts, scale = values, dtype.scale
+    if values.dtype.is_float():
+        return _cast(values.set(~(values.round(scale).abs() < 10.0 ** (dtype.precision - scale)), None), dtype)
+    if values.dtype.is_decimal():
+        texts = _cast(values, pl.String())
+    elif values.dtype != pl.String:
+        return _cast(values, dtype)
+    texts = texts.str.strip_chars()
+    cut = texts.str.contains(rf"\.\d{{{scale}}}\d*[1-9]")
+    powers = texts.str.contains("[eE]")  # "1e-12" has twelve places
+    if powers.any():
+        cut |= powers & texts.set(~powers, None).map_elements(
+            lambda text: _places(text) > scale, return_dtype=pl.Boolean
+        )
+    return texts.set(cut, None).cast(dtype, strict=False)
+
+
+def _places(text: str) -> int:
+    try:
+        exponent = Decimal(text).normalize().as_tuple().exponent
+    except ArithmeticError:
+        return 0
+    return -exponent if isinstance(exponent, int) else 0
 
 
 def _cast(values: pl.Series, dtype: pl.DataType) -> pl.Series:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,11 @@ from dataflow_runtime.errors import DataflowError
 from dataflow_runtime.pipeline.warehouse import duckdb_path, exclusive, postgres_parts
 from dataflow_runtime.settings import get_settings, temporary_environment
 
-__all__ = ["DbtResult", "Failure", "build", "environment", "manifest_path", "project_dir"]
+__all__ = ["DbtResult", "Failure", "artifacts_dir", "build", "environment", "manifest_path", "project_dir"]
+
+
+_ARTIFACTS = ("run_results.json", "manifest.json")
+_KEPT_RUNS = 20
 
 
 @dataclass(frozen=True)
@@ -63,18 +68,21 @@ def project_dir(config: WorkflowConfig) -> Path:
     return config.root / "dbt"
 
 
-def build(config: WorkflowConfig, *, select: Sequence[str] = ()) -> DbtResult:
+def build(config: WorkflowConfig, *, run_id: str, select: Sequence[str] = ()) -> DbtResult:
     """Run ``dbt build`` and return what it did; a failing model or test is in the result, not an exception.
+
+    dbt's artifacts are kept in `artifacts_dir`, those of the newest runs.
 
     Args:
         config: Names the project's folder and the connection.
+        run_id: The run that builds.
         select: dbt selectors; empty for all.
 
     Raises:
         DataflowError: The project cannot be parsed, or the warehouse cannot be reached.
     """
     arguments = ["build", *(("--select", *select) if select else ())]
-    with exclusive(config):
+    with exclusive(config), _kept_artifacts(config, run_id):
         results = _invoke(config, arguments)
     nodes = list(results.results)
     outcome = {node.node.unique_id: str(node.status) for node in nodes}
@@ -90,6 +98,28 @@ def build(config: WorkflowConfig, *, select: Sequence[str] = ()) -> DbtResult:
         status=outcome,
         seconds={node.node.unique_id: float(node.execution_time) for node in nodes},
     )
+
+
+def artifacts_dir(config: WorkflowConfig, run_id: str) -> Path:
+    """Return where the ``run_results.json`` and ``manifest.json`` of a run are kept."""
+    return _state(config) / "runs" / run_id
+
+
+@contextmanager
+def _kept_artifacts(config: WorkflowConfig, run_id: str) -> Iterator[None]:
+    """Keep what dbt writes meanwhile, however it ends, and remove the artifacts of older runs."""
+    target, kept = _state(config) / "target", artifacts_dir(config, run_id)
+    (target / _ARTIFACTS[0]).unlink(missing_ok=True)  # the results of an earlier run are not this one's
+    try:
+        yield
+    finally:
+        kept.mkdir(parents=True, exist_ok=True)
+        for name in _ARTIFACTS:
+            if (target / name).exists():
+                shutil.copyfile(target / name, kept / name)
+        runs = sorted(kept.parent.iterdir(), key=lambda folder: folder.stat().st_mtime)
+        for folder in runs[:-_KEPT_RUNS]:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def manifest_path(config: WorkflowConfig) -> Path:

@@ -11,9 +11,10 @@ import pyarrow as pa
 
 from dataflow_runtime.config import WorkflowConfig
 from dataflow_runtime.errors import DataflowError
-from dataflow_runtime.pipeline.columns import as_json
+from dataflow_runtime.pipeline.evolution import make_room
 from dataflow_runtime.pipeline.manifest import Manifest
-from dataflow_runtime.pipeline.staging import read_parts
+from dataflow_runtime.pipeline.schema import conform, loadable, unify
+from dataflow_runtime.pipeline.staging import part_schemas, read_parts
 from dataflow_runtime.pipeline.unfinished import LOAD_ID, needs_load_id
 from dataflow_runtime.pipeline.warehouse import column_name, destination, exclusive, quoted, reach
 from dataflow_runtime.pipeline.window import condition
@@ -41,17 +42,19 @@ def load(config: WorkflowConfig, manifest: Manifest) -> None:
 
     output = config.output
     added = {LOAD_ID: manifest.load_id} if needs_load_id(config) else {}
-    table = dlt.resource(_arrow(manifest.folder("accepted"), added), name=output.table, **_hints(config, manifest))
-    table_rejected = dlt.resource(
-        _arrow(manifest.folder("rejected"), {}),
-        name=f"{output.table}_rejected",
-        write_disposition="replace" if output.write_disposition == "replace" else "merge",
-        primary_key="row_key",
-    )
     # Each table is a transaction of its own. Rejected rows come first: once the table has newer rows than they are,
     # a cursor passes them by.
     # dlt finishes what an earlier try left in its working folder, in place of these rows: so it always gets a new one.
     with TemporaryDirectory(prefix="dataflow-") as folder, exclusive(config), reach(config):
+        accepted, rejected = manifest.folder("accepted"), manifest.folder("rejected")
+        columns = make_room(config, _columns(accepted))
+        table = dlt.resource(_arrow(accepted, columns, added), name=output.table, **_hints(config, manifest))
+        table_rejected = dlt.resource(
+            _arrow(rejected, _columns(rejected), {}),
+            name=f"{output.table}_rejected",
+            write_disposition="replace" if output.write_disposition == "replace" else "merge",
+            primary_key="row_key",
+        )
         pipeline = dlt.pipeline(
             pipeline_name=config.workflow,
             destination=destination(config),
@@ -66,8 +69,6 @@ def load(config: WorkflowConfig, manifest: Manifest) -> None:
 def _hints(config: WorkflowConfig, manifest: Manifest) -> dict[str, Any]:
     """Return dlt's hints for the table."""
     cursor, accepted, hints = config.processing.cursor, manifest.folder("accepted"), dict[str, Any]()
-    if config.output.schema_contract == "freeze":
-        hints["schema_contract"] = {"columns": "freeze", "data_type": "freeze"}
     if config.output.write_disposition == "replace":
         return hints | {"write_disposition": "replace"}
     merge: dict[str, Any] = {"disposition": "merge", "strategy": "delete-insert"}
@@ -107,26 +108,14 @@ def _unique(folder: str, columns: Sequence[str], rows: int) -> bool:
     return True
 
 
-def _arrow(folder: str, added: Mapping[str, str]) -> Iterator[pa.Table]:
+def _arrow(folder: str, columns: Mapping[str, pl.DataType], added: Mapping[str, str]) -> Iterator[pa.Table]:
     for frame in read_parts(folder):
         if taken := added.keys() & set(frame.columns):
             raise DataflowError(f"the rows have a column {min(taken)!r}, which the runtime adds", hint="rename it")
-        yield _loadable(frame).with_columns(pl.lit(value).alias(name) for name, value in added.items()).to_arrow()
+        rows = conform(loadable(frame), columns)
+        yield rows.with_columns(pl.lit(value).alias(name) for name, value in added.items()).to_arrow()
 
 
-def _loadable(frame: pl.DataFrame) -> pl.DataFrame:
-    """Return the frame as a warehouse can hold it.
-
-    Columns of no type are left out (nothing is in them), nested values become JSON text, and names are those of
-    `column_name`.
-
-    Raises:
-        DataflowError: Two columns have the same name then.
-    """
-    frame = frame.drop(name for name, dtype in frame.schema.items() if dtype == pl.Null)
-    names = {name: column_name(name) for name in frame.columns}
-    if len(set(names.values())) < len(names):
-        taken = [name for name in names if list(names.values()).count(names[name]) > 1]
-        raise DataflowError(f"columns {taken} have the same name in a warehouse", hint="rename them in transform()")
-    nested = (name for name, dtype in frame.schema.items() if dtype.is_nested())
-    return frame.with_columns(as_json(frame[name]) for name in nested).rename(names)
+def _columns(folder: str) -> dict[str, pl.DataType]:
+    """Return one type for each column of all staged rows."""
+    return unify(loadable(pl.DataFrame(schema=schema)).schema for schema in part_schemas(folder))

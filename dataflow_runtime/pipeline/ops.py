@@ -63,7 +63,7 @@ def pipeline_ops(
     @dg.op(name=f"{workflow}_dbt", description="Builds and tests the dbt models.")
     def dbt_op(context: dg.OpExecutionContext, manifest: Manifest) -> dg.Output[None]:
         with reported(pipeline), closing_run(pipeline):
-            result = build(pipeline.config(manifest))
+            result = build(pipeline.config(manifest), run_id=context.run_id)
             raise_failures(result)
         return dg.Output(None, metadata=dbt_metadata(result))
 

@@ -5,7 +5,7 @@ The root is a folder, or the URL of any fsspec file system that the machines of 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,7 +15,7 @@ import polars as pl
 from dataflow_runtime.config.secrets import mask
 from dataflow_runtime.errors import DataflowError
 
-__all__ = ["Parts", "batched", "file_system", "read_parts", "remove", "remove_old"]
+__all__ = ["Parts", "batched", "file_system", "part_schemas", "read_parts", "remove", "remove_old"]
 
 
 class Parts:
@@ -74,7 +74,8 @@ def file_system(folder: str) -> Iterator[tuple[Any, str]]:
             f"staging {mask(folder)}: {error}", hint='for s3://: pip install "dataflow-runtime[s3]"'
         ) from error
     except Exception as error:  # each file system has errors of its own
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        # Polars says in its own words first what the system says last, such as that the disk is full.
+        reason = getattr(error, "strerror", None) or str(error).rpartition(": ")[2] or type(error).__name__
         raise DataflowError(
             mask(f"staging {folder}: {reason}"), hint="DATAFLOW_STAGING names another folder or URL"
         ) from error
@@ -114,6 +115,14 @@ def read_parts(folder: str, columns: Sequence[str] | None = None) -> Iterator[pl
         yield frame.with_columns(
             pl.lit(None, dtype=dtype).alias(name) for name, dtype in wanted.items() if name not in present
         )
+
+
+def part_schemas(folder: str) -> Iterator[Mapping[str, pl.DataType]]:
+    """Yield the columns of each file that `Parts` wrote, in order; no row is read."""
+    with file_system(folder) as (files, path):
+        for part in sorted(files.glob(f"{path}/part-*.parquet")):
+            with files.open(part, "rb") as file:
+                yield pl.read_parquet_schema(file)
 
 
 def batched(frames: Iterable[pl.DataFrame], size: int) -> Iterator[pl.DataFrame]:

@@ -16,7 +16,7 @@ import polars.selectors as cs
 from dataflow_runtime.config import Window, WorkflowConfig, config_manager
 from dataflow_runtime.errors import DataflowError
 from dataflow_runtime.pipeline.checks import Transform, process_batch, row_keys
-from dataflow_runtime.pipeline.columns import DTYPES
+from dataflow_runtime.pipeline.columns import dtype_of
 from dataflow_runtime.pipeline.frames import Rows, to_frame
 from dataflow_runtime.pipeline.load import load
 from dataflow_runtime.pipeline.manifest import Manifest
@@ -144,7 +144,7 @@ class Pipeline:
             yield from read_parts(manifest.folder("extracted"))
         elif config.processing.columns:
             # No rows: an empty batch of the declared columns, so that the table is there for dbt all the same.
-            yield pl.DataFrame(schema={name: DTYPES[kind] for name, kind in config.processing.columns.items()})
+            yield pl.DataFrame(schema={name: dtype_of(kind) for name, kind in config.processing.columns.items()})
 
     def run_load(self, manifest: Manifest, *, last: bool = False) -> Manifest:
         """Load the staged rows, then remove the run's staging.

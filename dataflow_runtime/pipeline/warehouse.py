@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -181,6 +182,8 @@ def reach(config: WorkflowConfig) -> Iterator[None]:
         cause: BaseException = error
         while cause.__cause__ is not None:
             cause = cause.__cause__
+        if isinstance(cause, DataflowError):  # of the rows, which are made ready as they are loaded
+            raise cause from error
         reason = next((line for line in str(cause).splitlines() if line.strip()), type(cause).__name__)
         hint = None
         if "lock" in reason and config.output.warehouse == "duckdb":
@@ -189,11 +192,16 @@ def reach(config: WorkflowConfig) -> Iterator[None]:
 
 
 def column_name(name: str) -> str:
-    """Return a column's name as a warehouse can hold it.
+    """Return a column's name in the warehouse: its own, as far as one can have it.
 
-    Quotes, semicolons, backslashes and control characters become ``_``.
+    Quotes, semicolons, backslashes and control characters become ``_``; what is longer than PostgreSQL's 63 bytes,
+    which it would cut off without a word, ends in a digest of the whole.
     """
-    return re.sub(r"[;'\"`\\\x00-\x1f]+", "_", name)
+    name = re.sub(r"[;'\"`\\\x00-\x1f]+", "_", name)
+    encoded = name.encode()
+    if len(encoded) <= 63:
+        return name
+    return encoded[:54].decode(errors="ignore") + "_" + hashlib.sha256(encoded).hexdigest()[:8]
 
 
 def quoted(identifier: str) -> str:

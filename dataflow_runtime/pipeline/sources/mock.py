@@ -5,11 +5,13 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import polars as pl
 
 from dataflow_runtime.config import WorkflowConfig
+from dataflow_runtime.config.base import decimal_digits
 from dataflow_runtime.errors import DataflowError
 
 __all__ = ["read"]
@@ -50,6 +52,13 @@ def read(config: WorkflowConfig) -> Iterator[pl.DataFrame]:
         yield pl.DataFrame(rows, schema=dict.fromkeys(columns, pl.String))
 
 
+def _decimal(kind: str, rng: random.Random) -> Decimal:
+    precision, scale = decimal_digits(kind) or (0, 0)
+    # Below a hundred and with two places, or what the type has less of.
+    places, whole = min(scale, 2), min(precision - scale, 2)
+    return Decimal(rng.randrange(10 ** (whole + places))).scaleb(-places)
+
+
 def _value(kind: str, name: str, rng: random.Random, number: int, rows: int) -> str:
     # Times rise with the row's number, as in a log.
     time = _START + timedelta(days=_DAYS) * (number / max(rows, 1))
@@ -57,7 +66,7 @@ def _value(kind: str, name: str, rng: random.Random, number: int, rows: int) -> 
         "string": f"{name}_{rng.randrange(5)}",
         "integer": rng.randrange(1000),
         "float": round(rng.uniform(0, 100), 3),
-        "decimal": round(rng.uniform(0, 100), 2),
+        "decimal": _decimal(kind, rng),
         "boolean": str(rng.random() < 0.5).lower(),
         "date": date(2024, 1, 1) + timedelta(days=number * _DAYS // max(rows, 1)),
         "timestamp": time.isoformat(),
@@ -65,4 +74,4 @@ def _value(kind: str, name: str, rng: random.Random, number: int, rows: int) -> 
         "epoch_ms": int(time.timestamp() * 1000),
         "json": f'{{"n": {number}}}',
     }
-    return str(values[kind])
+    return str(values["decimal" if decimal_digits(kind) else kind])

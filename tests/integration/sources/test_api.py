@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import itertools
 import time
+from collections.abc import Iterator
 from email.utils import formatdate
 from threading import Event
 from typing import Any
@@ -177,6 +178,62 @@ def test_no_token(ids: Any, server: Server, answer: Answer, message: str) -> Non
     with pytest.raises(DataflowError, match=message) as raised:
         ids(auth=auth)
     assert SECRET not in str(raised.value)
+
+
+CREDENTIALS = [
+    {"auth": {"type": "bearer", "token": SECRET}},
+    {"auth": {"type": "basic", "username": "me", "password": SECRET}},
+    {"auth": {"type": "api_key", "name": "X-Key", "value": SECRET}},
+    {"auth": {"type": "api_key", "name": "appid", "value": SECRET, "location": "query"}},
+    {"headers": {"X-Token": SECRET}},
+]
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[Server]:
+    """Another host: its port is another one."""
+    server = Server()
+    yield server
+    server.close()
+
+
+@pytest.mark.parametrize("credentials", CREDENTIALS)
+@pytest.mark.parametrize("kind", ["next_url", "link_header"])
+def test_credentials_do_not_follow_a_next_page_to_another_host(
+    ids: Any, server: Server, elsewhere: Server, kind: str, credentials: Any
+) -> None:
+    url = f"{elsewhere.url}/rows"
+    server.answer = lambda _: Answer({"rows": [{"id": 0}], "next": url}, headers={"Link": f'<{url}>; rel="next"'})
+    elsewhere.answer = lambda _: {"rows": [{"id": 1}], "next": None}
+    pagination = {"type": kind, **({"path": "next"} if kind == "next_url" else {})}
+    with pytest.raises(DataflowError, match=rf"the next page is at {elsewhere.url}, another host") as raised:
+        ids(pagination=pagination, data_selector="rows", **credentials)
+    assert SECRET not in str(raised.value)
+    assert elsewhere.requests == []
+    # Without credentials there is nothing to lose.
+    assert ids(pagination=pagination, data_selector="rows") == [0, 1]
+
+
+@pytest.mark.parametrize("credentials", CREDENTIALS)
+def test_credentials_do_not_follow_a_redirect_to_another_host(
+    ids: Any, server: Server, elsewhere: Server, credentials: Any
+) -> None:
+    server.answer = lambda request: (
+        [{"id": 0}] if request.path == "/here" else Answer([], status=302, headers={"Location": target})
+    )
+    elsewhere.answer = lambda _: [{"id": 1}]
+    target = f"{elsewhere.url}/signed?token=their-own"
+    assert ids(**credentials) == [1]
+    [request] = elsewhere.requests
+    assert SECRET not in str((request.headers, request.query, request.body))
+    assert "Authorization" not in request.headers
+    target = "/here"
+    assert ids(**credentials) == [0]
+    asked, redirected = server.requests[-2:]
+    private = {"Authorization", "X-Key", "X-Token"}
+    assert {name: asked.headers.get(name) for name in private} == {
+        name: redirected.headers.get(name) for name in private
+    }
 
 
 # Pagination

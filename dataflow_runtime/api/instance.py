@@ -1,0 +1,46 @@
+"""Dagster's instance, opened when the first request needs it: listings never import Dagster."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Annotated
+
+from fastapi import Depends, Request
+
+if TYPE_CHECKING:
+    from dagster import DagsterInstance
+
+__all__ = ["Instance", "InstanceHolder"]
+
+
+class InstanceHolder:
+    """The one instance of a server. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._open = ExitStack()
+        self._instance: DagsterInstance | None = None
+
+    def get(self) -> DagsterInstance:
+        """Return the instance; imports Dagster, so not for the event loop's thread."""
+        with self._lock:
+            if self._instance is None:
+                from dataflow_runtime.runner import open_instance
+
+                self._instance = self._open.enter_context(open_instance())
+            return self._instance
+
+    def close(self) -> None:
+        """Close it, where it was opened."""
+        with self._lock:
+            self._instance = None
+            self._open.close()
+
+
+def _holder(request: Request) -> InstanceHolder:
+    holder: InstanceHolder = request.app.state.instance
+    return holder
+
+
+Instance = Annotated[InstanceHolder, Depends(_holder)]

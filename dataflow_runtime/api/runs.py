@@ -1,0 +1,150 @@
+"""``/workflows/{name}/runs`` and ``/runs``: what is run, through Dagster's instance."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Header, Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from dataflow_runtime.api.instance import Instance, InstanceHolder
+from dataflow_runtime.api.models import Run, RunRequest
+from dataflow_runtime.api.problems import ApiError, invalid_config, public, responses
+from dataflow_runtime.api.workflows import find
+from dataflow_runtime.config import ConfigError, config_manager
+from dataflow_runtime.config.secrets import lent_secrets
+from dataflow_runtime.discovery import InstalledWorkflow
+from dataflow_runtime.errors import DataflowError, UnknownWorkflowError
+
+__all__ = ["router"]
+
+router = APIRouter(tags=["runs"])
+
+_LOCATION = {"Location": {"description": "Path of the run.", "schema": {"type": "string"}}}
+
+
+@router.post(
+    "/workflows/{name}/runs",
+    response_model=Run,
+    status_code=202,
+    summary="Run a workflow",
+    responses={
+        200: {"model": Run, "description": "This idempotency key stands for this run already", "headers": _LOCATION},
+        202: {"description": "A new run is recorded, and a process of its own executes it", "headers": _LOCATION},
+        **responses(404, 409, 413, 415, 422),
+    },
+)
+async def create_run(
+    request: Request,
+    name: str,
+    response: Response,
+    instance: Instance,
+    wanted: RunRequest | None = None,
+    key: Annotated[
+        str | None,
+        Header(
+            alias="Idempotency-Key",
+            min_length=1,
+            max_length=255,
+            description="Any text of your choice: the same request with the same key is the same run.",
+        ),
+    ] = None,
+) -> Any:
+    """Answers when the run is recorded: after the seconds that loading the workflow takes."""
+    workflow = await find(request, name)
+    run, new = await run_in_threadpool(_launch, workflow, instance, wanted or RunRequest.model_validate({}), key)
+    response.status_code = 202 if new else 200
+    response.headers["Location"] = f"/runs/{run['run_id']}"
+    return run
+
+
+def _launch(
+    workflow: InstalledWorkflow, instance: InstanceHolder, wanted: RunRequest, key: str | None
+) -> tuple[dict[str, Any], bool]:
+    # Most mistakes are in here, and this says so without a process and without Dagster.
+    with lent_secrets():
+        checked = config_manager.check(workflow.name, env=wanted.env, overrides=wanted.config)
+        if not checked.valid:
+            raise invalid_config(checked.problems, workflow.directory)
+    from dataflow_runtime import launching
+
+    request = launching.RunRequest(workflow.name, wanted.config, wanted.env, wanted.partition)
+    try:
+        run, new = launching.launch(instance.get(), request, key=key)
+    except ConfigError as error:
+        raise invalid_config(error.problems, workflow.directory) from None
+    except launching.ConflictError as error:
+        raise ApiError("conflict", error.message, hint=error.hint) from None
+    except DataflowError as error:
+        hint = public(error.hint, workflow.directory) if error.hint else None
+        raise ApiError("refused", public(error.message, workflow.directory), hint=hint) from None
+    return _shown(instance, run, workflow), new
+
+
+@router.get("/runs/{run_id}", response_model=Run, summary="Show a run", responses=responses(404, 422))
+async def get_run(request: Request, run_id: UUID, instance: Instance) -> Any:
+    """What the run did, or has done so far, whoever started it."""
+    run = await run_in_threadpool(_current, instance, run_id)
+    return await _answer(request, instance, run)
+
+
+@router.delete(
+    "/runs/{run_id}",
+    response_model=Run,
+    status_code=202,
+    summary="Cancel a run",
+    responses=responses(404, 409, 422),
+)
+async def cancel_run(request: Request, run_id: UUID, instance: Instance) -> Any:
+    """Interrupts the run, which then ends as `canceled`; one that is over is a conflict."""
+    return await _answer(request, instance, await run_in_threadpool(_cancel, instance, run_id))
+
+
+async def _answer(request: Request, instance: InstanceHolder, run: Any) -> dict[str, Any]:
+    from dataflow_runtime.reports import workflow_of
+
+    try:
+        workflow: InstalledWorkflow | None = await find(request, workflow_of(run))
+    except UnknownWorkflowError:
+        workflow = None  # it was removed, its runs are still recorded
+    return await run_in_threadpool(_shown, instance, run, workflow)
+
+
+def _current(instance: InstanceHolder, run_id: UUID) -> Any:
+    from dataflow_runtime.launching import current
+
+    run = current(instance.get(), str(run_id))
+    if run is None:
+        raise ApiError("unknown-run", f"no run {run_id} is recorded")
+    return run
+
+
+def _cancel(instance: InstanceHolder, run_id: UUID) -> Any:
+    from dataflow_runtime.launching import CancelError, cancel
+
+    run = _current(instance, run_id)
+    try:
+        cancel(instance.get(), run)
+    except CancelError as error:
+        raise ApiError("conflict", error.message, hint=error.hint) from None
+    return _current(instance, run_id)
+
+
+def _shown(instance: InstanceHolder, run: Any, workflow: InstalledWorkflow | None) -> dict[str, Any]:
+    """Return a run's report, without paths outside the workflow."""
+    from dataflow_runtime.reports import report
+
+    folder = workflow.directory if workflow else None
+    found = report(instance.get(), run).to_json()
+    if error := found["error"]:
+        found["error"] = {key: public(value, folder) if value else None for key, value in error.items()}
+    if warehouse := found["warehouse"]:
+        found["warehouse"] = {key: public(value, folder) for key, value in warehouse.items()}
+    found["dbt"] = found["dbt"] | {
+        "failed": [
+            {key: public(value, folder) if isinstance(value, str) else value for key, value in failure.items()}
+            for failure in found["dbt"]["failed"]
+        ]
+    }
+    return found

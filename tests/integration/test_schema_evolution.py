@@ -1,0 +1,134 @@
+"""Columns that come, go and change their type: in one run and from run to run, in both warehouses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from dataflow_runtime.errors import DataflowError
+from dataflow_runtime.pipeline.steps import Manifest
+
+pytestmark = pytest.mark.e2e
+
+Load = Callable[..., Manifest]
+
+
+def values(warehouse: Any, columns: str = "id, v") -> list[Any]:
+    return warehouse.query(f"select {columns} from things_raw.things order by id")
+
+
+def rows(*found: Any, first: int = 1) -> list[dict[str, Any]]:
+    return [{"id": number, "v": value} for number, value in enumerate(found, first)]
+
+
+@pytest.mark.parametrize("disposition", ["merge", "append", "replace"])
+def test_columns_come_and_go(warehouse: Any, load: Load, disposition: str) -> None:
+    settings = {"processing.primary_key": "id", "output.write_disposition": disposition}
+    load([[{"id": 1, "old": "a"}]], **settings)
+    load([[{"id": 2, "new": 1.5}], [{"id": 3, "newer": True, "new": None}]], **settings)
+    found = warehouse.query("select id, old, new, newer from things_raw.things order by id")
+    assert found == [
+        *([(1, "a", None, None)] if disposition != "replace" else []),
+        (2, None, 1.5, None),
+        (3, None, None, True),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "kind"),
+    [
+        (1, 1.5, "double"),
+        (1.5, 1, "double"),
+        (1, 2**62 + 1, "bigint"),
+        (Decimal("1.5"), 7, "numeric(38,9)"),
+        (Decimal("1.5"), Decimal("0.0000000001"), None),
+        ("a", 1, "varchar"),
+        ("a", date(2024, 1, 1), "varchar"),
+        (None, 1, "bigint"),
+    ],
+)
+def test_a_wider_type_in_a_later_run(warehouse: Any, load: Load, first: Any, second: Any, kind: str | None) -> None:
+    load([rows(first)])
+    if kind is None:  # 38 digits are the most
+        with pytest.raises(DataflowError, match=r"column 'v' of things_raw.things holds decimals \(38, 9\)"):
+            load([rows(second, first=2)])
+        return
+    load([rows(second, first=2)])
+    expected = second if kind != "varchar" else str(second)
+    assert values(warehouse) == [(1, first), (2, expected)]
+    found = warehouse.columns()["v"]
+    assert {"double precision": "double", "character varying": "varchar", "text": "varchar"}.get(found, found) == kind
+
+
+@pytest.mark.parametrize(
+    ("batches", "expected"),
+    [
+        ([1, 1.5], [1.0, 1.5]),
+        ([1.5, 1], [1.5, 1.0]),
+        ([1, "a", None], ["1", "a", None]),
+        (["a", 1], ["a", "1"]),
+        ([None, 1], [None, 1]),
+        ([True, "a"], ["true", "a"]),
+        ([{"a": 1}, "a"], ['{"a": 1}', "a"]),
+    ],
+)
+def test_batches_of_differing_types(warehouse: Any, load: Load, batches: list[Any], expected: list[Any]) -> None:
+    load([rows(value, first=number) for number, value in enumerate(batches)], processing__batch_size=1)
+    assert [value for _, value in values(warehouse)] == expected
+
+
+def test_views_on_a_column_that_is_widened_stay(warehouse: Any, load: Load) -> None:
+    load([rows(1)])
+    warehouse.query("create schema if not exists things_marts")
+    warehouse.query("create view things_marts.stg as select id, v from things_raw.things")
+    warehouse.query("create view things_marts.fct as select sum(v) as total from things_marts.stg")
+    load([rows(1.5, first=2)])
+    if warehouse.kind == "postgres":
+        assert warehouse.query("select total from things_marts.fct") == [(2.5,)]
+    warehouse.query("drop schema things_marts cascade")
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [(1, "x"), (1.5, "x"), (True, 1), (date(2024, 1, 1), "soon"), (2**53 + 1, 0.5)]
+)
+def test_a_type_that_the_table_cannot_take_is_refused_by_name(
+    warehouse: Any, load: Load, first: Any, second: Any
+) -> None:
+    load([rows(first, first)])
+    with pytest.raises(DataflowError, match=r"column 'v' ") as raised:
+        load([[{"id": 3, "v": second, "new": 1}]])
+    assert "processing.columns" in str(raised.value.hint)
+    assert "\n" not in raised.value.message
+    assert list(warehouse.columns()) == ["id", "v"]
+    assert values(warehouse) == [(1, first), (2, first)]
+
+
+@pytest.mark.parametrize("disposition", ["merge", "append", "replace"])
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"id": 1, "v": 2, "new": 3}, "column 'new' is new, and table things_raw.things is frozen"),
+        ({"id": 1, "v": 2.5}, "column 'v' of things_raw.things holds integers, the rows have floats"),
+        ({"id": 1, "v": "x"}, "column 'v' of things_raw.things holds integers, the rows have text"),
+    ],
+)
+def test_a_frozen_table_refuses_and_nothing_is_loaded(
+    warehouse: Any, load: Load, disposition: str, row: dict[str, Any], message: str
+) -> None:
+    settings = {
+        "processing.primary_key": "id",
+        "output.write_disposition": disposition,
+        "output.schema_contract": "freeze",
+    }
+    load([[{"id": 1, "v": 1}]], **settings)
+    with pytest.raises(DataflowError, match=message) as raised:
+        load([[row]], **settings)
+    assert "transform()" in str(raised.value.hint) or "processing.columns" in str(raised.value.hint)
+    assert values(warehouse) == [(1, 1)]
+    assert list(warehouse.columns()) == ["id", "v"]
+    load([[{"id": 1, "v": 3}], [{"id": 2}]], **{**settings, "output.write_disposition": "replace"})
+    assert values(warehouse) == [(1, 3), (2, None)]
