@@ -148,4 +148,4 @@ def dashboards_50(folder: Path) -> Ratio:
     return build(folder, 50)
 
 
-BENCHES: list[Bench] = [(dashboards_1, 2.0), (dashboards_10, 2.5), (dashboards_50, 5.0)]
+BENCHES: list[Bench] = [(dashboards_1, 2.5), (dashboards_10, 3.0), (dashboards_50, 6.0)]
