@@ -96,7 +96,7 @@ def test_edits_show_in_the_open_page(
         (folder / "sources" / "rows.sql").write_text("select 100 + count(*) as n from live")
         expect(page.get_by_text("107", exact=True)).to_be_visible(timeout=PATIENCE)
         (folder / "sources" / "rows.sql").write_text("select nothing")
-        said.wait_for('Referenced column "nothing" not found')
+        said.wait_for('Referenced column "nothing"')
         expect(page.get_by_text("This dashboard is broken")).to_be_visible(timeout=PATIENCE)
         page.close()
 
