@@ -4,6 +4,7 @@
 """
 
 from dataflow_runtime import telemetry
+from dataflow_runtime.dashboards.assets import with_dashboards
 from dataflow_runtime.definitions import build_definitions
 from dataflow_runtime.settings import get_settings
 
@@ -11,4 +12,5 @@ __all__ = ["defs"]
 
 telemetry.turn_off()
 
-defs = build_definitions(get_settings().workflows)
+settings = get_settings()
+defs = with_dashboards(build_definitions(settings.workflows), settings)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BeforeValidator, SecretStr, ValidationError
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from dataflow_runtime.errors import UsageError
@@ -60,6 +60,10 @@ class Settings(BaseSettings):
         executor: ``in_process``, ``multiprocess``, ``dask``, ``k8s``, or ``module:attribute`` of a Dagster executor.
         staging: Folder, or fsspec URL, of the Parquet files between steps, None for ``<home>/staging``.
         api_token: Bearer token of the REST API.
+        dashboards_title: Title of the dashboards' site.
+        dashboards_base_path: Path below which a host serves the site, such as ``/data``; empty for its root.
+        dashboards_theme: ``system``, ``light``, ``dark``, or a YAML file with Evidence's ``theme`` and ``appearance``.
+        dashboards_schedule: Cron expression of the Dagster schedule that rebuilds the site, None for on demand only.
     """
 
     model_config = SettingsConfigDict(
@@ -72,6 +76,10 @@ class Settings(BaseSettings):
     executor: str = "in_process"
     staging: str | None = None
     api_token: SecretStr | None = None
+    dashboards_title: str = "Data workflows"
+    dashboards_base_path: Annotated[str, Field(pattern=r"^(/[\w.~-]+)*$")] = ""
+    dashboards_theme: str = "system"
+    dashboards_schedule: str | None = None
 
     def model_post_init(self, _context: object, /) -> None:
         """Make the home absolute: runs and dbt work in other folders."""

@@ -28,6 +28,7 @@ _COMMANDS = {
     "serve": "serve:serve_command",
     "outdated": "outdated:outdated_command",
     "upgrade": "upgrade:upgrade_command",
+    "dashboards": "dashboards:dashboards_group",
 }
 
 

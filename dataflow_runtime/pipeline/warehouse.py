@@ -104,8 +104,12 @@ def destination(config: WorkflowConfig) -> Any:
 
 
 @contextmanager
-def exclusive(config: WorkflowConfig) -> Iterator[None]:
-    """Hold the warehouse for one step. DuckDB allows one writing process a file, so others wait here for their turn."""
+def exclusive(config: WorkflowConfig, *, timeout: float = -1) -> Iterator[None]:
+    """Hold the warehouse for one step. DuckDB allows one writing process a file, so others wait here for their turn.
+
+    Raises:
+        filelock.Timeout: It was not free for `timeout` seconds; by default they wait for as long as it takes.
+    """
     if config.output.warehouse != "duckdb":
         yield
         return
@@ -113,7 +117,7 @@ def exclusive(config: WorkflowConfig) -> Iterator[None]:
 
     path = duckdb_path(config)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(f"{path}.lock", is_singleton=True):
+    with filelock.FileLock(f"{path}.lock", is_singleton=True).acquire(timeout=timeout):
         yield
 
 

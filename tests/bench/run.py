@@ -11,6 +11,7 @@ from pathlib import Path
 
 import api
 import catalog
+import dashboards
 import data
 import fleet
 import location
@@ -18,7 +19,14 @@ from common import Ratio
 from rich.console import Console
 from rich.table import Table
 
-BENCHES = [*catalog.BENCHES, *data.BENCHES, *location.BENCHES, *api.BENCHES, *fleet.BENCHES]
+BENCHES = [
+    *catalog.BENCHES,
+    *data.BENCHES,
+    *location.BENCHES,
+    *api.BENCHES,
+    *fleet.BENCHES,
+    *dashboards.BENCHES,
+]
 
 
 def main(words: list[str]) -> int:

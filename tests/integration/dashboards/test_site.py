@@ -1,0 +1,230 @@
+"""The built site, as a browser shows it: what is on the pages is what is in the warehouses."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Locator, Page
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
+
+PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "is_mobile": True, "has_touch": True}
+PATIENCE = 120_000  # milliseconds
+Open = Callable[..., Page]
+
+
+@pytest.fixture
+def open_page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Open]:
+    """A function that opens a page; at the end, no page may have complained or asked another host."""
+    complaints: list[str] = []
+    contexts = []
+
+    def open_(url: str, **options: Any) -> Page:
+        context = browser.new_context(**({"viewport": {"width": 1280, "height": 900}} | options))
+        contexts.append(context)
+        context.set_default_timeout(PATIENCE)
+        page = context.new_page()
+        host = re.match(r"https?://[^/]+", url)
+        assert host is not None
+        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on(
+            "request",
+            lambda request: (
+                None
+                if request.url.startswith((host[0], "data:", "blob:"))
+                else complaints.append(f"asked {request.url}")
+            ),
+        )
+        page.on(
+            "response",
+            lambda response: complaints.append(f"{response.status} {response.url}") if response.status >= 400 else None,
+        )
+        page.goto(url, wait_until="networkidle")
+        return page
+
+    yield open_
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+def value(page: Page, title: str) -> str:
+    """Return what stands below the title of a big value."""
+    name = page.locator("article p", has_text=re.compile(rf"^\s*{re.escape(title)}\s*$")).first
+    return name.locator("..").inner_text().removeprefix(title).strip()
+
+
+def has_marks(chart: Locator) -> bool:
+    """Wait until a chart's canvas has coloured pixels, which are marks: axes and words are grey."""
+    chart.scroll_into_view_if_needed()
+    chart.page.wait_for_function(
+        """canvas => {
+            if (!canvas.width || !canvas.height) return false;
+            const {data} = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+            let coloured = 0;
+            for (let i = 0; i < data.length; i += 4) {
+                const [r, g, b, a] = data.slice(i, i + 4);
+                if (a > 128 && Math.max(r, g, b) - Math.min(r, g, b) > 40) coloured++;
+            }
+            return coloured > 200;
+        }""",
+        arg=chart.element_handle(),
+        timeout=PATIENCE,
+    )
+    return True
+
+
+def fits(page: Page) -> bool:
+    """Whether a page is no wider than its window."""
+    return bool(page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"))
+
+
+def cells(page: Page, column: int) -> list[str]:
+    """Return what stands in a column of the page's first table, counted from 1."""
+    found = page.locator("table:visible").first.locator(f"td:nth-child({column})")
+    found.first.wait_for(timeout=PATIENCE)
+    return [text.strip() for text in found.all_inner_texts()]
+
+
+@pytest.mark.parametrize("options", [{}, {"color_scheme": "dark"}, PHONE], ids=["desktop", "dark", "phone"])
+def test_the_example_shows_what_its_warehouse_holds(world: Any, served: Any, open_page: Open, options: Any) -> None:
+    page, expected = open_page(served.page("/example_workflow/"), **options), world.expected
+
+    assert value(page, "Events") == f"{expected['events']:,}"
+    assert value(page, "Strongest") == f"{expected['strongest']:.1f}"
+    assert value(page, "Events rejected") == f"{expected['rejected']:,}"
+    assert page.locator("figure svg circle").count() == expected["located"]
+    charts = page.locator("article canvas")
+    charts.first.wait_for()
+    assert charts.count() == 2
+    assert all(has_marks(charts.nth(index)) for index in range(2))
+    assert cells(page, 3) == expected["places"]
+    assert fits(page)
+    dark = page.evaluate("document.documentElement.dataset.theme") == "dark"
+    assert dark == (options.get("color_scheme") == "dark")
+
+
+@pytest.mark.parametrize("name", ["sales", "sales_pg"])
+def test_a_rendered_workflow_has_a_dashboard_after_its_first_run(
+    world: Any, served: Any, open_page: Open, name: str
+) -> None:
+    records, total, rejected = world.expected[name]
+    page = open_page(served.page(f"/{name}/"))
+
+    assert value(page, "Records") == f"{records:,.0f}"
+    assert value(page, "Total value") == f"{total:,.0f}"
+    assert value(page, "Latest day") == "2024-01-07"
+    assert value(page, "Outcome") == "success"
+    assert f"{100 * rejected / (records + rejected):.1f} %" in page.locator(".share").inner_text()
+    charts = page.locator("article canvas")
+    charts.first.wait_for()
+    assert charts.count() == 3
+    assert all(has_marks(charts.nth(index)) for index in range(3))
+    assert len(cells(page, 1)) == 10
+    assert fits(page)
+
+
+def test_the_home_page_lists_all_workflows_and_leads_to_them(world: Any, served: Any, open_page: Open) -> None:
+    page = open_page(served.page("/"))
+
+    rows = page.locator(".table .row:not(.head)")
+    names = [row.locator("a").inner_text() for row in rows.all()]
+    assert names == [entry["workflow"] for entry in world.report["dashboards"]]
+    sales = rows.nth(names.index("sales"))
+    assert "data-team" in sales.inner_text()
+    assert "0 0 * * *" in sales.inner_text()
+    assert "success" in sales.inner_text()
+    assert "Sales: <b>{x}</b>" in sales.inner_text()
+    records, _, rejected = world.expected["sales"]
+    assert f"{records:,}" in sales.inner_text()
+    assert f"{rejected:,}" in sales.inner_text()
+    assert "not run yet" in rows.nth(names.index("not_run")).inner_text()
+    assert "broken" in rows.nth(names.index("bad_source")).inner_text()
+    page.get_by_role("searchbox").fill("sales_p")
+    assert rows.count() == 1
+    rows.first.locator("a").click()
+    page.wait_for_url("**/sales_pg/")
+    page.get_by_role("heading", name="sales_pg").wait_for()
+    page.get_by_role("link", name="Home").first.click()
+    page.wait_for_url(served.page("/"))
+
+
+def test_the_home_page_fits_a_phone(served: Any, open_page: Open) -> None:
+    page = open_page(served.page("/"), **PHONE)
+    assert fits(page)
+    assert page.locator(".table .row:not(.head)").first.get_by_text("Owner").count() == 0  # in ::before, by attribute
+    assert page.locator(".table .row:not(.head) .name a").first.is_visible()
+
+
+def test_tables_without_rows_are_no_failure(served: Any, open_page: Open) -> None:
+    page = open_page(served.page("/empty/"))
+    assert value(page, "Rows of empty") == "0"
+    assert page.get_by_text("No rows in the chart").is_visible()
+    assert page.get_by_text("No rows in the table").is_visible()
+
+
+def test_components_of_one_name_are_kept_apart(served: Any, open_page: Open) -> None:
+    assert open_page(served.page("/empty/")).locator(".own-share").inner_text() == "the share of empty"
+    assert open_page(served.page("/all_types/")).locator(".own-share").inner_text() == "the share of all_types"
+    assert open_page(served.page("/sales/")).locator(".share .bar").count() == 1
+
+
+def test_every_type_of_the_warehouse_arrives(served: Any, open_page: Open) -> None:
+    # West of Greenwich a date must not become the day before.
+    page = open_page(served.page("/all_types/"), timezone_id="America/Los_Angeles")
+    row = [cells(page, column)[0] for column in range(1, 9)]
+    assert row[:2] == ["12.3B", "1.25"]
+    assert row[2:4] == ["2024-02-29", "2024-02-29"]
+    assert row[4:6] == ["[1, 2]", "{'a': 1}"]
+    assert row[-1] == 'Zoë "<b>" {x} \\'
+    assert page.locator("img[alt='a picture']").evaluate("image => image.naturalWidth") == 8
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("not_run", "has not run yet"),
+        ("bad_source", "This dashboard is broken"),
+        ("bad_markup", "This dashboard is broken"),
+        ("bad_render", "This dashboard is broken"),
+    ],
+)
+def test_what_cannot_be_shown_says_so(served: Any, open_page: Open, name: str, said: str) -> None:
+    page = open_page(served.page(f"/{name}/"))
+    assert said in page.locator("article").inner_text()
+
+
+def test_a_site_below_a_base_path(from_dagster: Any, served_below: Any, open_page: Open) -> None:
+    assert from_dagster.returncode == 0, from_dagster.stderr[-3000:]
+    page = open_page(served_below.page("/"))
+    assert 'Our "data" </script>' in page.locator("header").inner_text()
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+    page.locator(".table a", has_text="example_workflow").click()
+    page.wait_for_url("**/reports/data/example_workflow/")
+    page.get_by_role("heading", name="Earthquakes", exact=True).wait_for()
+    assert value(page, "Events") == f"{from_dagster.expected['events']:,}"
+    assert page.locator(".table").count() == 0
+
+
+def test_nothing_of_a_workflow_that_is_gone_stays(from_dagster: Any) -> None:
+    left = {path.name for path in (from_dagster.folder / "data").iterdir()} | {
+        path.name for path in from_dagster.folder.iterdir()
+    }
+    assert "sales" in left
+    assert not {"sales_pg", "bad_page", "bad_source"} & left
+
+
+def test_no_secret_and_no_place_of_the_machine_is_in_the_site(world: Any) -> None:
+    home = str(world.home)
+    for file in (path for path in world.folder.rglob("*") if path.is_file()):
+        content = file.read_bytes()
+        assert world.secret.encode() not in content, file
+        assert home.encode() not in content, file
+    project = world.home / "dashboards" / "project"
+    for file in project.rglob("*"):
+        if file.is_file() and "node_modules" not in file.parts:
+            assert world.secret.encode() not in file.read_bytes(), file
