@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import adbc_driver_postgresql  # noqa: F401  # without it dlt takes to CSV, slowly, and '' becomes null
 import dlt
 import pyarrow as pa
 import pyarrow.parquet as pq

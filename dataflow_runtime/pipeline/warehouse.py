@@ -88,9 +88,15 @@ def destination(config: WorkflowConfig) -> Any:
         return dlt.destinations.duckdb(
             str(duckdb_path(config)), supports_transactions=True, replace_strategy="insert-from-staging"
         )
-    from dlt.destinations.impl.postgres.configuration import PostgresCredentials
+    try:
+        from dlt.destinations.impl.postgres.configuration import PostgresCredentials
 
-    from dataflow_runtime.pipeline.postgres import Postgres
+        from dataflow_runtime.pipeline.postgres import Postgres
+    except ImportError as error:
+        raise DataflowError(
+            f"output.warehouse: a driver of PostgreSQL is missing: {error}",
+            hint='pip install "dataflow-runtime[postgres]"',
+        ) from None
 
     parts = postgres_parts(config)
     credentials = PostgresCredentials()
