@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import sys
 import threading
 from collections.abc import Iterator, Sequence
@@ -47,16 +48,20 @@ class TeeComputeLogManager(LocalComputeLogManager):
 def _copied(stream: IO[str], descriptor: int, file: Path) -> Iterator[None]:
     stream.flush()
     reading, writing = os.pipe()
+    ended, end = os.pipe()
     kept = os.dup(descriptor)
     os.dup2(writing, descriptor)
     os.close(writing)
 
     def copy() -> None:
         with file.open("ab", buffering=0) as log, os.fdopen(kept, "wb", buffering=0, closefd=False) as terminal:
-            while chunk := os.read(reading, 1 << 16):
+            # Not until the pipe's end: a process that the step has left behind, such as Python's own resource tracker,
+            # holds it open.
+            while reading in select.select([reading, ended], [], [])[0]:
+                if not (chunk := os.read(reading, 1 << 16)):
+                    break
                 log.write(chunk)
                 terminal.write(chunk)
-        os.close(reading)
 
     thread = threading.Thread(target=copy, daemon=True)
     thread.start()
@@ -64,11 +69,11 @@ def _copied(stream: IO[str], descriptor: int, file: Path) -> Iterator[None]:
         yield
     finally:
         stream.flush()
-        os.dup2(kept, descriptor)  # the pipe's end: the thread reads what is left
-        # A process that the step left behind may hold the pipe open; nobody waits for what that prints.
-        thread.join(timeout=5)
-        if not thread.is_alive():
-            os.close(kept)
+        os.dup2(kept, descriptor)
+        os.close(end)  # the thread reads what is left
+        thread.join()
+        for pipe in (reading, ended, kept):
+            os.close(pipe)
 
 
 def with_tee(instance: InstanceRef) -> InstanceRef:
