@@ -93,8 +93,8 @@ def test_apply_makes_a_branch_whose_check_passes(
     assert rest == list(before[1:]), "the checkout itself must stay as it was"
     assert [line.split("\t")[1] for line in refs.splitlines()] == ["refs/heads/main", f"refs/heads/{branch}"]
     assert git(workflow, "rev-list", "--count", f"main..{branch}") == "1"
-    assert git(workflow, "show", "--no-patch", "--format=%an %s", branch) == (
-        f"t Update the template of orders from v0.1.0 to {latest}"
+    assert git(workflow, "show", "--no-patch", "--format=%s", branch) == (
+        f"Update the template of orders from v0.1.0 to {latest}"
     )
     assert f"_commit: {latest}" in git(workflow, "show", f"{branch}:.copier-answers.yml")
     assert git(workflow, "show", f"{branch}:README.md").endswith("Ours.")
@@ -109,7 +109,13 @@ def test_apply_makes_a_branch_whose_check_passes(
 
 @pytest.mark.e2e
 def test_a_branch_whose_check_finds_something_new_is_reported(
-    site: Any, render: Render, make_releases: Callable[[Path], Path], commit: Commit, git: Git, fleet: Path, tmp_path: Path
+    site: Any,
+    render: Render,
+    make_releases: Callable[[Path], Path],
+    commit: Commit,
+    git: Git,
+    fleet: Path,
+    tmp_path: Path,
 ) -> None:
     template = make_releases(tmp_path / "template")
     workflow = render(fleet / "orders", source=template, vcs_ref="v0.1.0")
@@ -167,7 +173,13 @@ def test_conflicts_are_named_and_left_on_the_branch(
 
 
 def test_an_edited_file_that_the_template_drops_is_kept_and_named(
-    site: Any, render: Render, make_releases: Callable[[Path], Path], commit: Commit, git: Git, fleet: Path, tmp_path: Path
+    site: Any,
+    render: Render,
+    make_releases: Callable[[Path], Path],
+    commit: Commit,
+    git: Git,
+    fleet: Path,
+    tmp_path: Path,
 ) -> None:
     template = make_releases(tmp_path / "template")
     workflow = render(fleet / "orders", source=template, vcs_ref="v0.1.0")
@@ -235,7 +247,11 @@ def test_workflows_of_one_repository_get_a_branch_each(
         row.workflow: row
         for row in upgrade_fleet(checkouts, Templates(site.home / "t"), branch="up", apply=False, jobs=2)
     }
-    assert {name: row.outcome for name, row in rows.items()} == {"orders": "ready", "visits": "ready", "draft": "failed"}
+    assert {name: row.outcome for name, row in rows.items()} == {
+        "orders": "ready",
+        "visits": "ready",
+        "draft": "failed",
+    }
     assert rows["draft"].error == ".copier-answers.yml is not committed in its git repository"
     assert (rows["orders"].branch, rows["visits"].branch) == ("up-orders", "up-visits")
     assert all(line.startswith(" workflows/orders/") for line in rows["orders"].stat.splitlines()[:-1])

@@ -26,6 +26,8 @@ def query(home: Path) -> Query:
 
     def run(sql: str) -> list[tuple[Any, ...]]:
         with duckdb.connect(home / "example_workflow.duckdb", read_only=True) as connection:
+            # As for the dashboard's queries: tables go by their bare names.
+            connection.execute("set search_path = 'example_workflow_marts,example_workflow_raw'")
             return connection.sql(sql).fetchall()
 
     return run
