@@ -15,7 +15,7 @@ __all__ = ["NAME", "dashboards_definitions", "with_dashboards"]
 _logger = logging.getLogger("dataflow_runtime")
 
 NAME = "dashboards"
-"""The name of the asset, of the job that builds it, and, with ``_schedule``, of its schedule."""
+"""The name of the asset; with ``_job`` of the job that builds it, with ``_schedule`` of its schedule."""
 
 
 def with_dashboards(definitions: dg.Definitions, settings: Settings) -> dg.Definitions:
@@ -25,7 +25,9 @@ def with_dashboards(definitions: dg.Definitions, settings: Settings) -> dg.Defin
         return definitions
     assets = [assets for assets in definitions.assets or () if isinstance(assets, dg.AssetsDefinition)]
     keys = {key for definition in assets for key in definition.keys}
-    if NAME in {job.name for job in definitions.jobs or ()} or dg.AssetKey(NAME) in keys:
+    jobs = {job.name for job in definitions.jobs or ()}
+    # The asset's op has its name, which no graph of another job may have.
+    if {NAME, f"{NAME}_job"} & jobs or dg.AssetKey(NAME) in keys:
         _logger.warning("a workflow has a job or an asset %r: the site of all dashboards is no asset here", NAME)
         return definitions
     return dg.Definitions.merge(definitions, dashboards_definitions(_last(assets), settings.dashboards_schedule))
@@ -59,7 +61,7 @@ def dashboards_definitions(upstream: Iterable[dg.AssetKey], cron: str | None) ->
             )
         return dg.MaterializeResult(metadata=metadata)
 
-    job = dg.define_asset_job(NAME, selection=dg.AssetSelection.assets(NAME))
+    job = dg.define_asset_job(f"{NAME}_job", selection=dg.AssetSelection.assets(NAME))
     schedules = [dg.ScheduleDefinition(f"{NAME}_schedule", job=job, cron_schedule=cron)] if cron else []
     return dg.Definitions(assets=[site], jobs=[job], schedules=schedules)
 

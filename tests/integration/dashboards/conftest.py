@@ -24,7 +24,7 @@ from filelock import FileLock
 from playwright.sync_api import Browser, sync_playwright
 
 ROOT = Path(__file__).parents[3]
-JOB = "dashboards"
+JOB = "dashboards_job"
 PASSWORD = "kept-out-of-the-site-8231"
 
 CONFIG = """\

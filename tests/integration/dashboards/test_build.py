@@ -88,12 +88,12 @@ def test_the_build_is_an_asset_downstream_of_the_marts(from_dagster: Any, site: 
         "from dataflow_runtime.dagster_repo import defs\n"
         "node = defs.resolve_asset_graph().get(__import__('dagster').AssetKey('dashboards'))\n"
         "print(sorted(key.to_user_string() for key in node.parent_keys))\n"
-        "print(defs.resolve_job_def('dashboards').name)\n"
+        "print(defs.resolve_job_def('dashboards_job').name)\n"
         "print(defs.resolve_schedule_def('dashboards_schedule').cron_schedule)\n",
         DATAFLOW_DASHBOARDS_SCHEDULE="30 6 * * *",
     )
     assert printed.splitlines() == [
         "['shipments/raw/shipments_rejected', 'shipments/stg_shipments']",
-        "dashboards",
+        "dashboards_job",
         "30 6 * * *",
     ]
