@@ -83,7 +83,7 @@ def test_the_ui(dev: tuple[Any, str], page: Page, tmp_path: Path) -> None:
     page.goto(f"{url}/automation")
     expect(page.get_by_text("shipments_schedule")).to_be_visible(timeout=60 * SECOND)
 
-    page.goto(f"{url}/asset-groups")
+    page.goto(f"{location}/asset-groups/shipments/lineage")
     for asset in ("shipments_rejected", "stg_shipments", "dashboard"):
         expect(page.get_by_text(asset, exact=True).first).to_be_visible(timeout=60 * SECOND)
     expect(page.get_by_text("Evidence").first).to_be_visible()
