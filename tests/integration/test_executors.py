@@ -174,7 +174,6 @@ def report_of(process: subprocess.Popen[str]) -> Any:
 
 
 @pytest.mark.e2e
-@pytest.mark.xfail(reason="fails or does not end: cause not found yet", strict=False)
 def test_a_run_on_two_dask_workers_and_one_of_which_a_worker_is_killed(cluster: Cluster) -> None:
     # Alone at first, so that the step is on the worker that kills itself in the midst of it.
     first = cluster.worker("first", ORDERS_KILL="transform")

@@ -1,8 +1,12 @@
-"""Where tests take hold of a run: ``tests/integration/crash_server.py`` of each batch, others of its start."""
+"""Where tests take hold of a run: ``tests/integration/crash_server.py`` of each batch, others of its start.
+
+``ORDERS_KILL`` names the step, ``extract`` or ``transform``, in the midst of which the process is killed.
+"""
 
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,9 +14,12 @@ from pathlib import Path
 on_batch: Callable[[], None] = lambda: None  # noqa: E731 - replaced from outside
 
 
-def moment() -> None:
-    """Say that a batch is about to be handed on."""
+def moment(step: str) -> None:
+    """Say that a batch of the step is about to be handed on."""
     on_batch()
+    if step == os.environ.get("ORDERS_KILL"):
+        # Of its process group only: a process that is not the leader of one is no process to kill.
+        os.killpg(os.getpid(), signal.SIGKILL)
 
 
 def wait_for_a_word() -> None:

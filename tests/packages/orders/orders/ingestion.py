@@ -15,5 +15,5 @@ def extract(config: WorkflowConfig) -> Iterator[pl.DataFrame]:
     for rows in read_source(config):
         print("extracting", rows.height)  # noqa: T201
         os.write(1, b"extracting, from below Python\n")
-        moment()
+        moment("extract")
         yield rows
