@@ -129,7 +129,7 @@ def write_skeleton(site: Site) -> None:
     site.folder.mkdir(parents=True, exist_ok=True)
     for path, content in _shipped():
         if len(path.parts) == 1:
-            _write(site.folder / path, content)
+            _write(site.folder, path, content)
     config: dict[str, Any] = {
         "deployment": {"basePath": site.settings.dashboards_base_path},
         "appearance": {"default": "system", "switcher": True},
@@ -138,7 +138,7 @@ def write_skeleton(site: Site) -> None:
             "datasources": {"@evidence-dev/duckdb": {}},
         },
     }
-    _write(site.folder / "evidence.config.yaml", json.dumps(config | _theme(site.settings), indent=2).encode())
+    _write(site.folder, Path("evidence.config.yaml"), json.dumps(config | _theme(site.settings), indent=2).encode())
 
 
 def _shipped() -> Iterator[tuple[Path, bytes]]:
@@ -193,15 +193,18 @@ def _update(root: Path, folder: str, wanted: Mapping[Path, str | bytes]) -> None
         elif path.relative_to(root) not in wanted:
             path.unlink()
     for path, content in wanted.items():
-        _write(root / path, content if isinstance(content, bytes) else content.encode("utf-8"))
+        _write(root, path, content if isinstance(content, bytes) else content.encode("utf-8"))
 
 
-def _write(path: Path, content: bytes) -> None:
-    if path.is_file() and path.read_bytes() == content:
+def _write(root: Path, path: Path, content: bytes) -> None:
+    target = root / path
+    if target.is_file() and target.read_bytes() == content:
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # In place: Evidence would take up a draft beside it. One that was killed in between differs, and is written again.
-    path.write_bytes(content)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # Whole, and not from a draft beside it: Evidence takes up at once what it sees in its folders.
+    draft = root / "draft"
+    draft.write_bytes(content)
+    draft.replace(target)
 
 
 def _folders(folder: Path) -> set[str]:

