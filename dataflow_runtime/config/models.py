@@ -83,7 +83,7 @@ class Cursor(ConfigModel):
 class ProcessingConfig(ConfigModel):
     """How rows are handled on their way."""
 
-    batch_size: PositiveInt = Field(default=50_000, description="Rows handled at a time; bounds memory.")
+    batch_size: PositiveInt = Field(default=100_000, description="Rows handled at a time; bounds memory.")
     primary_key: Columns = Field(
         default=[], description="Columns that identify a row; a single name may stand for a list."
     )

@@ -125,11 +125,11 @@ def _apply(rows: pl.DataFrame, tests: Mapping[str, pl.Expr]) -> tuple[pl.DataFra
                 f"check {name!r} cannot be evaluated: {reason}",
                 hint="a check is a Polars expression over the transformed columns, true for good rows",
             ) from error
-    if not failures:
-        return rows, _no_reasons(rows)
     table = pl.DataFrame(failures)
-    bad = table.select(pl.any_horizontal(pl.all())).to_series()
-    return rows.filter(~bad), rows.with_columns(table.select(_names(table.columns)).to_series()).filter(bad)
+    bad = table.select(pl.any_horizontal(pl.all())).to_series() if failures else pl.Series(dtype=pl.Boolean)
+    if not bad.any():
+        return rows, _no_reasons(rows)
+    return rows.filter(~bad), rows.filter(bad).with_columns(table.filter(bad).select(_names(table.columns)).to_series())
 
 
 def _names(flags: Sequence[str]) -> pl.Expr:

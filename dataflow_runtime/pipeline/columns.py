@@ -156,8 +156,9 @@ def _from_text(texts: pl.Series, kind: str) -> pl.Series:
 def _timestamps(texts: pl.Series) -> pl.Series:
     """Parse each text by the first format that fits it: a column mostly has one, so the first value's goes first."""
     first = texts.drop_nulls().head(1)
-    parsed = _nulls(texts, _TIMESTAMP)
-    for format_ in sorted(_TIMESTAMPS, key=lambda format_: _timestamp(first, format_).null_count()):
+    fits = next((format_ for format_ in _TIMESTAMPS if not _timestamp(first, format_).null_count()), _TIMESTAMPS[0])
+    parsed = _timestamp(texts, fits)
+    for format_ in _TIMESTAMPS:
         rest = (parsed.is_null() & texts.is_not_null()).arg_true()
         if rest.is_empty():
             break

@@ -7,14 +7,14 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import polars as pl
-import pyarrow as pa
+import pyarrow.parquet as pq
 
 from dataflow_runtime.config import WorkflowConfig
 from dataflow_runtime.errors import DataflowError
 from dataflow_runtime.pipeline.evolution import make_room
 from dataflow_runtime.pipeline.manifest import Manifest
 from dataflow_runtime.pipeline.schema import conform, loadable, unify
-from dataflow_runtime.pipeline.staging import part_schemas, read_parts
+from dataflow_runtime.pipeline.staging import only_file, part_schemas, read_parts
 from dataflow_runtime.pipeline.unfinished import LOAD_ID, needs_load_id
 from dataflow_runtime.pipeline.warehouse import column_name, destination, exclusive, quoted, reach
 from dataflow_runtime.pipeline.window import condition
@@ -48,9 +48,9 @@ def load(config: WorkflowConfig, manifest: Manifest) -> None:
     with TemporaryDirectory(prefix="dataflow-") as folder, exclusive(config), reach(config):
         accepted, rejected = manifest.folder("accepted"), manifest.folder("rejected")
         columns = make_room(config, _columns(accepted))
-        table = dlt.resource(_arrow(accepted, columns, added), name=output.table, **_hints(config, manifest))
+        table = dlt.resource(_rows(accepted, columns, added), name=output.table, **_hints(config, manifest))
         table_rejected = dlt.resource(
-            _arrow(rejected, _columns(rejected), {}),
+            _rows(rejected, _columns(rejected), {}),
             name=f"{output.table}_rejected",
             write_disposition="replace" if output.write_disposition == "replace" else "merge",
             primary_key="row_key",
@@ -108,7 +108,15 @@ def _unique(folder: str, columns: Sequence[str], rows: int) -> bool:
     return True
 
 
-def _arrow(folder: str, columns: Mapping[str, pl.DataType], added: Mapping[str, str]) -> Iterator[pa.Table]:
+def _rows(folder: str, columns: Mapping[str, pl.DataType], added: Mapping[str, str]) -> Iterator[Any]:
+    """Yield the staged rows for dlt, with the given columns: the file as it is where it has just these."""
+    import dlt
+
+    file = only_file(folder)
+    if file and not added and [*next(part_schemas(folder)).items()] == [*columns.items()]:
+        empty = pl.DataFrame(schema=columns).to_arrow()
+        yield dlt.mark.with_file_import(file, "parquet", pq.read_metadata(file).num_rows, empty)
+        return
     for frame in read_parts(folder):
         if taken := added.keys() & set(frame.columns):
             raise DataflowError(f"the rows have a column {min(taken)!r}, which the runtime adds", hint="rename it")

@@ -7,6 +7,7 @@ time from a staging table, or drop the table, which dbt's views stand on.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +34,20 @@ class _Copy(PostgresParquetCopyJob):
         with pq.ParquetFile(self._file_path) as file, self._connect() as connection, connection.cursor() as cursor:
             if self._replace:
                 cursor.execute(f"truncate {self._job_client.sql_client.make_qualified_table_name(table)}")
-            rows = pa.RecordBatchReader.from_batches(file.schema_arrow, file.iter_batches())
+            rows = pa.RecordBatchReader.from_batches(file.schema_arrow, _pieces(file))
             cursor.adbc_ingest(table, rows, mode="append", db_schema_name=schema)
             connection.commit()
+
+
+_PIECE = 64 * 1024
+"""Bytes: what fits into a socket's buffer, so that the server takes up a piece while the next one is made ready."""
+
+
+def _pieces(file: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
+    for batch in file.iter_batches():
+        rows = max(1, batch.num_rows * _PIECE // max(1, batch.nbytes))
+        for start in range(0, batch.num_rows, rows):
+            yield batch.slice(start, rows)
 
 
 class _Client(PostgresClient):

@@ -28,7 +28,7 @@ def loadable(frame: pl.DataFrame) -> pl.DataFrame:
     of no type are left out: nothing is in them. Names are those of `column_name`.
 
     Raises:
-        DataflowError: Two columns have the same name then, or a column holds Python objects.
+        DataflowError: Two columns have the same name then.
     """
     frame = frame.drop(cs.by_dtype(pl.Null))
     names = {name: column_name(name) for name in frame.columns}
@@ -36,8 +36,6 @@ def loadable(frame: pl.DataFrame) -> pl.DataFrame:
     count = Counter(name.lower() for name in names.values())
     if taken := [name for name, new in names.items() if count[new.lower()] > 1]:
         raise DataflowError(f"columns {taken} have the same name in a warehouse", hint="rename them in transform()")
-    if objects := frame.select(cs.object()).columns:
-        raise DataflowError(f"column {objects[0]!r} holds Python objects", hint="make them text in transform()")
     nested = [name for name, dtype in frame.schema.items() if dtype.is_nested()]
     return (
         frame.with_columns(as_json(frame[name]) for name in nested)

@@ -6,54 +6,95 @@ The root is a folder, or the URL of any fsspec file system that the machines of 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+from fsspec.implementations.local import LocalFileSystem
 
 from dataflow_runtime.config.secrets import mask
 from dataflow_runtime.errors import DataflowError
 
-__all__ = ["Parts", "batched", "file_system", "part_schemas", "read_parts", "remove", "remove_old"]
+__all__ = ["Parts", "batched", "file_system", "only_file", "part_schemas", "read_parts", "remove", "remove_old"]
 
 
-class Parts:
-    """A folder of Parquet files, written one batch at a time.
+class Parts(AbstractContextManager["Parts"]):
+    """A folder of Parquet files, written one batch at a time: a row group each, a new file where the columns change.
 
-    What an earlier try left in the folder is removed first, so a step that is run again starts from nothing.
+    What an earlier try left in the folder is removed first, so a step that is run again starts from nothing. The files
+    are whole once the block is left.
+
+    Args:
+        folder: The folder.
+        required: The columns that have a value in every row. The files say so, as the table will.
 
     Attributes:
         rows: Number of rows written.
     """
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, *, required: Sequence[str] = ()) -> None:
         self.rows = 0
         self._folder = folder
+        self._required = required
         self._count = 0
+        self._file = ExitStack()
+        self._schema: pl.Schema | None = None
         with file_system(folder) as (files, path):
             if files.exists(path):
                 files.rm(path, recursive=True)
             files.makedirs(path, exist_ok=True)
             # A folder without a file is none in an object store.
             files.touch(f"{path}/{_STARTED}")
+        # A batch is written while the next one is made.
+        self._writing = ThreadPoolExecutor(1)
+        self._written: Future[None] = self._writing.submit(lambda: None)
 
     def add(self, frame: pl.DataFrame) -> None:
         """Write a batch.
 
         Raises:
-            DataflowError: The file cannot be written, for example because the disk is full.
+            DataflowError: The file cannot be written, for example because the disk is full, or a column is of a type
+                that Parquet does not have.
         """
-        with (
-            file_system(self._folder) as (files, path),
-            files.open(f"{path}/part-{self._count:06}.parquet", "wb") as to,
-        ):
-            frame.write_parquet(to, compression="zstd", compression_level=1)
-        self._count += 1
+        for name, dtype in frame.schema.items():
+            if str(dtype) in _NOT_IN_PARQUET:
+                raise DataflowError(
+                    f"column {name!r} is of type {dtype}, which cannot be staged", hint="cast it, for example to text"
+                )
+        with file_system(self._folder):
+            self._written.result()
+            self._written = self._writing.submit(self._write, frame)
         self.rows += frame.height
+
+    def _write(self, frame: pl.DataFrame) -> None:
+        rows = frame.to_arrow()
+        rows = rows.cast(pa.schema(field.with_nullable(field.name not in self._required) for field in rows.schema))
+        if frame.schema != self._schema:
+            self._file.close()
+            with file_system(self._folder) as (files, path):
+                file = self._file.enter_context(files.open(f"{path}/part-{self._count:06}.parquet", "wb"))
+            # Without dictionaries, which cost more time than zstd leaves for them to save.
+            self._writer = self._file.enter_context(
+                pq.ParquetWriter(file, rows.schema, compression="zstd", compression_level=1, use_dictionary=False)
+            )
+            self._schema = frame.schema
+            self._count += 1
+        if frame.height:
+            self._writer.write_table(rows)
+
+    def __exit__(self, *_: object) -> None:
+        self._writing.shutdown()
+        with file_system(self._folder):
+            self._file.close()
+            self._written.result()
 
 
 _STARTED = "started"
+_NOT_IN_PARQUET = ("Int128", "UInt128", "Object")
 
 
 @contextmanager
@@ -82,7 +123,7 @@ def file_system(folder: str) -> Iterator[tuple[Any, str]]:
 
 
 def read_parts(folder: str, columns: Sequence[str] | None = None) -> Iterator[pl.DataFrame]:
-    """Yield the frames that `Parts` wrote, in order; one Parquet file is in memory at a time.
+    """Yield the frames that `Parts` wrote, in order; one of them is in memory at a time.
 
     A column that only some of them have is null in the others: a page of records may lack a key that another one has.
 
@@ -99,22 +140,21 @@ def read_parts(folder: str, columns: Sequence[str] | None = None) -> Iterator[pl
                 f"staging {mask(folder)} is gone: it is removed once its run has loaded",
                 hint="run the workflow from the start",
             )
-        parts = sorted(files.glob(f"{path}/part-*.parquet"))
-        dtypes: dict[str, pl.DataType] = {}
-        for part in parts:
-            with files.open(part, "rb") as file:
-                for name, dtype in pl.read_parquet_schema(file).items():
-                    if dtypes.setdefault(name, dtype) == pl.Null:
-                        dtypes[name] = dtype
+    dtypes: dict[str, pl.DataType] = {}
+    for schema in part_schemas(folder):
+        for name, dtype in schema.items():
+            if dtypes.setdefault(name, dtype) == pl.Null:
+                dtypes[name] = dtype
     wanted = dtypes if columns is None else {name: dtypes[name] for name in columns if name in dtypes}
-    for part in parts:
-        with file_system(folder) as (files, _), files.open(part, "rb") as file:
-            present = pl.read_parquet_schema(file)
-            file.seek(0)
-            frame = pl.read_parquet(file, columns=[name for name in present if name in wanted])
-        yield frame.with_columns(
-            pl.lit(None, dtype=dtype).alias(name) for name, dtype in wanted.items() if name not in present
-        )
+    with file_system(folder) as (files, path):
+        for part in sorted(files.glob(f"{path}/part-*.parquet")):
+            with files.open(part, "rb") as file, pq.ParquetFile(file) as rows:
+                names = [name for name in rows.schema_arrow.names if name in wanted]
+                groups = (rows.read_row_group(group, names) for group in range(rows.num_row_groups))
+                for group in groups if rows.num_row_groups else (rows.schema_arrow.empty_table(),):
+                    yield pl.DataFrame(group).with_columns(
+                        pl.lit(None, dtype=dtype).alias(name) for name, dtype in wanted.items() if name not in names
+                    )
 
 
 def part_schemas(folder: str) -> Iterator[Mapping[str, pl.DataType]]:
@@ -123,6 +163,13 @@ def part_schemas(folder: str) -> Iterator[Mapping[str, pl.DataType]]:
         for part in sorted(files.glob(f"{path}/part-*.parquet")):
             with files.open(part, "rb") as file:
                 yield pl.read_parquet_schema(file)
+
+
+def only_file(folder: str) -> str | None:
+    """Return the path of the file that `Parts` wrote, None where it wrote several or is not on this machine."""
+    with file_system(folder) as (files, path):
+        parts = files.glob(f"{path}/part-*.parquet")
+        return parts[0] if len(parts) == 1 and isinstance(files, LocalFileSystem) else None
 
 
 def batched(frames: Iterable[pl.DataFrame], size: int) -> Iterator[pl.DataFrame]:

@@ -87,13 +87,13 @@ class Pipeline:
             env=env,
             overrides=dict(overrides),
         )
-        parts = Parts(manifest.folder("extracted"))
         config = config.within(window)
         frames: Iterator[pl.DataFrame] = map(to_frame, self.extract(config))
         if window is not None:
             frames = (inside(frame, config, window) for frame in frames)
-        for frame in batched(frames, config.processing.batch_size):
-            parts.add(frame)
+        with Parts(manifest.folder("extracted")) as parts:
+            for frame in batched(frames, config.processing.batch_size):
+                parts.add(frame)
         return replace(manifest, extracted=parts.rows)
 
     def run_transform(self, manifest: Manifest) -> Manifest:
@@ -105,18 +105,22 @@ class Pipeline:
         config = self.config(manifest)
         counts: Counter[str] = Counter()
         time = datetime.now(UTC)
-        accepted, rejected = Parts(manifest.folder("accepted")), Parts(manifest.folder("rejected"))
-        for batch in self._batches(manifest, config):
-            outcome = process_batch(
-                batch,
-                columns=config.processing.columns,
-                transform=self.transform,
-                checks={**self.checks, **_own_checks(config)},
-                primary_key=config.processing.primary_key,
-            )
-            counts.update(name for names in outcome.rejected["checks"] for name in names.split(","))
-            accepted.add(outcome.accepted)
-            rejected.add(outcome.rejected.with_columns(run_id=pl.lit(manifest.run_id), rejected_at=pl.lit(time)))
+        key = config.processing.primary_key if config.output.write_disposition == "merge" else ()
+        with (
+            Parts(manifest.folder("accepted"), required=key) as accepted,
+            Parts(manifest.folder("rejected")) as rejected,
+        ):
+            for batch in self._batches(manifest, config):
+                outcome = process_batch(
+                    batch,
+                    columns=config.processing.columns,
+                    transform=self.transform,
+                    checks={**self.checks, **_own_checks(config)},
+                    primary_key=config.processing.primary_key,
+                )
+                counts.update(name for names in outcome.rejected["checks"] for name in names.split(","))
+                accepted.add(outcome.accepted)
+                rejected.add(outcome.rejected.with_columns(run_id=pl.lit(manifest.run_id), rejected_at=pl.lit(time)))
         self._check_ratio(manifest, config, rejected, counts)
         return replace(manifest, rejected=rejected.rows, rejected_by=dict(counts), loaded=accepted.rows)
 

@@ -37,9 +37,10 @@ def main(words: list[str]) -> int:
     for bench, limit in BENCHES:
         if words and not any(word in bench.__name__ for word in words):
             continue
-        console.print(f"[dim]{bench.__name__} …")
+        console.print(f"[dim]{bench.__name__} …", end=" ")
         with tempfile.TemporaryDirectory() as folder:
             result = bench(Path(folder))
+        console.print(f"{result.ratio:.2f} of at most {limit:g}")
         missed |= result.ratio > limit
         cells = (shown(result.ours, result), shown(result.peer, result), f"{result.ratio:.2f}", f"{limit:g}")
         table.add_row(str(bench.__doc__), *cells, result.note, style="red" if result.ratio > limit else None)

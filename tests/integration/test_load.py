@@ -57,9 +57,9 @@ class Warehouse:
             loaded=pl.concat(frames, how="diagonal_relaxed").height,
         )
         given = replace(given, **manifest)
-        accepted, _ = Parts(given.folder("accepted")), Parts(given.folder("rejected"))
-        for frame in frames:
-            accepted.add(frame)
+        with Parts(given.folder("accepted")) as accepted, Parts(given.folder("rejected")):
+            for frame in frames:
+                accepted.add(frame)
         load(config, given)
         return given
 

@@ -70,7 +70,7 @@ def test_every_change_shows_in_the_next_answer(site: Any, api: Api) -> None:
         assert listed(api)["early"]["description"] == f"{number:05}"
         (folder / "config.yaml").write_text(CONFIG.format(minute=10 + number))
         assert listed(api)["early"]["schedule"] == f"{10 + number} 1 * * *"
-    assert api.get("/configs/early")["config"]["processing"]["batch_size"] == 50_000
+    assert api.get("/configs/early")["config"]["processing"]["batch_size"] == 100_000
     (folder / "config.yaml").write_text("source: {type: mock}\nprocessing: {batch_size: 7}\n")
     assert api.get("/configs/early")["config"]["processing"]["batch_size"] == 7
     (folder / "config.test.yaml").write_text("processing: {batch_size: 8}\n")

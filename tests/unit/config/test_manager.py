@@ -69,7 +69,7 @@ def test_environment_of_the_process(
     installed("wf", MOCK).with_name("config.prod.yaml").write_text("processing:\n  batch_size: 5\n")
     monkeypatch.setenv("DATAFLOW_ENV", "prod")
     assert configs.load_config("wf").processing.batch_size == 5
-    assert configs.load_config("wf", env="").processing.batch_size == 50_000
+    assert configs.load_config("wf", env="").processing.batch_size == 100_000
     monkeypatch.setenv("DATAFLOW__WF__PROCESSING__BATCH_SIZE", "6")
     assert configs.load_config("wf").processing.batch_size == 6
 
@@ -81,7 +81,7 @@ def test_an_overlay_asked_for_by_name_must_be_there(
     with pytest.raises(UsageError, match=r"workflow 'wf' has no config\.prdo\.yaml\nhint: did you mean 'prod'\?"):
         configs.load_config("wf", env="prdo")
     monkeypatch.setenv("DATAFLOW_ENV", "prdo")  # what is said to all workflows need not concern this one
-    assert configs.load_config("wf").processing.batch_size == 50_000
+    assert configs.load_config("wf").processing.batch_size == 100_000
 
 
 def test_errors(installed: Install, configs: ConfigManager, monkeypatch: pytest.MonkeyPatch) -> None:
