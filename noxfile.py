@@ -91,7 +91,7 @@ def docs(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """Print performance as ratios against a peer or a limit measured in the same run."""
     session.install("-e", ".[all]", *GROUPS["test"])
-    session.run("python", "tests/bench/run.py", *session.posargs, env=QUIET)
+    session.run("python", "-m", "tests.bench.run", *session.posargs, env=QUIET)
 
 
 @nox.session

@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from common import PYTHON, RUNTIME, Bench, Ratio, compared, seconds
+from tests.bench.common import PYTHON, RUNTIME, Bench, Ratio, advertise, compared, seconds
 
 CONFIG = """\
 source:
@@ -50,14 +50,12 @@ def install(folder: Path, count: int) -> Mapping[str, str]:
     """Lay out `count` installed workflow packages in `folder`; return the environment that has them on its path."""
     for number in range(count):
         name = f"bench_workflow_{number:03}"
-        package, info = folder / name, folder / f"{name}-1.0.dist-info"
+        package = folder / name
         package.mkdir()
-        info.mkdir()
         (package / "__init__.py").touch()
         (package / "dagster_job.py").write_text(MODULE.format(name=name, number=number, team=number % 7))
         (package / "config.yaml").write_text(CONFIG.format(number=number, minute=number % 60))
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name.replace('_', '-')}\nVersion: 1.0\n")
-        (info / "entry_points.txt").write_text(f"[dataflow.workflows]\n{name} = {name}.dagster_job\n")
+        advertise(folder, name)
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
     return environment | {"PYTHONPATH": str(folder)}
 

@@ -11,9 +11,8 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from common import PYTHON, RUNTIME, Bench, Ratio
-
 from dataflow_runtime.dashboards.node import find_node
+from tests.bench.common import PYTHON, RUNTIME, Bench, Ratio, advertise
 
 SOURCE = "select range::varchar as id, range % 7 as day, range % 97 as amount from range(10000)"
 PAGE = """\
@@ -112,13 +111,12 @@ def install(folder: Path, home: Path, count: int) -> None:
             f"{name}/config.yaml": CONFIG,
             f"{name}/evidence/index.md": PAGE.format(name=name),
             f"{name}/evidence/sources/rows.sql": f"from {name}",
-            f"{name}-1.0.dist-info/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n",
-            f"{name}-1.0.dist-info/entry_points.txt": f"[dataflow.workflows]\n{name} = {name}.dagster_job\n",
         }
         for path, text in files.items():
             file = folder / path
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text)
+        advertise(folder, name)
         warehouse = home / f"{name}.duckdb"
         if not warehouse.exists():
             with duckdb.connect(warehouse) as connection:

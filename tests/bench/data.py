@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from common import PYTHON, RUNTIME, Bench, Ratio, compared, seconds
+from tests.bench.common import PYTHON, RUNTIME, Bench, Ratio, advertise, compared, seconds
 
 PACKAGES = Path(__file__).parents[1] / "packages"
 
@@ -88,14 +88,6 @@ start = time.perf_counter()
 dlt.pipeline("plain", destination=dlt.destinations.duckdb(sys.argv[2]), pipelines_dir=sys.argv[2] + ".dlt").run(rows)
 print(time.perf_counter() - start)
 """
-
-
-def advertise(site: Path, name: str) -> None:
-    """Make a folder on the path a package with one workflow."""
-    info = site / f"{name}-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(f"[dataflow.workflows]\n{name} = {name}.dagster_job\n")
 
 
 def site(folder: Path) -> dict[str, str]:
@@ -233,6 +225,7 @@ BODIES = [page(number) for number in range(1000)]
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # or each page waits 40 ms for an acknowledgement
 
     def do_GET(self):
         body = BODIES[int(parse_qs(urlsplit(self.path).query).get("page", ["0"])[0])]
@@ -324,6 +317,7 @@ def nothing_new(folder: Path) -> Ratio:
         "DATAFLOW_HOME": str(folder / "home"),
         "DAGSTER_HOME": str(folder / "home" / "dagster"),
         "DATAFLOW__ORDERS__PROCESSING__CURSOR__COLUMN": "ordered_at",
+        "DATAFLOW__ORDERS__PROCESSING__BATCH_SIZE": "100000",
         "ORDERS_FILE": str(folder / "orders.csv"),
     }
     lines = [f"{i},2024-01-{1 + i % 28:02},paid,{1 + i % 9}" for i in range(1000)]

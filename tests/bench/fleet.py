@@ -11,9 +11,9 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
-from common import PYTHON, RUNTIME, Bench, Ratio, compared, seconds
-
 from dataflow_runtime.fleet.template import Templates
+from tests.bench.common import PYTHON, RUNTIME, Bench, Ratio, compared, seconds
+from tests.template.release import copy_template
 
 ROOT = Path(__file__).parents[2]
 
@@ -35,15 +35,6 @@ def commit(folder: Path) -> Path:
     git(folder, "init", "--quiet")
     git(folder, "add", "--all")
     git(folder, "commit", "--quiet", "--message", "Change")
-    return folder
-
-
-def copy_template(folder: Path) -> Path:
-    """Copy what copier reads of this repository into a folder."""
-    shutil.copytree(ROOT / "template", folder / "template")
-    shutil.copy(ROOT / "copier.yml", folder)
-    (folder / "dataflow_runtime").mkdir()
-    shutil.copy(ROOT / "dataflow_runtime" / "__init__.py", folder / "dataflow_runtime")
     return folder
 
 

@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from common import PYTHON, RUNTIME, Bench, Ratio, compared, seconds
+from tests.bench.common import PYTHON, RUNTIME, Bench, Ratio, advertise, compared, seconds
 
 PACKAGE = Path(__file__).parents[1] / "packages" / "shipments" / "shipments"
 
@@ -104,17 +104,9 @@ def install(folder: Path, count: int) -> Mapping[str, str]:
             copy.parent.mkdir(parents=True, exist_ok=True)
             copy.write_text(file.read_text().replace("shipments", name))
         shutil.copyfile(PACKAGE / "dbt" / ".dbtignore", site / name / "dbt" / ".dbtignore")
-        advertise(site, name, "dagster_job")
+        advertise(site, name)
     (site / "by_hand.py").write_text(BY_HAND)
     return environment_of(folder)
-
-
-def advertise(site: Path, name: str, module: str) -> None:
-    """Have an installed package advertise its workflow."""
-    info = site / f"{name}-1.0.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name.replace('_', '-')}\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(f"[dataflow.workflows]\n{name} = {name}.{module}\n")
 
 
 def environment_of(folder: Path) -> Mapping[str, str]:

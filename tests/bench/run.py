@@ -9,15 +9,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-import api
-import catalog
-import dashboards
-import data
-import fleet
-import location
-from common import Ratio
 from rich.console import Console
 from rich.table import Table
+
+from tests.bench import api, catalog, dashboards, data, fleet, location
+from tests.bench.common import Ratio
 
 BENCHES = [
     *catalog.BENCHES,

@@ -1,6 +1,5 @@
 """What the tests of the template share: a copy of it outside git, its releases in a repository, rendering, git."""
 
-import importlib.util
 import json
 import os
 import shutil
@@ -9,24 +8,16 @@ import sysconfig
 import venv
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import copier
 import pytest
 
+from tests.template import release
+
 ROOT = Path(__file__).parents[2]
 
 Render = Callable[..., Path]
-
-
-def _copy_template(folder: Path) -> Path:
-    """Copy what copier reads of this repository into a folder, as it is now, committed or not."""
-    shutil.copytree(ROOT / "template", folder / "template")
-    shutil.copy(ROOT / "copier.yml", folder)
-    (folder / "dataflow_runtime").mkdir()
-    shutil.copy(ROOT / "dataflow_runtime" / "__init__.py", folder / "dataflow_runtime")
-    return folder
 
 
 @pytest.fixture(scope="session")
@@ -36,15 +27,9 @@ def root() -> Path:
 
 
 @pytest.fixture(scope="session")
-def copy_template() -> Callable[[Path], Path]:
-    """Return a function that copies what copier reads of this repository, committed or not, into a folder."""
-    return _copy_template
-
-
-@pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The template in a folder without git."""
-    return _copy_template(tmp_path_factory.mktemp("source") / "template")
+    return release.copy_template(tmp_path_factory.mktemp("source") / "template")
 
 
 @pytest.fixture(scope="session")
@@ -58,17 +43,6 @@ def render(template: Path) -> Render:
         return destination
 
     return run
-
-
-@pytest.fixture(scope="session")
-def release() -> ModuleType:
-    """The module ``release.py`` beside this file."""
-    spec = importlib.util.spec_from_file_location("release", Path(__file__).with_name("release.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def _git(folder: Path, *arguments: str | Path) -> str:
@@ -102,15 +76,13 @@ def commit() -> Callable[[Path], Path]:
 
 
 @pytest.fixture(scope="session")
-def make_releases(release: Any, commit: Callable[[Path], Path]) -> Callable[[Path], Path]:
+def make_releases(commit: Callable[[Path], Path]) -> Callable[[Path], Path]:
     """Return a function that makes a repository of the template: each release a tagged commit, then this checkout."""
 
     def write(folder: Path, files: dict[str, bytes]) -> None:
         for name in release.READ_BY_COPIER:
             shutil.rmtree(folder / name, ignore_errors=True)
-        for name, content in files.items():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_bytes(content)
+        release.write_files(files, folder)
         commit(folder)
 
     def run(folder: Path) -> Path:
@@ -128,6 +100,20 @@ def make_releases(release: Any, commit: Callable[[Path], Path]) -> Callable[[Pat
 def releases(make_releases: Callable[[Path], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository of the template's releases and, as HEAD, of this checkout; not to be changed."""
     return make_releases(tmp_path_factory.mktemp("releases") / "template")
+
+
+@pytest.fixture
+def own_releases(make_releases: Callable[[Path], Path], tmp_path: Path) -> Path:
+    """The same repository for one test, which may go on with it."""
+    return make_releases(tmp_path / "template")
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Path:
+    """An empty folder for checkouts."""
+    folder = tmp_path / "fleet"
+    folder.mkdir()
+    return folder
 
 
 class Environment:

@@ -44,6 +44,19 @@ def template_files(root: Path) -> dict[str, bytes]:
     return {file.relative_to(root).as_posix(): file.read_bytes() for file in sorted(files)}
 
 
+def write_files(files: Mapping[str, bytes], folder: Path) -> None:
+    """Write files below a folder, path to content."""
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+
+
+def copy_template(folder: Path) -> Path:
+    """Copy what Copier reads of this checkout into a folder, committed or not; return the folder."""
+    write_files(template_files(ROOT), folder)
+    return folder
+
+
 def write_archive(files: Mapping[str, bytes], archive: Path) -> None:
     """Write an archive; the same files give the same bytes."""
     buffer = io.BytesIO()

@@ -25,7 +25,7 @@ def read(folder: Path) -> dict[str, str]:
     return {names[name]: path.read_text(encoding="utf-8") for name, path in files.items() if name not in LEFT_OUT}
 
 
-def test_the_rendering_is_the_golden_one(render: Render, root: Path, release: Any, tmp_path: Path) -> None:
+def test_the_rendering_is_the_golden_one(render: Render, root: Path, tmp_path: Path) -> None:
     fresh = read(render(tmp_path / "golden", **ANSWERS))
     requirement = release.requirement(release.version_of(release.template_files(root)))
     fresh["pyproject.toml"] = fresh["pyproject.toml"].replace(requirement, "dataflow-runtime[run]==VERSION")

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.template import release
 from packaging.requirements import Requirement
 from ruamel.yaml import YAML
 
@@ -41,9 +43,9 @@ def local_url(folder: Path) -> str:
 
 
 @pytest.fixture
-def repository(copy_template: Callable[[Path], Path], tmp_path: Path) -> Path:
+def repository(tmp_path: Path) -> Path:
     """The template in a git repository with one commit, which is tagged as the release of this version."""
-    folder = copy_template(tmp_path / "template repository")
+    folder = release.copy_template(tmp_path / "template repository")
     git(folder, "init", "--quiet")
     git(folder, "add", "--all")
     git(folder, "commit", "--quiet", "--message", "Release")
@@ -67,9 +69,9 @@ def test_a_relative_folder_is_remembered_as_an_absolute_one(
 
 
 def test_a_path_with_odd_characters_is_a_valid_url(
-    render: Render, copy_template: Callable[[Path], Path], tmp_path: Path
+    render: Render, tmp_path: Path
 ) -> None:
-    source = copy_template(tmp_path / 'odd "place" #1 & é')
+    source = release.copy_template(tmp_path / 'odd "place" #1 & é')
     workflow = render(tmp_path / "orders", source=source)
     assert requirement(workflow) == f"dataflow-runtime[run] @ {source.as_uri()}"
 

@@ -11,18 +11,13 @@ from typing import Any
 
 import pytest
 
+from tests.template import release
+
 from dataflow_runtime import __version__
 
 Render = Callable[..., Path]
 Git = Callable[..., str]
 Commit = Callable[[Path], Path]
-
-
-@pytest.fixture
-def fleet(tmp_path: Path) -> Path:
-    folder = tmp_path / "fleet"
-    folder.mkdir()
-    return folder
 
 
 def rows(site: Any, *folders: Path, code: int, **environ: str) -> dict[str, dict[str, Any]]:
@@ -83,7 +78,7 @@ def test_versions_behind_and_files_edited_or_missing(
 
 
 def test_a_row_that_cannot_be_told_says_why_and_the_others_go_on(
-    site: Any, render: Render, releases: Path, fleet: Path, tmp_path: Path, copy_template: Callable[[Path], Path]
+    site: Any, render: Render, releases: Path, fleet: Path, tmp_path: Path
 ) -> None:
     good = render(fleet / "good", source=releases)
 
@@ -107,7 +102,7 @@ def test_a_row_that_cannot_be_told_says_why_and_the_others_go_on(
     broken("refused", "schedule: .*", "schedule: often")
     broken("host", "_src_path: .*", "_src_path: https://user:pa55word@host.invalid/template.git")
     (copied("no_answers") / ".copier-answers.yml").unlink()
-    render(fleet / "no_git", source=copy_template(tmp_path / "folder"))
+    render(fleet / "no_git", source=release.copy_template(tmp_path / "folder"))
     (fleet / "not_a_workflow").mkdir()
     (fleet / "not_a_workflow" / ".copier-answers.yml").write_text("_src_path: gh:other/template\nname: x\n")
 
@@ -154,9 +149,9 @@ def test_a_template_without_tags_is_counted_by_its_commits(
 
 
 def test_a_version_between_two_tags_is_found(
-    site: Any, render: Render, make_releases: Callable[[Path], Path], commit: Commit, git: Git, tmp_path: Path
+    site: Any, render: Render, own_releases: Path, commit: Commit, git: Git, tmp_path: Path
 ) -> None:
-    source = make_releases(tmp_path / "template")
+    source = own_releases
     gitignore = source / "template" / ".gitignore"
     gitignore.write_text(gitignore.read_text() + "*.duckdb\n")
     commit(source)
@@ -262,9 +257,9 @@ def test_without_copier_it_says_what_to_install(site: Any) -> None:
 
 
 def test_no_task_of_a_template_runs_though_its_user_trusts_it(
-    site: Any, render: Render, make_releases: Callable[[Path], Path], commit: Commit, git: Git, tmp_path: Path
+    site: Any, render: Render, own_releases: Path, commit: Commit, git: Git, tmp_path: Path
 ) -> None:
-    source = make_releases(tmp_path / "template")
+    source = own_releases
     workflow = render(tmp_path / "orders", source=source)
     questions = source / "copier.yml"
     questions.write_text(f"_tasks: ['touch {tmp_path}/ran']\n{questions.read_text()}")

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from tests.template import release
+
 Git = Callable[..., str]
 Commit = Callable[[Path], Path]
 
@@ -20,7 +22,7 @@ CACHES = shutil.ignore_patterns("__pycache__", ".*_cache", ".venv", ".dataflow",
 
 
 @pytest.fixture
-def checkout(root: Path, release: Any, commit: Commit, tmp_path: Path) -> Path:
+def checkout(root: Path, commit: Commit, tmp_path: Path) -> Path:
     """A checkout that is in step, whatever this one is: its own archive, and the changelog that fits."""
     folder = tmp_path / "checkout"
     folder.mkdir()
@@ -38,7 +40,7 @@ def checkout(root: Path, release: Any, commit: Commit, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def version(checkout: Path, release: Any) -> str:
+def version(checkout: Path) -> str:
     found: str = release.version_of(release.template_files(checkout))
     return found
 
@@ -67,7 +69,7 @@ def build(checkout: Path, version: str, git: Git, tmp_path: Path) -> Callable[..
 
 
 def test_a_checkout_in_step_is_ready_with_and_without_its_tag(
-    checkout: Path, build: Callable[..., Path], release: Any, version: str, git: Git
+    checkout: Path, build: Callable[..., Path], version: str, git: Git
 ) -> None:
     assert list(release.mismatches(checkout, build())) == []
     git(checkout, "tag", f"v{version}")
@@ -75,7 +77,7 @@ def test_a_checkout_in_step_is_ready_with_and_without_its_tag(
 
 
 def test_each_thing_that_is_not_in_step_is_named(
-    checkout: Path, build: Callable[..., Path], release: Any, version: str, git: Git, commit: Commit
+    checkout: Path, build: Callable[..., Path], version: str, git: Git, commit: Commit
 ) -> None:
     git(checkout, "tag", f"v{version}")
     (checkout / "docs" / "changelog.md").write_text("# Changelog\n\n## 0.0.1\n")
@@ -107,26 +109,26 @@ def test_each_thing_that_is_not_in_step_is_named(
     ids=str,
 )
 def test_wheel_and_sdist_hold_what_they_should_and_nothing_else(
-    checkout: Path, build: Callable[..., Path], release: Any, build_as: dict[str, str], found: list[str]
+    checkout: Path, build: Callable[..., Path], build_as: dict[str, str], found: list[str]
 ) -> None:
     mismatches = list(release.mismatches(checkout, build(**build_as)))
     assert len(mismatches) == len(found)
     assert all(text in mismatch for text, mismatch in zip(found, mismatches, strict=True))
 
 
-def test_a_development_version_is_no_release(checkout: Path, build: Callable[..., Path], release: Any) -> None:
+def test_a_development_version_is_no_release(checkout: Path, build: Callable[..., Path]) -> None:
     dist = build()
     (checkout / release.VERSION_FILE).write_text('__version__ = "1.0.0.dev1"\n')
     (mismatch,) = release.mismatches(checkout, dist)
     assert "1.0.0.dev1 is no number of a release" in mismatch
 
 
-def test_a_number_that_is_none_is_refused(release: Any) -> None:
+def test_a_number_that_is_none_is_refused() -> None:
     with pytest.raises(SystemExit, match="expected a version such as 1\\.2\\.3, found '1\\.2'"):
         release.prepare("1.2")
 
 
-def test_an_archive_is_the_same_each_time(release: Any, root: Path, tmp_path: Path) -> None:
+def test_an_archive_is_the_same_each_time(root: Path, tmp_path: Path) -> None:
     files = release.template_files(root)
     for name in ("one", "two"):
         release.write_archive(dict(reversed(files.items())) if name == "two" else files, tmp_path / name)

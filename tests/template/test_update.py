@@ -10,6 +10,8 @@ from typing import Any
 import copier
 import pytest
 
+from tests.template import release
+
 Render = Callable[..., Path]
 Git = Callable[..., str]
 Commit = Callable[[Path], Path]
@@ -158,9 +160,9 @@ def test_where_both_sides_changed_a_line_the_conflict_stays_with_both(
 
 
 def test_a_dependency_below_the_comment_survives_a_new_runtime(
-    make_releases: Callable[[Path], Path], render: Render, git: Git, commit: Commit, tmp_path: Path
+    own_releases: Path, render: Render, git: Git, commit: Commit, tmp_path: Path
 ) -> None:
-    template = make_releases(tmp_path / "template")
+    template = own_releases
     workflow = render(tmp_path / "orders", source=template, vcs_ref="v0.2.0", runtime_source="index")
     mark = "    # Your own go below this line; an update of the template changes the one above.\n"
     replace(workflow / "pyproject.toml", mark, f'{mark}    "httpx>=0.27",\n')
@@ -176,14 +178,14 @@ def test_a_dependency_below_the_comment_survives_a_new_runtime(
     assert f'    "dataflow-runtime[run]>=0.99.0,<0.100",\n{mark}    "httpx>=0.27",\n]\n' in project
 
 
-def test_no_release_asks_for_trust(releases: Path, git: Git, release: Any) -> None:
+def test_no_release_asks_for_trust(releases: Path, git: Git) -> None:
     for tag, archive in release.released().items():
         questions = release.read_archive(archive)["copier.yml"].decode()
         assert not [word for word in ("_tasks", "_migrations", "_jinja_extensions") if word in questions], tag
         assert git(releases, "rev-parse", "--verify", f"{tag}^{{commit}}")
 
 
-def test_every_archive_is_the_release_that_it_is_named_for(root: Path, release: Any) -> None:
+def test_every_archive_is_the_release_that_it_is_named_for(root: Path) -> None:
     changelog = (root / "docs" / "changelog.md").read_text(encoding="utf-8")
     assert list(release.released())[:1] == ["v0.1.0"]
     for tag, archive in release.released().items():

@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from tests.template import release
+
 from dataflow_runtime.fleet.checkouts import find_checkouts
 from dataflow_runtime.fleet.template import Templates
 from dataflow_runtime.fleet.upgrade import upgrade_fleet
@@ -21,13 +23,6 @@ from dataflow_runtime.fleet.upgrade import upgrade_fleet
 Render = Callable[..., Path]
 Git = Callable[..., str]
 Commit = Callable[[Path], Path]
-
-
-@pytest.fixture
-def fleet(tmp_path: Path) -> Path:
-    folder = tmp_path / "fleet"
-    folder.mkdir()
-    return folder
 
 
 @pytest.fixture
@@ -111,13 +106,13 @@ def test_apply_makes_a_branch_whose_check_passes(
 def test_a_branch_whose_check_finds_something_new_is_reported(
     site: Any,
     render: Render,
-    make_releases: Callable[[Path], Path],
+    own_releases: Path,
     commit: Commit,
     git: Git,
     fleet: Path,
     tmp_path: Path,
 ) -> None:
-    template = make_releases(tmp_path / "template")
+    template = own_releases
     workflow = render(fleet / "orders", source=template, vcs_ref="v0.1.0")
     (workflow / ".env").write_text("DATAFLOW__ORDERS__PROCESSING__BATCH_SIZE=7\n")  # read, and fine
     commit(workflow)
@@ -175,13 +170,13 @@ def test_conflicts_are_named_and_left_on_the_branch(
 def test_an_edited_file_that_the_template_drops_is_kept_and_named(
     site: Any,
     render: Render,
-    make_releases: Callable[[Path], Path],
+    own_releases: Path,
     commit: Commit,
     git: Git,
     fleet: Path,
     tmp_path: Path,
 ) -> None:
-    template = make_releases(tmp_path / "template")
+    template = own_releases
     workflow = render(fleet / "orders", source=template, vcs_ref="v0.1.0")
     edited, untouched = workflow / "src/orders/transform.py", workflow / "src/orders/evidence/components/Share.svelte"
     edited.write_text(edited.read_text() + "# ours\n")

@@ -22,6 +22,8 @@ import psycopg2
 import pytest
 from filelock import FileLock
 
+from tests.template.release import copy_template
+
 ROOT = Path(__file__).parents[3]
 JOB = "dashboards_job"
 PASSWORD = "kept-out-of-the-site-8231"
@@ -190,12 +192,7 @@ def install_good(site: Any) -> None:
 def _template(site: Any) -> Path:
     """Return the template in a folder without git, as it is now, committed or not."""
     folder: Path = site.home.parent / "template"
-    if not folder.exists():
-        shutil.copytree(ROOT / "template", folder / "template")
-        shutil.copy(ROOT / "copier.yml", folder)
-        (folder / "dataflow_runtime").mkdir()
-        shutil.copy(ROOT / "dataflow_runtime" / "__init__.py", folder / "dataflow_runtime")
-    return folder
+    return folder if folder.exists() else copy_template(folder)
 
 
 def _copy(site: Any, package: Path) -> None:
