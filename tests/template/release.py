@@ -96,7 +96,9 @@ def prepare(version: str) -> None:
     if not NUMBER.fullmatch(version):
         raise SystemExit(f"expected a version such as 1.2.3, found {version!r}")
     if tagged := _tagged_commit(version):
-        raise SystemExit(f"v{version} is tagged at {tagged[:12]} already: a release never changes, take the next number")
+        raise SystemExit(
+            f"v{version} is tagged at {tagged[:12]} already: a release never changes, take the next number"
+        )
     for name, pattern, new in (
         (VERSION_FILE, r'__version__ = "[^"]+"', f'__version__ = "{version}"'),
         (f"{EXAMPLE}/.copier-answers.yml", r"_commit: \S+", f"_commit: v{version}"),
@@ -163,7 +165,9 @@ def _built_mismatches(root: Path, dist: Path, version: str) -> Iterator[str]:
     about = {f"{info}/{name}" for name in ("METADATA", "WHEEL", "RECORD", "entry_points.txt", "licenses/LICENSE")}
     with zipfile.ZipFile(wheel) as archive:
         held = set(archive.namelist())
-    yield from _differences(wheel.name, held, {name for name in tracked if name.startswith("dataflow_runtime/")} | about)
+    yield from _differences(
+        wheel.name, held, {name for name in tracked if name.startswith("dataflow_runtime/")} | about
+    )
     with tarfile.open(sdist) as tar:
         held = {member.name.partition("/")[2] for member in tar.getmembers() if member.isfile()}
     # hatchling adds README.md, .gitignore and the metadata by itself.

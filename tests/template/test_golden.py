@@ -7,7 +7,8 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+
+from tests.template import release
 
 Render = Callable[..., Path]
 

@@ -9,8 +9,6 @@ import json
 import os
 import shutil
 import subprocess
-import sysconfig
-import venv
 import zipfile
 from collections.abc import Callable
 from pathlib import Path

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from tests.template import release
 from packaging.requirements import Requirement
 from ruamel.yaml import YAML
 
 from dataflow_runtime import __version__
+from tests.template import release
 
 Render = Callable[..., Path]
 
@@ -68,9 +67,7 @@ def test_a_relative_folder_is_remembered_as_an_absolute_one(
     assert answers(workflow)["_src_path"] == str(template)
 
 
-def test_a_path_with_odd_characters_is_a_valid_url(
-    render: Render, tmp_path: Path
-) -> None:
+def test_a_path_with_odd_characters_is_a_valid_url(render: Render, tmp_path: Path) -> None:
     source = release.copy_template(tmp_path / 'odd "place" #1 & é')
     workflow = render(tmp_path / "orders", source=source)
     assert requirement(workflow) == f"dataflow-runtime[run] @ {source.as_uri()}"

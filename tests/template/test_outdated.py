@@ -11,9 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.template import release
-
 from dataflow_runtime import __version__
+from tests.template import release
 
 Render = Callable[..., Path]
 Git = Callable[..., str]

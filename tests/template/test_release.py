@@ -8,7 +8,6 @@ import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -53,7 +52,9 @@ def build(checkout: Path, version: str, git: Git, tmp_path: Path) -> Callable[..
         tracked = set(git(checkout, "ls-files").splitlines())
         info = f"dataflow_runtime-{version}.dist-info"
         about = ("METADATA", "WHEEL", "RECORD", "entry_points.txt", "licenses/LICENSE")
-        wheel = {name for name in tracked if name.startswith("dataflow_runtime/")} | {f"{info}/{name}" for name in about}
+        wheel = {name for name in tracked if name.startswith("dataflow_runtime/")} | {
+            f"{info}/{name}" for name in about
+        }
         dist = tmp_path / "dist"
         shutil.rmtree(dist, ignore_errors=True)
         dist.mkdir()
@@ -91,7 +92,9 @@ def test_each_thing_that_is_not_in_step_is_named(
 
     assert changelog == f"docs/changelog.md: the top entry is 0.0.1, expected {version}"
     assert example == f"{release.EXAMPLE}/.copier-answers.yml: expected _commit: v{version}"
-    assert archive.startswith(f"tests/template/releases/v{version}.tar.gz: 2 files differ from the template (copier.yml, ")
+    assert archive.startswith(
+        f"tests/template/releases/v{version}.tar.gz: 2 files differ from the template (copier.yml, "
+    )
     assert f"run `nox -s release -- {version}`" in archive
     assert rendered.startswith("the template renders the requirement ['dataflow-runtime[run]>=<")
     assert tag.startswith(f"v{version} is tagged at ")
@@ -101,9 +104,9 @@ def test_each_thing_that_is_not_in_step_is_named(
 @pytest.mark.parametrize(
     ("build_as", "found"),
     [
-        ({"extra": "dataflow_runtime/secret.py"}, ["py3-none-any.whl should not hold dataflow_runtime/secret.py"] + [""]),
-        ({"extra": "tests/new.py"}, ["py3-none-any.whl should not hold tests/new.py"] + [""]),
-        ({"without": "dataflow_runtime/py.typed"}, ["py3-none-any.whl lacks dataflow_runtime/py.typed"] + [""]),
+        ({"extra": "dataflow_runtime/secret.py"}, ["py3-none-any.whl should not hold dataflow_runtime/secret.py", ""]),
+        ({"extra": "tests/new.py"}, ["py3-none-any.whl should not hold tests/new.py", ""]),
+        ({"without": "dataflow_runtime/py.typed"}, ["py3-none-any.whl lacks dataflow_runtime/py.typed", ""]),
         ({"without": "template/.gitignore"}, [".tar.gz lacks template/.gitignore"]),
     ],
     ids=str,

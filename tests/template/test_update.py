@@ -78,7 +78,9 @@ def edit(workflow: Path) -> None:
     (package / "dbt" / "models" / f"fct_{name}_by_category.sql").write_text(MODEL.replace("NAME", name))
     replace(package / "dbt" / "schema.yml", "unit_tests:\n", MODEL_DOCS.replace("NAME", name))
     replace(workflow / "tests" / "test_dagster_job.py", 'report.dbt["models"] == 2', 'report.dbt["models"] == 3')
-    replace(package / "config.yaml", "batch_size: 50000 # rows held in memory at a time", "batch_size: 10000 # less RAM")
+    replace(
+        package / "config.yaml", "batch_size: 50000 # rows held in memory at a time", "batch_size: 10000 # less RAM"
+    )
     replace(package / "config.yaml", "# Schedule\n", "# Schedule, agreed with the shop (2026-03)\n")
     with (package / "config.yaml").open("a") as file:
         file.write("\n# The source is down at times\nretries:\n  max_retries: 2 # mine\n")

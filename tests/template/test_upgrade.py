@@ -14,8 +14,6 @@ from typing import Any
 
 import pytest
 
-from tests.template import release
-
 from dataflow_runtime.fleet.checkouts import find_checkouts
 from dataflow_runtime.fleet.template import Templates
 from dataflow_runtime.fleet.upgrade import upgrade_fleet
