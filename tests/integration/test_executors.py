@@ -92,7 +92,7 @@ class Cluster:
             "DAGSTER_POSTGRES_URL": self.url.replace("postgresql:", "postgresql+psycopg2:"),
             "DATAFLOW__ORDERS__OUTPUT__WAREHOUSE": "postgres",
             "DATAFLOW__ORDERS__OUTPUT__POSTGRES__URL": self.url,
-            "DATAFLOW_STAGING": "s3://bucket/staging",
+            "DATAFLOW_STAGING": "s3://cluster/staging",
             "DATAFLOW_EXECUTOR": "dask",
             "AWS_ENDPOINT_URL_S3": f"http://{host}:{port}",
             "AWS_ACCESS_KEY_ID": "key",
@@ -108,7 +108,7 @@ class Cluster:
             assert time.monotonic() < deadline, "no scheduler"
             time.sleep(0.1)
         self.environ["DASK_SCHEDULER_ADDRESS"] = json.loads(contact.read_text())["address"]
-        self.files().mkdir("bucket")
+        self.files().mkdir("cluster")
 
     def _start(self, kind: str, *arguments: str, **environ: str) -> subprocess.Popen[bytes]:
         log = self._stack.enter_context((self.folder / f"{kind}.log").open("a"))
@@ -192,7 +192,7 @@ def test_a_run_on_two_dask_workers_and_one_of_which_a_worker_is_killed(cluster: 
     assert not [
         part for home in ("first", "second", "third") for part in (cluster.folder / home).glob("staging/**/*.parquet")
     ]
-    assert not cluster.files().glob("bucket/staging/orders/**/*.parquet"), "staging is removed once it is loaded"
+    assert not cluster.files().glob("cluster/staging/orders/**/*.parquet"), "staging is removed once it is loaded"
     # A step that fails on a worker fails the run, with what it says.
     report = report_of(cluster.run("--env", "strict"))
     assert (report["status"], report["error"]["step"]) == ("failure", "transform")
