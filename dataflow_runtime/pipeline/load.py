@@ -113,7 +113,7 @@ def _rows(folder: str, columns: Mapping[str, pl.DataType], added: Mapping[str, s
     import dlt
 
     file = only_file(folder)
-    if file and not added and [*next(part_schemas(folder)).items()] == [*columns.items()]:
+    if file and not added and [*pl.read_parquet_schema(file).items()] == [*columns.items()]:
         empty = pl.DataFrame(schema=columns).to_arrow()
         yield dlt.mark.with_file_import(file, "parquet", pq.read_metadata(file).num_rows, empty)
         return

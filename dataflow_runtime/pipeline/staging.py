@@ -72,19 +72,19 @@ class Parts(AbstractContextManager["Parts"]):
 
     def _write(self, frame: pl.DataFrame) -> None:
         rows = frame.to_arrow()
-        rows = rows.cast(pa.schema(field.with_nullable(field.name not in self._required) for field in rows.schema))
         if frame.schema != self._schema:
             self._file.close()
+            schema = pa.schema(field.with_nullable(field.name not in self._required) for field in rows.schema)
             with file_system(self._folder) as (files, path):
                 file = self._file.enter_context(files.open(f"{path}/part-{self._count:06}.parquet", "wb"))
             # Without dictionaries, which cost more time than zstd leaves for them to save.
             self._writer = self._file.enter_context(
-                pq.ParquetWriter(file, rows.schema, compression="zstd", compression_level=1, use_dictionary=False)
+                pq.ParquetWriter(file, schema, compression="zstd", compression_level=1, use_dictionary=False)
             )
             self._schema = frame.schema
             self._count += 1
         if frame.height:
-            self._writer.write_table(rows)
+            self._writer.write_table(rows.cast(self._writer.schema))
 
     def __exit__(self, *_: object) -> None:
         self._writing.shutdown()
@@ -147,7 +147,7 @@ def read_parts(folder: str, columns: Sequence[str] | None = None) -> Iterator[pl
                 dtypes[name] = dtype
     wanted = dtypes if columns is None else {name: dtypes[name] for name in columns if name in dtypes}
     with file_system(folder) as (files, path):
-        for part in sorted(files.glob(f"{path}/part-*.parquet")):
+        for part in _parts(files, path):
             with files.open(part, "rb") as file, pq.ParquetFile(file) as rows:
                 names = [name for name in rows.schema_arrow.names if name in wanted]
                 groups = (rows.read_row_group(group, names) for group in range(rows.num_row_groups))
@@ -160,7 +160,7 @@ def read_parts(folder: str, columns: Sequence[str] | None = None) -> Iterator[pl
 def part_schemas(folder: str) -> Iterator[Mapping[str, pl.DataType]]:
     """Yield the columns of each file that `Parts` wrote, in order; no row is read."""
     with file_system(folder) as (files, path):
-        for part in sorted(files.glob(f"{path}/part-*.parquet")):
+        for part in _parts(files, path):
             with files.open(part, "rb") as file:
                 yield pl.read_parquet_schema(file)
 
@@ -168,8 +168,12 @@ def part_schemas(folder: str) -> Iterator[Mapping[str, pl.DataType]]:
 def only_file(folder: str) -> str | None:
     """Return the path of the file that `Parts` wrote, None where it wrote several or is not on this machine."""
     with file_system(folder) as (files, path):
-        parts = files.glob(f"{path}/part-*.parquet")
+        parts = _parts(files, path)
         return parts[0] if len(parts) == 1 and isinstance(files, LocalFileSystem) else None
+
+
+def _parts(files: Any, path: str) -> list[str]:
+    return sorted(files.glob(f"{path}/part-*.parquet"))
 
 
 def batched(frames: Iterable[pl.DataFrame], size: int) -> Iterator[pl.DataFrame]:

@@ -108,7 +108,7 @@ class Pipeline:
         key = config.processing.primary_key if config.output.write_disposition == "merge" else ()
         with (
             Parts(manifest.folder("accepted"), required=key) as accepted,
-            Parts(manifest.folder("rejected")) as rejected,
+            Parts(manifest.folder("rejected"), required=["row_key"]) as rejected,
         ):
             for batch in self._batches(manifest, config):
                 outcome = process_batch(

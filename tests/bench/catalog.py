@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.bench.common import PYTHON, RUNTIME, Bench, Ratio, advertise, compared, seconds
+from tests.bench.common import PYTHON, RUNTIME, Bench, Ratio, advertise, compared, environ, seconds
 
 CONFIG = """\
 source:
@@ -56,8 +55,7 @@ def install(folder: Path, count: int) -> Mapping[str, str]:
         (package / "dagster_job.py").write_text(MODULE.format(name=name, number=number, team=number % 7))
         (package / "config.yaml").write_text(CONFIG.format(number=number, minute=number % 60))
         advertise(folder, name)
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
-    return environment | {"PYTHONPATH": str(folder)}
+    return environ(PYTHONPATH=folder)
 
 
 def list_200(folder: Path) -> Ratio:

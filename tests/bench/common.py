@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import subprocess
 import sys
@@ -60,6 +61,12 @@ def compared(ours: Callable[[], float], peer: Callable[[], float], *, repeats: i
     ours()
     peer()
     return Ratio.of((ours(), peer()) for _ in range(repeats))
+
+
+def environ(**own: str | Path) -> dict[str, str]:
+    """Return this environment, in which Python keeps what it compiles, with variables of one's own."""
+    kept = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    return kept | {key: str(value) for key, value in own.items()}
 
 
 def advertise(site: Path, name: str, module: str = "dagster_job") -> None:

@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from tests.bench.common import PYTHON, RUNTIME, Bench, Ratio, advertise, compared, seconds
+from tests.bench.common import PYTHON, RUNTIME, Bench, Ratio, advertise, compared, environ, seconds
 
 PACKAGES = Path(__file__).parents[1] / "packages"
 
@@ -98,8 +98,7 @@ def site(folder: Path) -> dict[str, str]:
     (package / "dagster_job.py").write_text(MODULE)
     (package / "config.yaml").write_text(CONFIG)
     advertise(folder / "site", "bulk")
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
-    return environment | {"PYTHONPATH": str(folder / "site"), "DATAFLOW_HOME": str(folder / "home")}
+    return environ(PYTHONPATH=folder / "site", DATAFLOW_HOME=folder / "home")
 
 
 def orders(folder: Path, rows: int) -> str:
@@ -311,20 +310,19 @@ def nothing_new(folder: Path) -> Ratio:
     """A run that finds no new row, start to end : a process that runs two empty Dagster ops and the same dbt build"""
     shutil.copytree(PACKAGES / "orders", folder / "site")
     advertise(folder / "site", "orders")
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
-    environment |= {
-        "PYTHONPATH": str(folder / "site"),
-        "DATAFLOW_HOME": str(folder / "home"),
-        "DAGSTER_HOME": str(folder / "home" / "dagster"),
-        "DATAFLOW__ORDERS__PROCESSING__CURSOR__COLUMN": "ordered_at",
-        "DATAFLOW__ORDERS__PROCESSING__BATCH_SIZE": "100000",
-        "ORDERS_FILE": str(folder / "orders.csv"),
-    }
+    own = environ(
+        PYTHONPATH=folder / "site",
+        DATAFLOW_HOME=folder / "home",
+        DAGSTER_HOME=folder / "home" / "dagster",
+        DATAFLOW__ORDERS__PROCESSING__CURSOR__COLUMN="ordered_at",
+        DATAFLOW__ORDERS__PROCESSING__BATCH_SIZE="100000",
+        ORDERS_FILE=folder / "orders.csv",
+    )
     lines = [f"{i},2024-01-{1 + i % 28:02},paid,{1 + i % 9}" for i in range(1000)]
     (folder / "orders.csv").write_text("\n".join(["id,ordered_at,status,amount", *lines]))
     ours = [RUNTIME, "run", "orders"]
     peer = [PYTHON, "-c", FIXED]
-    return compared(lambda: seconds(ours, environment), lambda: seconds(peer, environment), repeats=5)
+    return compared(lambda: seconds(ours, own), lambda: seconds(peer, own), repeats=5)
 
 
 BENCHES: list[Bench] = [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import time
@@ -12,22 +11,21 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from dataflow_runtime.fleet.template import Templates
-from tests.bench.common import PYTHON, RUNTIME, Bench, Ratio, compared, seconds
+from tests.bench.common import PYTHON, RUNTIME, Bench, Ratio, compared, environ, seconds
 from tests.template.release import copy_template
 
 ROOT = Path(__file__).parents[2]
 
 
-def environment(folder: Path) -> Mapping[str, str]:
+def environment_of(folder: Path) -> Mapping[str, str]:
     """Return an environment with a home of its own, and a name to commit under."""
-    kept = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
     who = {f"GIT_{role}_{what}": "bench@localhost" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
-    return kept | who | {"DATAFLOW_HOME": str(folder / "home")}
+    return environ(**who, DATAFLOW_HOME=folder / "home")
 
 
 def git(folder: Path, *arguments: str) -> None:
     """Run git in a folder."""
-    subprocess.run(["git", *arguments], cwd=folder, env=environment(folder), check=True, capture_output=True)
+    subprocess.run(["git", *arguments], cwd=folder, env=environment_of(folder), check=True, capture_output=True)
 
 
 def commit(folder: Path) -> Path:
@@ -71,8 +69,8 @@ def render(folder: Path) -> Ratio:
         git(repository, "tag", "v1.0.0")
     copier = [PYTHON, "-m", "copier", "copy", "--quiet", "--defaults", "--overwrite"]
     return compared(
-        lambda: seconds([*copier, str(template), str(folder / "orders")], environment(folder)),
-        lambda: seconds([*copier, str(bare), str(folder / "one")], environment(folder)),
+        lambda: seconds([*copier, str(template), str(folder / "orders")], environment_of(folder)),
+        lambda: seconds([*copier, str(bare), str(folder / "one")], environment_of(folder)),
     )
 
 
@@ -82,9 +80,10 @@ def outdated_100(folder: Path) -> Ratio:
     command = [RUNTIME, "outdated", str(checkouts), "--json"]
     one = [PYTHON, "-m", "copier", "check-update", "--quiet", str(checkouts / "w000")]
     pairs = [
-        (seconds(command, environment(folder), code=1), seconds(one, environment(folder), code=2)) for _ in range(3)
+        (seconds(command, environment_of(folder), code=1), seconds(one, environment_of(folder), code=2))
+        for _ in range(3)
     ]
-    run = subprocess.run(command, env=environment(folder), capture_output=True, text=True, check=False)
+    run = subprocess.run(command, env=environment_of(folder), capture_output=True, text=True, check=False)
     rows = [(row["behind"], row["edited"], row["error"]) for row in json.loads(run.stdout)]
     assert [row[0] for row in rows] == [1] * 100
     assert rows[99] == (1, ["src/w099/config.yaml"], None)
@@ -96,14 +95,14 @@ def upgrade_50(folder: Path) -> Ratio:
     checkouts = fleet(folder, 50)
     by_hand = shutil.copytree(checkouts / "w000", folder / "by_hand")
     update = [PYTHON, "-m", "copier", "update", "--quiet", "--defaults", str(by_hand)]
-    before = seconds(update, environment(folder))
+    before = seconds(update, environment_of(folder))
     command = [RUNTIME, "upgrade", str(checkouts), "--json"]
     start = time.perf_counter()
-    run = subprocess.run(command, env=environment(folder), capture_output=True, text=True, check=False)
+    run = subprocess.run(command, env=environment_of(folder), capture_output=True, text=True, check=False)
     each = (time.perf_counter() - start) / 50
     git(by_hand, "reset", "--quiet", "--hard")
     git(by_hand, "clean", "--quiet", "--force", "-d")
-    alone = (before + seconds(update, environment(folder))) / 2
+    alone = (before + seconds(update, environment_of(folder))) / 2
     outcomes = Counter(row["outcome"] for row in json.loads(run.stdout))
     assert outcomes == {"ready": 49, "conflicts": 1}, outcomes
     return Ratio(each, alone, each / alone, note="49 without conflicts, 1 with")

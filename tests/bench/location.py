@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.bench.common import PYTHON, RUNTIME, Bench, Ratio, advertise, compared, seconds
+from tests.bench.common import PYTHON, RUNTIME, Bench, Ratio, advertise, compared, environ, seconds
 
 PACKAGE = Path(__file__).parents[1] / "packages" / "shipments" / "shipments"
 
@@ -111,9 +110,7 @@ def install(folder: Path, count: int) -> Mapping[str, str]:
 
 def environment_of(folder: Path) -> Mapping[str, str]:
     """Return the environment of a site in `folder`."""
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
-    own = {"PYTHONPATH": str(folder / "site"), "DATAFLOW_HOME": str(folder / "home")}
-    return environment | own | {"DAGSTER_DISABLE_TELEMETRY": "yes"}
+    return environ(PYTHONPATH=folder / "site", DATAFLOW_HOME=folder / "home", DAGSTER_DISABLE_TELEMETRY="yes")
 
 
 def load_200_with_assets(folder: Path) -> Ratio:

@@ -150,19 +150,18 @@ def test_a_template_without_tags_is_counted_by_its_commits(
 def test_a_version_between_two_tags_is_found(
     site: Any, render: Render, own_releases: Path, commit: Commit, git: Git, tmp_path: Path
 ) -> None:
-    source = own_releases
-    gitignore = source / "template" / ".gitignore"
+    gitignore = own_releases / "template" / ".gitignore"
     gitignore.write_text(gitignore.read_text() + "*.duckdb\n")
-    commit(source)
-    render(tmp_path / "orders", source=source, vcs_ref="HEAD")
-    description = git(source, "describe", "--tags")
+    commit(own_releases)
+    render(tmp_path / "orders", source=own_releases, vcs_ref="HEAD")
+    description = git(own_releases, "describe", "--tags")
     assert re.search(r"-\d+-g[0-9a-f]+$", description)
     row = rows(site, tmp_path / "orders", code=0)["orders"]
     assert (row["version"], row["behind"], row["edited"], row["missing"]) == (description, 0, [], [])
-    git(source, "tag", "v9.0.0")
-    (source / "later").touch()
-    commit(source)
-    git(source, "tag", "v9.1.0")
+    git(own_releases, "tag", "v9.0.0")
+    (own_releases / "later").touch()
+    commit(own_releases)
+    git(own_releases, "tag", "v9.1.0")
     row = rows(site, tmp_path / "orders", code=1)["orders"]
     assert (row["version"], row["latest"], row["behind"]) == (description, "v9.1.0", 1)
 
@@ -258,14 +257,13 @@ def test_without_copier_it_says_what_to_install(site: Any) -> None:
 def test_no_task_of_a_template_runs_though_its_user_trusts_it(
     site: Any, render: Render, own_releases: Path, commit: Commit, git: Git, tmp_path: Path
 ) -> None:
-    source = own_releases
-    workflow = render(tmp_path / "orders", source=source)
-    questions = source / "copier.yml"
+    workflow = render(tmp_path / "orders", source=own_releases)
+    questions = own_releases / "copier.yml"
     questions.write_text(f"_tasks: ['touch {tmp_path}/ran']\n{questions.read_text()}")
-    git(commit(source), "tag", "v9.0.0")
+    git(commit(own_releases), "tag", "v9.0.0")
     replace(workflow / ".copier-answers.yml", "_commit: .*", "_commit: v9.0.0")
     settings = tmp_path / "settings.yml"
-    settings.write_text(f"trust: ['{source}']\n")
+    settings.write_text(f"trust: ['{own_releases}']\n")
     row = rows(site, workflow, code=0, COPIER_SETTINGS_PATH=str(settings))["orders"]
     assert (row["version"], row["error"]) == ("v9.0.0", None)
     assert not (tmp_path / "ran").exists()

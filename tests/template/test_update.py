@@ -164,14 +164,13 @@ def test_where_both_sides_changed_a_line_the_conflict_stays_with_both(
 def test_a_dependency_below_the_comment_survives_a_new_runtime(
     own_releases: Path, render: Render, git: Git, commit: Commit, tmp_path: Path
 ) -> None:
-    template = own_releases
-    workflow = render(tmp_path / "orders", source=template, vcs_ref="v0.2.0", runtime_source="index")
+    workflow = render(tmp_path / "orders", source=own_releases, vcs_ref="v0.2.0", runtime_source="index")
     mark = "    # Your own go below this line; an update of the template changes the one above.\n"
     replace(workflow / "pyproject.toml", mark, f'{mark}    "httpx>=0.27",\n')
     commit(workflow)
-    module = template / "dataflow_runtime" / "__init__.py"
+    module = own_releases / "dataflow_runtime" / "__init__.py"
     module.write_text('__version__ = "0.99.0"\n')
-    commit(template)
+    commit(own_releases)
 
     update(workflow)
 

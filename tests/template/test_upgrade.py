@@ -86,8 +86,9 @@ def test_apply_makes_a_branch_whose_check_passes(
     assert rest == list(before[1:]), "the checkout itself must stay as it was"
     assert [line.split("\t")[1] for line in refs.splitlines()] == ["refs/heads/main", f"refs/heads/{branch}"]
     assert git(workflow, "rev-list", "--count", f"main..{branch}") == "1"
-    assert git(workflow, "show", "--no-patch", "--format=%s", branch) == (
-        f"Update the template of orders from v0.1.0 to {latest}"
+    who = git(workflow, "var", "GIT_AUTHOR_IDENT").partition(" <")[0]  # the environment's, before the checkout's
+    assert git(workflow, "show", "--no-patch", "--format=%an %s", branch) == (
+        f"{who} Update the template of orders from v0.1.0 to {latest}"
     )
     assert f"_commit: {latest}" in git(workflow, "show", f"{branch}:.copier-answers.yml")
     assert git(workflow, "show", f"{branch}:README.md").endswith("Ours.")
