@@ -16,7 +16,11 @@ EXAMPLE = ROOT / "docs" / "example_workflow"
 GROUPS = nox.project.load_toml(ROOT / "pyproject.toml")["dependency-groups"]
 
 # Nothing that is started here calls out. Compiled modules are kept: without them each process compiles Dagster again.
-QUIET = {"DAGSTER_DISABLE_TELEMETRY": "yes", "DBT_SEND_ANONYMOUS_USAGE_STATS": "false", "PYTHONDONTWRITEBYTECODE": None}
+QUIET = {
+    "DAGSTER_DISABLE_TELEMETRY": "yes",
+    "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
+    "PYTHONDONTWRITEBYTECODE": None,
+}
 
 
 @nox.session
@@ -30,19 +34,32 @@ def demo(session: nox.Session) -> None:
     session.log("1. Render the template")
     answers = ["--data", "source_type=file", "--data", "description=Earthquakes of the USGS feed"]
     session.run(
-        "copier", "copy", "--quiet", "--defaults", "--vcs-ref", "HEAD", *answers, str(ROOT), str(workflow), env=env
+        "copier",
+        "copy",
+        "--quiet",
+        "--defaults",
+        "--vcs-ref",
+        "HEAD",
+        *answers,
+        str(ROOT),
+        str(workflow),
+        env=env,
     )
     session.log("2. Fill it in for the USGS earthquake feed, as docs/example_workflow does")
     for part in ("src", "tests", "README.md"):
         replace(workflow / part, EXAMPLE / part)
-    session.log("3. Install it: its pyproject.toml requires the runtime from where the template came")
+    session.log(
+        "3. Install it: its pyproject.toml requires the runtime from where the template came"
+    )
     session.install(str(workflow))
     session.log("4. Run it")
     for arguments in (["list"], ["config", "validate"], ["run", "example_workflow"]):
         session.run("dataflow-runtime", *arguments, env=env)
     database = folder / ".dataflow" / "example_workflow.duckdb"
     query = "from example_workflow_marts.fct_earthquakes_daily order by 1 limit 5"
-    script = f"import duckdb; print(duckdb.connect({str(database)!r}, read_only=True).sql({query!r}))"
+    script = (
+        f"import duckdb; print(duckdb.connect({str(database)!r}, read_only=True).sql({query!r}))"
+    )
     session.run("python", "-c", script, env=env)
     python = Path(session.bin) / "python"
     print(f"The warehouse: {database}\nQuery it:      {python} -c {script!r}\n")
@@ -99,7 +116,12 @@ def template(session: nox.Session) -> None:
     """Render every combination of answers, install it and run its own checks."""
     session.install("-e", ".[all]", *GROUPS["test"], *GROUPS["lint"], *GROUPS["types"])
     session.run(
-        "pytest", "tests/template", "-n", "auto", *session.posargs, env={**QUIET, "TEMPLATE_COMBINATIONS": "all"}
+        "pytest",
+        "tests/template",
+        "-n",
+        "auto",
+        *session.posargs,
+        env={**QUIET, "TEMPLATE_COMBINATIONS": "all"},
     )
 
 

@@ -19,13 +19,11 @@ def __getattr__(name: str) -> Definitions:
         AttributeError: No installed package advertises it.
         DataflowError: It is broken.
     """
-    from dataflow_runtime import telemetry
-    from dataflow_runtime.definitions import load_definitions
     from dataflow_runtime.errors import DataflowError, UnknownWorkflowError
+    from dataflow_runtime.orchestration.definitions import load_definitions
 
     if name.startswith("__"):
         raise AttributeError(name)
-    telemetry.turn_off()
     try:
         definitions, broken = load_definitions([name])
     except UnknownWorkflowError as error:

@@ -3,14 +3,11 @@
 ``DATAFLOW_WORKFLOWS=a,b`` narrows it to these workflows.
 """
 
-from dataflow_runtime import telemetry
 from dataflow_runtime.dashboards.assets import with_dashboards
-from dataflow_runtime.definitions import build_definitions
+from dataflow_runtime.orchestration.definitions import build_definitions
 from dataflow_runtime.settings import get_settings
 
 __all__ = ["defs"]
-
-telemetry.turn_off()
 
 settings = get_settings()
 defs = with_dashboards(build_definitions(settings.workflows), settings)

@@ -47,7 +47,11 @@ def _default_home() -> Path:
 
 
 def _split(value: object) -> object:
-    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+    return (
+        tuple(part.strip() for part in value.split(",") if part.strip())
+        if isinstance(value, str)
+        else value
+    )
 
 
 class Settings(BaseSettings):
@@ -110,9 +114,14 @@ class Settings(BaseSettings):
                 folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 reason = f"{folder}: {error.strerror or error}"
-                raise UsageError(f"{variable}: {reason}", hint=f"{variable} names another folder") from error
+                raise UsageError(
+                    f"{variable}: {reason}", hint=f"{variable} names another folder"
+                ) from error
         # State is never committed by accident.
-        for file, text in ((self.home / ".gitignore", "*\n"), (self.dagster_home / "dagster.yaml", _DAGSTER_YAML)):
+        for file, text in (
+            (self.home / ".gitignore", "*\n"),
+            (self.dagster_home / "dagster.yaml", _DAGSTER_YAML),
+        ):
             if not file.exists():
                 file.write_text(text, encoding="utf-8")
         return new

@@ -16,10 +16,8 @@ from typing import Any
 
 import pytest
 
-from dataflow_runtime import registry, telemetry
 from dataflow_runtime.config.secrets import forget_secrets
-
-telemetry.turn_off()
+from dataflow_runtime.workflows import registry
 
 PACKAGES = Path(__file__).parent / "packages"
 
@@ -48,7 +46,10 @@ class Site:
         """Install packages of ``tests/packages``; return the folder of the last one's code."""
         for name in names:
             shutil.copytree(
-                PACKAGES / name, self.folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__")
+                PACKAGES / name,
+                self.folder,
+                dirs_exist_ok=True,
+                ignore=shutil.ignore_patterns("__pycache__"),
             )
             entry_points = self.folder / "entry_points.txt"
             self._advertise(name, version, entry_points.read_text())
@@ -57,7 +58,12 @@ class Site:
         return self.folder / names[-1]
 
     def write(
-        self, name: str, files: Mapping[str, str], entry_points: Mapping[str, str], *, version: str = "1.0"
+        self,
+        name: str,
+        files: Mapping[str, str],
+        entry_points: Mapping[str, str],
+        *,
+        version: str = "1.0",
     ) -> Path:
         """Install a package made of the given files; return the folder of its code."""
         for file, text in files.items():
@@ -72,12 +78,16 @@ class Site:
     def _advertise(self, name: str, version: str, entry_points: str) -> None:
         metadata = self.folder / f"{name}-{version}.dist-info"
         metadata.mkdir()
-        (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        (metadata / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+        )
         (metadata / "entry_points.txt").write_text(entry_points)
         (metadata / "RECORD").touch()
         importlib.invalidate_caches()
 
-    def run(self, *arguments: str | Path, timeout: float = 120, **environ: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *arguments: str | Path, timeout: float = 120, **environ: str
+    ) -> subprocess.CompletedProcess[str]:
         """Run ``dataflow-runtime`` with these arguments in a process of its own."""
         return subprocess.run(
             [Path(sysconfig.get_path("scripts")) / "dataflow-runtime", *arguments],
@@ -147,10 +157,10 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
 
 @pytest.fixture
 def run(site: Site) -> Any:
-    """Run a workflow in this process, as `dataflow_runtime.runner.run_workflow` does; returns its report."""
+    """Run a workflow in this process, as `dataflow_runtime.orchestration.run.run_workflow` does; returns its report."""
     from dagster._core.definitions.reconstruct import ReconstructableJob
 
-    from dataflow_runtime.runner import run_workflow
+    from dataflow_runtime import run_workflow
 
     # Dagster keeps the last job by its recipe, and the same name is another package in each test.
     ReconstructableJob.get_definition.cache_clear()

@@ -23,7 +23,9 @@ _MOST = 500
 class Answer(Response):
     """A JSON answer that can be given again and again, with an ETag: 304 to whoever has it already."""
 
-    def __init__(self, adapter: TypeAdapter[Any], value: Any, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, adapter: TypeAdapter[Any], value: Any, headers: Mapping[str, str] | None = None
+    ) -> None:
         body = adapter.dump_json(value)
         self._tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
         found = {"etag": self._tag, "cache-control": "private, no-cache", **(headers or {})}
@@ -91,5 +93,9 @@ class Remembered:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
-        kept = self._answers.find(scope) if scope["type"] == "http" and scope["method"] == "GET" else None
+        kept = (
+            self._answers.find(scope)
+            if scope["type"] == "http" and scope["method"] == "GET"
+            else None
+        )
         await (kept or self._app)(scope, receive, send)

@@ -57,7 +57,9 @@ def create_app(*, token: str | None = None, hosts: Collection[str] | None = LOOP
     for router in (workflows.router, configs.router, runs.router):
         app.include_router(router)
 
-    @app.get("/health", tags=["server"], summary="Whether the server answers", responses=responses())
+    @app.get(
+        "/health", tags=["server"], summary="Whether the server answers", responses=responses()
+    )
     async def get_health() -> models.Health:
         """Open to all, without a token."""
         return models.Health(status="ok", version=__version__)
@@ -72,7 +74,9 @@ def create_app(*, token: str | None = None, hosts: Collection[str] | None = LOOP
 def _document(app: FastAPI, *, secured: bool) -> dict[str, Any]:
     """Return the OpenAPI document; made once."""
     if app.openapi_schema is None:
-        document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+        document = get_openapi(
+            title=app.title, version=app.version, description=app.description, routes=app.routes
+        )
         components = document["components"]
         schema = models.Problem.model_json_schema(ref_template="#/components/schemas/{model}")
         components["schemas"] |= schema.pop("$defs", {}) | {"Problem": schema}

@@ -20,8 +20,8 @@ from dataflow_runtime.api.problems import ApiError, invalid_config, items, publi
 from dataflow_runtime.api.workflows import find
 from dataflow_runtime.config import ConfigError, WorkflowConfig, config_manager
 from dataflow_runtime.config.secrets import lent_secrets
-from dataflow_runtime.discovery import InstalledWorkflow
 from dataflow_runtime.errors import UsageError
+from dataflow_runtime.workflows.discovery import InstalledWorkflow
 
 __all__ = ["fresh_list", "router"]
 
@@ -29,7 +29,10 @@ router = APIRouter(prefix="/configs", tags=["configs"])
 
 Env = Annotated[
     str | None,
-    Query(description="Overlay: config.<env>.yaml; by default the server's DATAFLOW_ENV.", pattern="^[A-Za-z0-9_-]+$"),
+    Query(
+        description="Overlay: config.<env>.yaml; by default the server's DATAFLOW_ENV.",
+        pattern="^[A-Za-z0-9_-]+$",
+    ),
 ]
 
 _LIST, _CONFIG = TypeAdapter(list[ConfigFile]), TypeAdapter(Config)
@@ -62,7 +65,9 @@ def fresh_list() -> Fresh[list[ConfigFile]]:
     return Fresh(_list, _inputs)
 
 
-@router.get("/", response_model=list[ConfigFile], summary="List the configurations", responses=responses())
+@router.get(
+    "/", response_model=list[ConfigFile], summary="List the configurations", responses=responses()
+)
 async def list_configs(request: Request, limit: Limit = 1_000, offset: Offset = 0) -> Any:
     """Where each workflow's configuration stands, and its overlays; reads none of them."""
     fresh: Fresh[list[ConfigFile]] = request.app.state.configs
@@ -71,7 +76,12 @@ async def list_configs(request: Request, limit: Limit = 1_000, offset: Offset = 
     return request.app.state.answers.keep(request, answer, lambda: fresh.is_current(files))
 
 
-@router.get("/{name}", response_model=Config, summary="Show what a workflow runs with", responses=responses(404, 409))
+@router.get(
+    "/{name}",
+    response_model=Config,
+    summary="Show what a workflow runs with",
+    responses=responses(404, 409),
+)
 async def get_config(
     request: Request,
     name: str,
@@ -87,7 +97,9 @@ async def get_config(
     return request.app.state.answers.keep(request, answer, is_current)
 
 
-def _show(workflow: InstalledWorkflow, env: str | None, origins: bool) -> tuple[WorkflowConfig, Answer]:
+def _show(
+    workflow: InstalledWorkflow, env: str | None, origins: bool
+) -> tuple[WorkflowConfig, Answer]:
     try:
         config = config_manager.load_config(workflow.name, env=env)
         effective = config_manager.effective(workflow.name, env=env)
@@ -96,7 +108,8 @@ def _show(workflow: InstalledWorkflow, env: str | None, origins: bool) -> tuple[
     except UsageError as error:
         raise ApiError("unknown-environment", error.message, hint=error.hint) from None
     shown = {
-        key: asdict(origin) | {"file": public(origin.file, workflow.directory) if origin.file else None}
+        key: asdict(origin)
+        | {"file": public(origin.file, workflow.directory) if origin.file else None}
         for key, origin in effective.origins.items()
     }
     answer = {
@@ -152,7 +165,8 @@ def _candidate(content_type: str, body: bytes) -> str | None:
     media_type = content_type.partition(";")[0].strip().lower()
     if media_type != "application/json" and media_type not in _YAML:
         raise ApiError(
-            "unsupported-media-type", f"expected application/json or {_YAML[0]}, found {media_type or 'none'}"
+            "unsupported-media-type",
+            f"expected application/json or {_YAML[0]}, found {media_type or 'none'}",
         )
     try:
         text = body.decode("utf-8-sig")
@@ -163,7 +177,8 @@ def _candidate(content_type: str, body: bytes) -> str | None:
         raise ApiError("invalid-request", "the body is not UTF-8") from None
     except json.JSONDecodeError as error:
         raise ApiError(
-            "invalid-request", f"the body is not JSON: {error.msg} (line {error.lineno}, column {error.colno})"
+            "invalid-request",
+            f"the body is not JSON: {error.msg} (line {error.lineno}, column {error.colno})",
         ) from None
     except RecursionError:
         raise ApiError("invalid-request", "the body is nested too deeply") from None

@@ -15,7 +15,7 @@ from typing import Generic, TypeVar
 from starlette.concurrency import run_in_threadpool
 
 from dataflow_runtime.api.watch import Watch
-from dataflow_runtime.discovery import InstalledWorkflow, find_workflows
+from dataflow_runtime.workflows.discovery import InstalledWorkflow, find_workflows
 
 __all__ = ["Fresh"]
 
@@ -28,8 +28,16 @@ _TRUST = 1.0  # seconds: what another machine does to a shared folder, no watch 
 class _Made(Generic[T]):
     """A value, and the state of the files that it was made of."""
 
-    def __init__(self, value: T, path: tuple[str, ...], files: list[str], stamps: list[object], watch: Watch) -> None:
-        self.value, self._path, self._files, self._stamps, self._watch = value, path, files, stamps, watch
+    def __init__(
+        self, value: T, path: tuple[str, ...], files: list[str], stamps: list[object], watch: Watch
+    ) -> None:
+        self.value, self._path, self._files, self._stamps, self._watch = (
+            value,
+            path,
+            files,
+            stamps,
+            watch,
+        )
         self._looked = time.monotonic()
         # Of a file that was just written, the next look could not see that it is written again.
         self._stale = any(map(_is_new, files))
@@ -51,7 +59,9 @@ class Fresh(Generic[T]):
     """A value made of the installed workflows, as fresh as the request that asks for it. Thread-safe."""
 
     def __init__(
-        self, make: Callable[[list[InstalledWorkflow]], T], inputs: Callable[[InstalledWorkflow], Iterable[Path]]
+        self,
+        make: Callable[[list[InstalledWorkflow]], T],
+        inputs: Callable[[InstalledWorkflow], Iterable[Path]],
     ) -> None:
         """Make the value when it is first asked for.
 
@@ -82,7 +92,10 @@ class Fresh(Generic[T]):
             _take_in_new_paths()
             path = tuple(sys.path)
             # Watched and looked at before it is read: a change in between is seen the next time.
-            files = [*path, *(file for workflow in find_workflows() for file in self._files(workflow))]
+            files = [
+                *path,
+                *(file for workflow in find_workflows() for file in self._files(workflow)),
+            ]
             watch = Watch([*(f"{folder}/." for folder in path), *files])
             stamps = _stamps(files)
             self._made = _Made(self._make(find_workflows()), path, files, stamps, watch)

@@ -84,7 +84,9 @@ class Gate:
             await (refusal(scope, receive, answer) if refusal else self._app(scope, body, answer))
         except Exception as error:
             _log.error(
-                mask(f"{type(error).__name__}: {error}"), exc_info=error, extra={"request_id": request_id.decode()}
+                mask(f"{type(error).__name__}: {error}"),
+                exc_info=error,
+                extra={"request_id": request_id.decode()},
             )
             if status:
                 raise  # too late for another answer
@@ -111,7 +113,11 @@ class Gate:
             detail = "expected the header Authorization: Bearer <token>, with the server's DATAFLOW_API_TOKEN"
             return problem("unauthorized", detail, headers={"WWW-Authenticate": "Bearer"})
         origin = headers.get(b"origin", b"").decode("latin-1")
-        if scope["method"] not in ("GET", "HEAD", "OPTIONS") and origin and origin.partition("://")[2] != host:
+        if (
+            scope["method"] not in ("GET", "HEAD", "OPTIONS")
+            and origin
+            and origin.partition("://")[2] != host
+        ):
             # A page of another site may send some requests without asking; it would only not see the answer.
             return problem("cross-origin", "a page of another origin may not change anything here")
         try:
@@ -141,7 +147,8 @@ class JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the line of a record."""
         line: dict[str, object] = {
-            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03}Z",
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+            + f".{int(record.msecs):03}Z",
             "level": record.levelname.lower(),
             "message": record.getMessage(),
         }

@@ -26,7 +26,7 @@ class InstanceHolder:
         """Return the instance; imports Dagster, so not for the event loop's thread."""
         with self._lock:
             if self._instance is None:
-                from dataflow_runtime.runner import open_instance
+                from dataflow_runtime.orchestration.run import open_instance
 
                 self._instance = self._open.enter_context(open_instance())
             return self._instance

@@ -96,8 +96,12 @@ class WorkflowDetails(Workflow):
 
     extra: dict[str, Any]
     entry_point: str
-    paths: dict[str, str | None] = Field(description="Its parts, relative to the workflow's folder.")
-    config: dict[str, Any] | None = Field(description="A summary; `error` is in it where the config is not valid.")
+    paths: dict[str, str | None] = Field(
+        description="Its parts, relative to the workflow's folder."
+    )
+    config: dict[str, Any] | None = Field(
+        description="A summary; `error` is in it where the config is not valid."
+    )
     dbt_models: list[str]
     last_run: LastRun | None
 
@@ -106,7 +110,11 @@ class ConfigFile(BaseModel):
     """Where a workflow's configuration stands, as ``dataflow-runtime config list`` prints it."""
 
     model_config = _example(
-        name="orders", package="orders", file="config.yaml", environments=["production"], exists=True
+        name="orders",
+        package="orders",
+        file="config.yaml",
+        environments=["production"],
+        exists=True,
     )
 
     name: str
@@ -131,14 +139,26 @@ class Config(BaseModel):
     model_config = _example(
         name="orders",
         env=None,
-        config={"source": {"type": "file", "file": {"path": "orders.csv"}}, "processing": {"batch_size": 1000}},
-        origins={"processing.batch_size": {"layer": "file", "file": "config.yaml", "line": 8, "variable": None}},
+        config={
+            "source": {"type": "file", "file": {"path": "orders.csv"}},
+            "processing": {"batch_size": 1000},
+        },
+        origins={
+            "processing.batch_size": {
+                "layer": "file",
+                "file": "config.yaml",
+                "line": 8,
+                "variable": None,
+            }
+        },
     )
 
     name: str
     env: str | None
     config: dict[str, Any]
-    origins: dict[str, Origin] | None = Field(description="By dotted key; only where they were asked for.")
+    origins: dict[str, Origin] | None = Field(
+        description="By dotted key; only where they were asked for."
+    )
 
 
 class ProblemItem(BaseModel):
@@ -148,7 +168,9 @@ class ProblemItem(BaseModel):
 
     path: str = Field(description="Dotted key; empty where the whole document is meant.")
     message: str
-    file: str | None = Field(description="Relative to the workflow's folder; null for a request's own values.")
+    file: str | None = Field(
+        description="Relative to the workflow's folder; null for a request's own values."
+    )
     line: int | None
     column: int | None
     hint: str | None
@@ -170,7 +192,9 @@ class RunRequest(BaseModel):
 
     model_config = _example(config={"source.type": "mock"}, env=None, partition=None)
 
-    config: dict[str, JsonValue] = Field({}, description="Overrides of this run: dotted key to value.")
+    config: dict[str, JsonValue] = Field(
+        {}, description="Overrides of this run: dotted key to value."
+    )
     env: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+$")] | None = Field(
         None, description="Overlay: config.<env>.yaml."
     )
@@ -256,9 +280,13 @@ class Problem(BaseModel):
         errors=[],
     )
 
-    type: str = Field(description="What kind of error it is: `urn:dataflow:problem:<kind>`. Stable.")
+    type: str = Field(
+        description="What kind of error it is: `urn:dataflow:problem:<kind>`. Stable."
+    )
     title: str
     status: int
     detail: str
     hint: str | None
-    errors: list[ProblemItem] = Field(description="Each mistake of a configuration or of a request.")
+    errors: list[ProblemItem] = Field(
+        description="Each mistake of a configuration or of a request."
+    )

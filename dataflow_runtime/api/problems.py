@@ -54,12 +54,19 @@ KINDS: Mapping[str, tuple[int, str]] = {
     "invalid-request": (422, "Request is not valid"),
     "internal": (500, "Internal error"),
 }
-_OF_STATUS = {404: "not-found", 405: "method-not-allowed", 413: "too-large", 415: "unsupported-media-type"}
+_OF_STATUS = {
+    404: "not-found",
+    405: "method-not-allowed",
+    413: "too-large",
+    415: "unsupported-media-type",
+}
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return the errors of an operation for the document: those of its own, and what any request may meet."""
-    described = {str(status): ", ".join(t for s, t in KINDS.values() if s == status) for status in statuses}
+    described = {
+        str(status): ", ".join(t for s, t in KINDS.values() if s == status) for status in statuses
+    }
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
     return {
         **{status: {"description": text, "content": content} for status, text in described.items()},
@@ -70,7 +77,9 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
 class ApiError(Exception):
     """An error of a kind of `KINDS`, raised by a route or by the gate before it."""
 
-    def __init__(self, kind: str, detail: str, *, hint: str | None = None, errors: Iterable[ProblemItem] = ()) -> None:
+    def __init__(
+        self, kind: str, detail: str, *, hint: str | None = None, errors: Iterable[ProblemItem] = ()
+    ) -> None:
         super().__init__(detail)
         self.kind, self.detail, self.hint, self.errors = kind, detail, hint, list(errors)
 
@@ -141,7 +150,9 @@ def add_handlers(app: FastAPI) -> None:
             )
             for found in error.errors()
         ]
-        return problem("invalid-request", "the request is not of the documented form", errors=errors)
+        return problem(
+            "invalid-request", "the request is not of the documented form", errors=errors
+        )
 
     async def dataflow_error(_request: Request, error: Exception) -> Response:
         assert isinstance(error, DataflowError)
@@ -167,7 +178,9 @@ def _methods(app: FastAPI, path: str) -> list[str]:
 
 def invalid_config(problems: Iterable[ConfigProblem], folder: Path | None) -> ApiError:
     """Return the error of a configuration that cannot be used."""
-    return ApiError("invalid-config", "the configuration cannot be used", errors=items(problems, folder))
+    return ApiError(
+        "invalid-config", "the configuration cannot be used", errors=items(problems, folder)
+    )
 
 
 def text(value: str) -> str:
@@ -213,5 +226,9 @@ def public(value: str, folder: Path | None = None) -> str:
 @lru_cache(8)
 def _roots(path: tuple[str, ...]) -> list[str]:
     """Return folders of this machine that a pattern could not tell from other text, if there are spaces in them."""
-    roots = {str(Path(entry)) for entry in (*path, sys.prefix, str(Path.cwd()), str(Path.home())) if entry}
+    roots = {
+        str(Path(entry))
+        for entry in (*path, sys.prefix, str(Path.cwd()), str(Path.home()))
+        if entry
+    }
     return sorted((f"{root}/" for root in roots if root != "/"), key=len, reverse=True)

@@ -14,8 +14,8 @@ from dataflow_runtime.api.problems import ApiError, invalid_config, public, resp
 from dataflow_runtime.api.workflows import find
 from dataflow_runtime.config import ConfigError, config_manager
 from dataflow_runtime.config.secrets import lent_secrets
-from dataflow_runtime.discovery import InstalledWorkflow
 from dataflow_runtime.errors import DataflowError, UnknownWorkflowError
+from dataflow_runtime.workflows.discovery import InstalledWorkflow
 
 __all__ = ["router"]
 
@@ -30,8 +30,15 @@ _LOCATION = {"Location": {"description": "Path of the run.", "schema": {"type": 
     status_code=202,
     summary="Run a workflow",
     responses={
-        200: {"model": Run, "description": "This idempotency key stands for this run already", "headers": _LOCATION},
-        202: {"description": "A new run is recorded, and a process of its own executes it", "headers": _LOCATION},
+        200: {
+            "model": Run,
+            "description": "This idempotency key stands for this run already",
+            "headers": _LOCATION,
+        },
+        202: {
+            "description": "A new run is recorded, and a process of its own executes it",
+            "headers": _LOCATION,
+        },
         **responses(404, 409, 413, 415, 422),
     },
 )
@@ -53,7 +60,9 @@ async def create_run(
 ) -> Any:
     """Answers when the run is recorded: after the seconds that loading the workflow takes."""
     workflow = await find(request, name)
-    run, new = await run_in_threadpool(_launch, workflow, instance, wanted or RunRequest.model_validate({}), key)
+    run, new = await run_in_threadpool(
+        _launch, workflow, instance, wanted or RunRequest.model_validate({}), key
+    )
     response.status_code = 202 if new else 200
     response.headers["Location"] = f"/runs/{run['run_id']}"
     return run
@@ -67,7 +76,7 @@ def _launch(
         checked = config_manager.check(workflow.name, env=wanted.env, overrides=wanted.config)
         if not checked.valid:
             raise invalid_config(checked.problems, workflow.directory)
-    from dataflow_runtime import launching
+    from dataflow_runtime.orchestration import launch as launching
 
     request = launching.RunRequest(workflow.name, wanted.config, wanted.env, wanted.partition)
     try:
@@ -82,7 +91,9 @@ def _launch(
     return _shown(instance, run, workflow), new
 
 
-@router.get("/runs/{run_id}", response_model=Run, summary="Show a run", responses=responses(404, 422))
+@router.get(
+    "/runs/{run_id}", response_model=Run, summary="Show a run", responses=responses(404, 422)
+)
 async def get_run(request: Request, run_id: UUID, instance: Instance) -> Any:
     """What the run did, or has done so far, whoever started it."""
     run = await run_in_threadpool(_current, instance, run_id)
@@ -102,7 +113,7 @@ async def cancel_run(request: Request, run_id: UUID, instance: Instance) -> Any:
 
 
 async def _answer(request: Request, instance: InstanceHolder, run: Any) -> dict[str, Any]:
-    from dataflow_runtime.reports import workflow_of
+    from dataflow_runtime.orchestration.report import workflow_of
 
     try:
         workflow: InstalledWorkflow | None = await find(request, workflow_of(run))
@@ -112,7 +123,7 @@ async def _answer(request: Request, instance: InstanceHolder, run: Any) -> dict[
 
 
 def _current(instance: InstanceHolder, run_id: UUID) -> Any:
-    from dataflow_runtime.launching import current
+    from dataflow_runtime.orchestration.launch import current
 
     run = current(instance.get(), str(run_id))
     if run is None:
@@ -121,7 +132,7 @@ def _current(instance: InstanceHolder, run_id: UUID) -> Any:
 
 
 def _cancel(instance: InstanceHolder, run_id: UUID) -> Any:
-    from dataflow_runtime.launching import CancelError, cancel
+    from dataflow_runtime.orchestration.launch import CancelError, cancel
 
     run = _current(instance, run_id)
     try:
@@ -131,19 +142,26 @@ def _cancel(instance: InstanceHolder, run_id: UUID) -> Any:
     return _current(instance, run_id)
 
 
-def _shown(instance: InstanceHolder, run: Any, workflow: InstalledWorkflow | None) -> dict[str, Any]:
+def _shown(
+    instance: InstanceHolder, run: Any, workflow: InstalledWorkflow | None
+) -> dict[str, Any]:
     """Return a run's report, without paths outside the workflow."""
-    from dataflow_runtime.reports import report
+    from dataflow_runtime.orchestration.report import report
 
     folder = workflow.directory if workflow else None
     found = report(instance.get(), run).to_json()
     if error := found["error"]:
-        found["error"] = {key: public(value, folder) if value else None for key, value in error.items()}
+        found["error"] = {
+            key: public(value, folder) if value else None for key, value in error.items()
+        }
     if warehouse := found["warehouse"]:
         found["warehouse"] = {key: public(value, folder) for key, value in warehouse.items()}
     found["dbt"] = found["dbt"] | {
         "failed": [
-            {key: public(value, folder) if isinstance(value, str) else value for key, value in failure.items()}
+            {
+                key: public(value, folder) if isinstance(value, str) else value
+                for key, value in failure.items()
+            }
             for failure in found["dbt"]["failed"]
         ]
     }

@@ -19,7 +19,9 @@ class Watch:
     def __init__(self, files: Iterable[str]) -> None:
         """Start to watch; where that cannot be done, nothing is ever `quiet`."""
         # A link's own folder, and the one that it leads to.
-        folders = {str(Path(name).parent) for file in files for name in (file, os.path.realpath(file))}
+        folders = {
+            str(Path(name).parent) for file in files for name in (file, os.path.realpath(file))
+        }
         self._fd: int | None = None
         try:
             libc = ctypes.CDLL(None, use_errno=True)
@@ -31,7 +33,9 @@ class Watch:
             return
         self._fd = fd
         # Of one that is not there yet its parent, which a caller names as well, tells.
-        if any(add(fd, os.fsencode(folder), _MASK) < 0 for folder in folders if Path(folder).is_dir()):
+        if any(
+            add(fd, os.fsencode(folder), _MASK) < 0 for folder in folders if Path(folder).is_dir()
+        ):
             self.close()  # more than the system allows
 
     def quiet(self) -> bool:

@@ -16,9 +16,9 @@ from dataflow_runtime.api.fresh import Fresh
 from dataflow_runtime.api.instance import Instance, InstanceHolder
 from dataflow_runtime.api.models import Workflow, WorkflowDetails
 from dataflow_runtime.api.problems import jsonable, public, responses
-from dataflow_runtime.catalog import describe, has_instance, last_run, show
-from dataflow_runtime.discovery import InstalledWorkflow
 from dataflow_runtime.errors import UnknownWorkflowError
+from dataflow_runtime.orchestration.listing import describe, has_instance, last_run, show
+from dataflow_runtime.workflows.discovery import InstalledWorkflow
 
 __all__ = ["find", "fresh_listing", "router"]
 
@@ -66,13 +66,19 @@ async def find(request: Request, name: str) -> InstalledWorkflow:
     return by_name[name]
 
 
-@router.get("/", response_model=list[Workflow], summary="List the installed workflows", responses=responses())
+@router.get(
+    "/",
+    response_model=list[Workflow],
+    summary="List the installed workflows",
+    responses=responses(),
+)
 async def list_workflows(
     request: Request,
     tag: Annotated[str | None, Query(description="Only workflows with this tag.")] = None,
     owner: Annotated[str | None, Query(description="Only workflows of this owner.")] = None,
     status: Annotated[
-        str | None, Query(description="Only workflows with this status.", pattern="^(ok|broken|unknown)$")
+        str | None,
+        Query(description="Only workflows with this status.", pattern="^(ok|broken|unknown)$"),
     ] = None,
     limit: Limit = 1_000,
     offset: Offset = 0,
@@ -92,7 +98,9 @@ async def list_workflows(
     return request.app.state.answers.keep(request, answer, lambda: fresh.is_current(listing))
 
 
-@router.get("/{name}", response_model=WorkflowDetails, summary="Show one workflow", responses=responses(404))
+@router.get(
+    "/{name}", response_model=WorkflowDetails, summary="Show one workflow", responses=responses(404)
+)
 async def get_workflow(request: Request, name: str, instance: Instance) -> Any:
     """Metadata, parts, a summary of its config, its dbt models, its last run."""
     workflow = await find(request, name)

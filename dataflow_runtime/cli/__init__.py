@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from dataflow_runtime import __version__, telemetry
+from dataflow_runtime import __version__
 from dataflow_runtime.errors import DataflowError, did_you_mean
 
 __all__ = ["cli", "main"]
@@ -53,12 +53,18 @@ class _Commands(click.Group):
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
             suggestion = did_you_mean(args[0], _COMMANDS) if args else None
-            raise click.UsageError(" ".join(filter(None, (error.message, suggestion))), ctx) from None
+            raise click.UsageError(
+                " ".join(filter(None, (error.message, suggestion))), ctx
+            ) from None
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="dataflow-runtime")
-@click.option("--verbose", is_flag=True, help="Show the traceback of an error, and the logs of the tools underneath.")
+@click.option(
+    "--verbose",
+    is_flag=True,
+    help="Show the traceback of an error, and the logs of the tools underneath.",
+)
 @click.pass_context
 def cli(ctx: click.Context, *, verbose: bool) -> None:
     """List, check, configure and run the installed data workflows."""
@@ -69,7 +75,6 @@ def main() -> None:
     """Run the command line. Exit codes: 0 done, 1 what was asked failed, 2 wrong usage, 130 interrupted."""
     # Dagster, dlt and dbt make a million objects that stay: looking among them for garbage is a fifth of a small run.
     gc.set_threshold(100_000, 50, 100)
-    telemetry.turn_off()
     _show_deprecations()
     _read_dotenv()
     try:

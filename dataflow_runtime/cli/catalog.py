@@ -17,7 +17,7 @@ _STYLES = {"ok": "green", "unknown": "yellow", "broken": "red"}
 @json_option
 def list_command(*, tag: str | None, owner: str | None, as_json: bool) -> None:
     """List the installed workflows. Reads their source and imports none of it."""
-    from dataflow_runtime.catalog import list_workflows
+    from dataflow_runtime.orchestration.listing import list_workflows
 
     workflows = list_workflows(tag=tag, owner=owner)
     if as_json:
@@ -49,7 +49,7 @@ def list_command(*, tag: str | None, owner: str | None, as_json: bool) -> None:
 @json_option
 def show_command(*, name: str, as_json: bool) -> None:
     """Show one workflow: metadata, paths, config summary, dbt models, last run."""
-    from dataflow_runtime.catalog import show_workflow
+    from dataflow_runtime.orchestration.listing import show_workflow
 
     details = show_workflow(name)
     if as_json:

@@ -17,7 +17,7 @@ def check_command(ctx: click.Context, *, names: tuple[str, ...], as_json: bool) 
     """Import the workflows, validate their configs, parse their dbt projects. Exit 1 if one is broken."""
     announced_home()
     with quiet_stdout():
-        from dataflow_runtime.checking import check_workflows
+        from dataflow_runtime.orchestration.check import check_workflows
 
         results = check_workflows(names)
     if as_json:
@@ -28,8 +28,12 @@ def check_command(ctx: click.Context, *, names: tuple[str, ...], as_json: bool) 
             click.secho(f"{'ok' if good else 'broken':<7}", fg="green" if good else "red", nl=False)
             click.echo(f"{result.name} ({result.package} {result.version})")
             for problem in result.problems:
-                where = ":".join(str(part) for part in (problem.file, problem.line) if part is not None)
-                click.echo(f"       {problem.kind}: {where + ': ' if where else ''}{problem.message}")
+                where = ":".join(
+                    str(part) for part in (problem.file, problem.line) if part is not None
+                )
+                click.echo(
+                    f"       {problem.kind}: {where + ': ' if where else ''}{problem.message}"
+                )
         if not results:
             click.echo("no workflow is installed", err=True)
     if any(result.status != "ok" for result in results):

@@ -19,8 +19,16 @@ if TYPE_CHECKING:
 
 __all__ = ["config_group"]
 
-_ENV = click.option("--env", metavar="ENV", help="Overlay config.<ENV>.yaml; by default DATAFLOW_ENV.")
-_SET = click.option("--set", "assignments", metavar="KEY=VALUE", multiple=True, help="Override a value, as `run` does.")
+_ENV = click.option(
+    "--env", metavar="ENV", help="Overlay config.<ENV>.yaml; by default DATAFLOW_ENV."
+)
+_SET = click.option(
+    "--set",
+    "assignments",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="Override a value, as `run` does.",
+)
 
 
 @click.group("config")
@@ -43,17 +51,23 @@ def list_command(*, as_json: bool) -> None:
     for config in configs:
         file = display_path(config.file) if config.file else "–"
         missing = "" if config.exists else " (missing)"
-        rows.append((config.name, config.package, ", ".join(config.environments) or "–", f"{file}{missing}"))
+        rows.append(
+            (config.name, config.package, ", ".join(config.environments) or "–", f"{file}{missing}")
+        )
     print_table(rows, header=("workflow", "package", "environments", "config"))
 
 
 @config_group.command("show")
 @click.argument("name")
-@click.option("--origins", is_flag=True, help="Say which layer, file and line each value comes from.")
+@click.option(
+    "--origins", is_flag=True, help="Say which layer, file and line each value comes from."
+)
 @_ENV
 @_SET
 @json_option
-def show_command(*, name: str, origins: bool, env: str | None, assignments: Sequence[str], as_json: bool) -> None:
+def show_command(
+    *, name: str, origins: bool, env: str | None, assignments: Sequence[str], as_json: bool
+) -> None:
     """Show what a run would use: every value of every layer, secrets masked."""
     from dataflow_runtime.config import config_manager
 
@@ -79,7 +93,12 @@ def show_command(*, name: str, origins: bool, env: str | None, assignments: Sequ
 @json_option
 @click.pass_context
 def validate_command(
-    ctx: click.Context, *, names: Sequence[str], env: str | None, assignments: Sequence[str], as_json: bool
+    ctx: click.Context,
+    *,
+    names: Sequence[str],
+    env: str | None,
+    assignments: Sequence[str],
+    as_json: bool,
 ) -> None:
     """Validate configurations, of all workflows when no name is given. Exit code 1 if any is not valid."""
     from dataflow_runtime.config import config_manager
@@ -87,7 +106,10 @@ def validate_command(
     overrides = _assigned(assignments)
     known = names or [config.name for config in config_manager.list_configs()]
     with quiet_stdout():
-        checked = [config_manager.check(name, env=env, overrides=overrides) for name in dict.fromkeys(known)]
+        checked = [
+            config_manager.check(name, env=env, overrides=overrides)
+            for name in dict.fromkeys(known)
+        ]
     if as_json:
         print_json([_checked_json(config) for config in checked])
     else:
@@ -100,7 +122,9 @@ def validate_command(
 @click.argument("name")
 @click.argument("assignments", metavar="KEY=VALUE...", nargs=-1, required=True)
 @click.option(
-    "--file", type=click.Path(path_type=Path), help="The file to edit: an overlay, or a checkout's config.yaml."
+    "--file",
+    type=click.Path(path_type=Path),
+    help="The file to edit: an overlay, or a checkout's config.yaml.",
 )
 @click.option("--force", is_flag=True, help="Replace a value that the file takes from a variable.")
 def set_command(*, name: str, assignments: Sequence[str], file: Path | None, force: bool) -> None:
@@ -133,7 +157,9 @@ def _assigned(assignments: Sequence[str]) -> dict[str, str]:
         key, equals, value = assignment.partition("=")
         if not equals or not key.strip():
             # Not the whole text: a value may be a secret.
-            raise UsageError(f"expected KEY=VALUE, found {key!r}", hint="for example processing.batch_size=1000")
+            raise UsageError(
+                f"expected KEY=VALUE, found {key!r}", hint="for example processing.batch_size=1000"
+            )
         values[key.strip()] = value
     return values
 
@@ -157,7 +183,11 @@ def _print_checked(checked: Sequence[CheckedConfig]) -> None:
         _print_problems(config.warnings, click.style("warning: ", fg="yellow"))
     invalid = sum(not config.valid for config in checked)
     problems = sum(len(config.problems) for config in checked)
-    summary = f"{invalid} invalid, {problems} problem{'s' if problems != 1 else ''}" if invalid else "all valid"
+    summary = (
+        f"{invalid} invalid, {problems} problem{'s' if problems != 1 else ''}"
+        if invalid
+        else "all valid"
+    )
     click.echo(f"{len(checked)} configuration{'s' if len(checked) != 1 else ''}: {summary}")
 
 

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dataflow_runtime.cli.output import announced_home, json_option, print_json, print_table, quiet_stdout
+from dataflow_runtime.cli.output import (
+    announced_home,
+    json_option,
+    print_json,
+    print_table,
+    quiet_stdout,
+)
 from dataflow_runtime.errors import DataflowError
 
 if TYPE_CHECKING:
@@ -33,7 +39,9 @@ def _need(*modules: str) -> None:
 
     missing = [module for module in modules if find_spec(module) is None]
     if missing:
-        raise DataflowError(f"{missing[0]} is not installed", hint='pip install "dataflow-runtime[dashboards]"')
+        raise DataflowError(
+            f"{missing[0]} is not installed", hint='pip install "dataflow-runtime[dashboards]"'
+        )
 
 
 @dashboards_group.command("build")
@@ -60,7 +68,13 @@ def build_command(ctx: click.Context, *, output: Path | None, as_json: bool) -> 
 
 
 @dashboards_group.command("dev")
-@click.option("--port", type=click.IntRange(1, 65535), default=3001, show_default=True, help="Port of the site.")
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    default=3001,
+    show_default=True,
+    help="Port of the site.",
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address that it binds to.")
 @click.pass_context
 def dev_command(ctx: click.Context, *, port: int, host: str) -> None:
@@ -105,7 +119,10 @@ def _summary(report: BuildReport) -> None:
                 (
                     dashboard.name,
                     dashboard.status,
-                    *("–" if number is None else f"{number:,}" for number in (dashboard.rows, dashboard.rejected)),
+                    *(
+                        "–" if number is None else f"{number:,}"
+                        for number in (dashboard.rows, dashboard.rejected)
+                    ),
                     dashboard.note or "",
                 )
                 for dashboard in report.dashboards

@@ -18,9 +18,11 @@ __all__ = ["dbt_command"]
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @click.option("--env", help="Config overlay to use (config.<env>.yaml); by default DATAFLOW_ENV.")
 @click.pass_context
-def dbt_command(ctx: click.Context, *, name: str, arguments: tuple[str, ...], env: str | None) -> None:
+def dbt_command(
+    ctx: click.Context, *, name: str, arguments: tuple[str, ...], env: str | None
+) -> None:
     """Run dbt on a workflow's project, with the connection of its config: `dbt NAME -- test --select staging`."""
-    from dataflow_runtime.discovery import find_workflow
+    from dataflow_runtime.workflows.discovery import find_workflow
 
     find_workflow(name)
     from dataflow_runtime.config import config_manager
@@ -30,6 +32,13 @@ def dbt_command(ctx: click.Context, *, name: str, arguments: tuple[str, ...], en
     announced_home()
     config = config_manager.load_config(name, env=env)
     # A process of its own: dbt's output, colours and exit code are its own affair.
-    command = [sys.executable, "-c", "from dbt.cli.main import cli; cli(prog_name='dbt')", *arguments]
+    command = [
+        sys.executable,
+        "-c",
+        "from dbt.cli.main import cli; cli(prog_name='dbt')",
+        *arguments,
+    ]
     with exclusive(config):
-        ctx.exit(subprocess.run(command, env=os.environ | environment(config), check=False).returncode)  # noqa: S603
+        ctx.exit(
+            subprocess.run(command, env=os.environ | environment(config), check=False).returncode
+        )

@@ -16,16 +16,22 @@ __all__ = ["dev_command"]
 
 
 @click.command("dev")
-@click.option("--port", type=click.IntRange(1, 65535), default=3000, show_default=True, help="Port of the UI.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address that the UI binds to.")
+@click.option(
+    "--port", type=click.IntRange(1, 65535), default=3000, show_default=True, help="Port of the UI."
+)
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, help="Address that the UI binds to."
+)
 @click.pass_context
 def dev_command(ctx: click.Context, *, port: int, host: str) -> None:
     """Start the Dagster UI with all installed workflows; Ctrl-C stops it."""
     from importlib.util import find_spec
 
     if find_spec("dagster_webserver") is None:
-        raise DataflowError("dagster-webserver is not installed", hint='pip install "dataflow-runtime[run]"')
-    from dataflow_runtime.runner import end_killed_runs, open_instance
+        raise DataflowError(
+            "dagster-webserver is not installed", hint='pip install "dataflow-runtime[run]"'
+        )
+    from dataflow_runtime.orchestration.run import end_killed_runs, open_instance
 
     settings = announced_home()
     with open_instance() as instance:
@@ -38,7 +44,8 @@ def dev_command(ctx: click.Context, *, port: int, host: str) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(  # noqa: S603 - our own command
         [*command, "--host", host, "--port", str(port)],
-        env=os.environ | {"DAGSTER_HOME": str(settings.dagster_home), "DATAFLOW_HOME": str(settings.home)},
+        env=os.environ
+        | {"DAGSTER_HOME": str(settings.dagster_home), "DATAFLOW_HOME": str(settings.home)},
     )
     signal.signal(signal.SIGTERM, lambda *_: process.send_signal(signal.SIGINT))
     try:

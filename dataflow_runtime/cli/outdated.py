@@ -39,7 +39,10 @@ def outdated_command(ctx: click.Context, *, folders: Sequence[Path], as_json: bo
     from dataflow_runtime.fleet.checkouts import find_checkouts, find_editable
     from dataflow_runtime.fleet.status import statuses
 
-    found = {checkout.path: checkout for checkout in [*find_editable(), *find_checkouts(folders or [Path()])]}
+    found = {
+        checkout.path: checkout
+        for checkout in [*find_editable(), *find_checkouts(folders or [Path()])]
+    }
     rows = statuses([found[path] for path in sorted(found)], templates)
     if as_json:
         print_json([row.to_json() for row in rows])
@@ -61,7 +64,9 @@ def open_templates() -> Templates:
         if error.name != "copier":
             raise
         hint = "pip install 'dataflow-runtime[fleet]'"
-        raise DataflowError("this command needs copier, which is not installed", hint=hint) from None
+        raise DataflowError(
+            "this command needs copier, which is not installed", hint=hint
+        ) from None
     return Templates(announced_home().home / "templates")
 
 
@@ -74,12 +79,21 @@ def _print(rows: Sequence[Status]) -> None:
     cells = []
     for row in rows:
         behind = None if row.behind is None else str(row.behind)
-        drift = ", ".join([*(row.edited or []), *(f"{file} (missing)" for file in row.missing or [])])
+        drift = ", ".join(
+            [*(row.edited or []), *(f"{file} (missing)" for file in row.missing or [])]
+        )
         known = [cell or "–" for cell in (row.version, row.latest, behind, row.runtime)]
         cells.append(
-            (row.workflow, *known, display_path(row.path), f"error: {row.error}" if row.error else drift or "–")
+            (
+                row.workflow,
+                *known,
+                display_path(row.path),
+                f"error: {row.error}" if row.error else drift or "–",
+            )
         )
-    print_table(cells, header=("workflow", "version", "latest", "behind", "runtime", "path", "edited"))
+    print_table(
+        cells, header=("workflow", "version", "latest", "behind", "runtime", "path", "edited")
+    )
     outdated = sum(bool(row.behind) for row in rows)
     failed = sum(bool(row.error) for row in rows)
     edited = sum(bool(row.edited or row.missing) for row in rows)

@@ -23,7 +23,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def json_option(command: F) -> F:
     """Add ``--json``, which every command that prints data has."""
-    return click.option("as_json", "--json", is_flag=True, help="Print JSON, and nothing else on stdout.")(command)
+    return click.option(
+        "as_json", "--json", is_flag=True, help="Print JSON, and nothing else on stdout."
+    )(command)
 
 
 def print_json(value: Any) -> None:
@@ -61,23 +63,33 @@ def quiet_stdout() -> Iterator[None]:
         os.close(kept)
 
 
-def print_table(rows: Sequence[Sequence[str]], *, header: Sequence[str] = (), styles: Mapping[str, str] = {}) -> None:
+def print_table(
+    rows: Sequence[Sequence[str]], *, header: Sequence[str] = (), styles: Mapping[str, str] = {}
+) -> None:
     """Print rows in aligned columns, the first one bold; a cell whose text is in `styles` takes that colour.
 
     A cell may have several lines. In a terminal the last column is cut at its edge, elsewhere nothing is. Laid out by
     hand: rich takes as long to lay out 200 rows as everything else that a listing does.
     """
-    lines = [line for row in rows for line in zip_longest(*(cell.split("\n") for cell in row), fillvalue="")]
+    lines = [
+        line
+        for row in rows
+        for line in zip_longest(*(cell.split("\n") for cell in row), fillvalue="")
+    ]
     everything = [header, *lines] if header else lines
     widths = [max(map(_width, column)) for column in zip(*everything, strict=True)]
     edge = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
     room = max(edge - sum(widths[:-1]) - 2 * (len(widths) - 1), 20)
     for number, line in enumerate(everything):
         head = bool(header) and number == 0
-        cells = [_cut(cell, room) if place == len(line) - 1 else cell for place, cell in enumerate(line)]
+        cells = [
+            _cut(cell, room) if place == len(line) - 1 else cell for place, cell in enumerate(line)
+        ]
         gaps = [" " * (width - _width(cell) + 2) for cell, width in zip(cells, widths, strict=True)]
         styled = [
-            click.style(cell, bold=head or place == 0, underline=head, fg=styles.get(cell)) if cell else ""
+            click.style(cell, bold=head or place == 0, underline=head, fg=styles.get(cell))
+            if cell
+            else ""
             for place, cell in enumerate(cells)
         ]
         click.echo("".join(map("".join, zip(styled, gaps, strict=True))).rstrip())

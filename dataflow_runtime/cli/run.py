@@ -8,21 +8,38 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dataflow_runtime.cli.output import announced_home, json_option, print_json, print_table, quiet_stdout
+from dataflow_runtime.cli.output import (
+    announced_home,
+    json_option,
+    print_json,
+    print_table,
+    quiet_stdout,
+)
 from dataflow_runtime.errors import UsageError
 
 if TYPE_CHECKING:
-    from dataflow_runtime.reports import RunReport, StepReport
+    from dataflow_runtime.orchestration.report import RunReport, StepReport
 
 __all__ = ["run_command"]
 
 
 @click.command("run")
 @click.argument("name")
-@click.option("overrides", "--set", metavar="KEY=VALUE", multiple=True, help="Override a config value for this run.")
+@click.option(
+    "overrides",
+    "--set",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="Override a config value for this run.",
+)
 @click.option("--env", help="Config overlay to use (config.<env>.yaml); by default DATAFLOW_ENV.")
 @click.option("--partition", metavar="KEY", help="Partition to run, for a partitioned workflow.")
-@click.option("start", "--from", metavar="TIME", help="Only rows from this time on (ISO 8601, UTC without an offset).")
+@click.option(
+    "start",
+    "--from",
+    metavar="TIME",
+    help="Only rows from this time on (ISO 8601, UTC without an offset).",
+)
 @click.option("end", "--to", metavar="TIME", help="Only rows before this time.")
 @json_option
 @click.pass_context
@@ -41,15 +58,17 @@ def run_command(
 
     Times of --from and --to are those of `processing.cursor`; rows of that window are loaded again.
     """
-    from dataflow_runtime.discovery import find_workflow
+    from dataflow_runtime.workflows.discovery import find_workflow
 
-    find_workflow(name)  # an unknown name is an answer of milliseconds, before anything heavy is imported
+    find_workflow(
+        name
+    )  # an unknown name is an answer of milliseconds, before anything heavy is imported
     values = dict(map(_assignment, overrides))
     announced_home()
     progress = _Progress()
     # A terminal's live lines go to stderr, where the tools underneath may write as well.
     with quiet_stdout(), nullcontext() if as_json else progress:
-        from dataflow_runtime.runner import run_workflow
+        from dataflow_runtime.orchestration.run import run_workflow
 
         report = run_workflow(
             name,
@@ -72,7 +91,9 @@ def run_command(
 def _assignment(text: str) -> tuple[str, str]:
     key, separator, value = text.partition("=")
     if not separator or not key:
-        raise UsageError(f"--set {text!r}: expected KEY=VALUE", hint="for example --set source.type=mock")
+        raise UsageError(
+            f"--set {text!r}: expected KEY=VALUE", hint="for example --set source.type=mock"
+        )
     return key.strip(), value
 
 
@@ -100,7 +121,9 @@ class _Progress:
                 self._status.update(f"{step.name} …")
             return
         seconds = "" if step.seconds is None else f"{step.seconds:7.2f} s"
-        sign, color = {"success": ("✓", "green"), "failure": ("✗", "red")}.get(step.status, ("–", "yellow"))
+        sign, color = {"success": ("✓", "green"), "failure": ("✗", "red")}.get(
+            step.status, ("–", "yellow")
+        )
         click.secho(f"{sign} ", fg=color, nl=False, err=True)
         click.echo(f"{step.name:<10}{seconds:<11} {_outcome(step)}".rstrip(), err=True)
 
@@ -111,7 +134,11 @@ def _outcome(step: StepReport) -> str:
     if dbt:
         failed = f", {len(dbt['failed'])} failed" if dbt["failed"] else ""
         return f"{dbt['models']} models built, {dbt['tests']} tests passed{failed}"
-    return ", ".join(f"{result[key]:,} rows {key}" for key in ("extracted", "rejected", "loaded") if key in result)
+    return ", ".join(
+        f"{result[key]:,} rows {key}"
+        for key in ("extracted", "rejected", "loaded")
+        if key in result
+    )
 
 
 def _seconds(step: StepReport) -> str:
@@ -119,7 +146,9 @@ def _seconds(step: StepReport) -> str:
 
 
 def _summary(report: RunReport) -> None:
-    by_check = "".join(f"\n  {name}: {count:,}" for name, count in sorted(report.rejected_by.items()))
+    by_check = "".join(
+        f"\n  {name}: {count:,}" for name, count in sorted(report.rejected_by.items())
+    )
     print_table(
         [
             ("workflow", report.workflow),

@@ -20,14 +20,22 @@ _GRACE = 10  # seconds for requests under way
 
 @click.command("serve")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to bind to.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="Port; 0 for a free one.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8000,
+    show_default=True,
+    help="Port; 0 for a free one.",
+)
 def serve_command(*, host: str, port: int) -> None:
     """Serve the REST API; Ctrl-C stops it, runs go on. DATAFLOW_API_TOKEN is the token that clients need."""
     from importlib.util import find_spec
 
     missing = [package for package in ("fastapi", "uvicorn") if find_spec(package) is None]
     if missing:
-        raise DataflowError(f"{' and '.join(missing)} not installed", hint='pip install "dataflow-runtime[api]"')
+        raise DataflowError(
+            f"{' and '.join(missing)} not installed", hint='pip install "dataflow-runtime[api]"'
+        )
     settings = announced_home()
     token = settings.api_token.get_secret_value() if settings.api_token else None
     local = _is_loopback(host)
@@ -51,7 +59,10 @@ def serve_command(*, host: str, port: int) -> None:
         logger.setLevel(logging.INFO)
     with _listening(host, port) as listener:
         address = f"[{host}]" if ":" in host else host
-        click.echo(f"REST API: http://{address}:{listener.getsockname()[1]}  (state: {settings.home})", err=True)
+        click.echo(
+            f"REST API: http://{address}:{listener.getsockname()[1]}  (state: {settings.home})",
+            err=True,
+        )
         # uvicorn sends itself the signal again when it has stopped.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         uvicorn.Server(
@@ -70,7 +81,9 @@ def _listening(host: str, port: int) -> socket.socket:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
-        raise DataflowError(f"{host}:{port}: {error.strerror or error}", hint="--port 0 takes a free port") from None
+        raise DataflowError(
+            f"{host}:{port}: {error.strerror or error}", hint="--port 0 takes a free port"
+        ) from None
 
 
 def _is_loopback(host: str) -> bool:

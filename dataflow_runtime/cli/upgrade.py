@@ -21,14 +21,23 @@ if TYPE_CHECKING:
 __all__ = ["upgrade_command"]
 
 _COLOURS = {"ready": "cyan", "upgraded": "green", "dirty": "yellow"}
-_WORDS = {"dirty": "skipped", "ready": "would be upgraded", "conflicts": "has conflicts", "broken": "fails its check"}
+_WORDS = {
+    "dirty": "skipped",
+    "ready": "would be upgraded",
+    "conflicts": "has conflicts",
+    "broken": "fails its check",
+}
 _FAILURES = {"conflicts", "broken", "failed"}
 
 
 @click.command("upgrade")
 @folders_argument
-@click.option("--branch", metavar="NAME", help="Name of the branches; by default template-<version>.")
-@click.option("--apply", is_flag=True, help="Make the branches; without it, only say what would change.")
+@click.option(
+    "--branch", metavar="NAME", help="Name of the branches; by default template-<version>."
+)
+@click.option(
+    "--apply", is_flag=True, help="Make the branches; without it, only say what would change."
+)
 @click.option(
     "--jobs",
     metavar="N",
@@ -40,7 +49,13 @@ _FAILURES = {"conflicts", "broken", "failed"}
 @json_option
 @click.pass_context
 def upgrade_command(
-    ctx: click.Context, *, folders: Sequence[Path], branch: str | None, apply: bool, jobs: int, as_json: bool
+    ctx: click.Context,
+    *,
+    folders: Sequence[Path],
+    branch: str | None,
+    apply: bool,
+    jobs: int,
+    as_json: bool,
 ) -> None:
     """Bring workflow checkouts to the latest version of their template, each on a branch of its own.
 
@@ -56,7 +71,9 @@ def upgrade_command(
     from dataflow_runtime.fleet.upgrade import upgrade_fleet
 
     editable = [] if folders else find_editable()
-    found = {checkout.path: checkout for checkout in [*editable, *find_checkouts(folders or [Path()])]}
+    found = {
+        checkout.path: checkout for checkout in [*editable, *find_checkouts(folders or [Path()])]
+    }
     upgrades = []
     for upgrade in upgrade_fleet(
         [found[path] for path in sorted(found)], templates, branch=branch, apply=apply, jobs=jobs
@@ -80,7 +97,9 @@ def _print(upgrade: Upgrade) -> None:
     # The same where it is current, the second one not known where it failed.
     versions = " → ".join(dict.fromkeys(filter(None, (upgrade.version, upgrade.latest)))) or "–"
     error = f": {upgrade.error}" if upgrade.error else ""
-    click.echo(f"{click.style(upgrade.workflow, bold=True)}  {versions}  {word}{error}  ({display_path(upgrade.path)})")
+    click.echo(
+        f"{click.style(upgrade.workflow, bold=True)}  {versions}  {word}{error}  ({display_path(upgrade.path)})"
+    )
     for line in upgrade.stat.splitlines():
         click.echo(f"  {line.strip()}")
     for file in upgrade.conflicts:
@@ -100,6 +119,10 @@ def _print_summary(upgrades: Sequence[Upgrade], apply: bool) -> None:
     click.echo(f"{len(upgrades)} checkout{'s' if len(upgrades) != 1 else ''}: {parts}")
     branches = sorted({upgrade.branch for upgrade in upgrades if upgrade.branch})
     if branches and apply:
-        click.echo(f"look at one with `git switch {branches[0]}`; no working tree was touched", err=True)
+        click.echo(
+            f"look at one with `git switch {branches[0]}`; no working tree was touched", err=True
+        )
     elif branches:
-        click.echo("nothing was changed; `dataflow-runtime upgrade --apply` makes the branches", err=True)
+        click.echo(
+            "nothing was changed; `dataflow-runtime upgrade --apply` makes the branches", err=True
+        )

@@ -43,7 +43,9 @@ __all__ = [
 def rule(message: str, *path: str, hint: str | None = None) -> PydanticCustomError:
     """Return the error of a rule between keys; `path` leads from the model to the key it points at."""
     # Braces would be read as a template's.
-    return PydanticCustomError("config_rule", "{message}", {"message": message, "path": path, "hint": hint})
+    return PydanticCustomError(
+        "config_rule", "{message}", {"message": message, "path": path, "hint": hint}
+    )
 
 
 class ConfigModel(BaseModel):
@@ -87,7 +89,9 @@ def _lookback(value: object) -> object:
         if not parts or _DURATION.sub("", value).strip():
             raise ValueError("expected a number or a duration such as '3d', '12h' or '1d 6h'")
         try:
-            return sum((timedelta(**{_UNITS[unit]: float(number)}) for number, unit in parts), timedelta())
+            return sum(
+                (timedelta(**{_UNITS[unit]: float(number)}) for number, unit in parts), timedelta()
+            )
         except OverflowError:
             raise ValueError("the duration is too long") from None
     return value
@@ -135,8 +139,21 @@ Lookback = Annotated[
     PlainSerializer(_duration_text, when_used="json"),
     WithJsonSchema({"anyOf": [{"type": "number", "minimum": 0}, {"type": "string"}]}),
 ]
-Day = Annotated[date, BeforeValidator(_iso_date), WithJsonSchema({"type": "string", "format": "date"})]
-_TYPES = ("string", "integer", "float", "decimal", "boolean", "date", "timestamp", "epoch_s", "epoch_ms", "json")
+Day = Annotated[
+    date, BeforeValidator(_iso_date), WithJsonSchema({"type": "string", "format": "date"})
+]
+_TYPES = (
+    "string",
+    "integer",
+    "float",
+    "decimal",
+    "boolean",
+    "date",
+    "timestamp",
+    "epoch_s",
+    "epoch_ms",
+    "json",
+)
 _DECIMAL = r"decimal\((\d{1,2}), ?(\d{1,2})\)"
 ColumnType = Annotated[
     str,
@@ -163,7 +180,9 @@ def decimal_digits(kind: str) -> tuple[int, int] | None:
 def _column_type(value: str) -> str:
     digits = decimal_digits(value)
     if digits and not digits[1] <= digits[0] <= 38:
-        raise ValueError("expected decimal(precision, scale) of at most 38 digits, of which the scale is a part")
+        raise ValueError(
+            "expected decimal(precision, scale) of at most 38 digits, of which the scale is a part"
+        )
     if not digits and value not in _TYPES:
         raise PydanticKnownError("literal_error", {"expected": "the name of a type"})
     return value

@@ -39,7 +39,9 @@ def edit_file(file: Path, change: Callable[[str], str]) -> bool:
             return False
         if len(new.encode()) > MAX_BYTES:
             raise DataflowError(f"{file}: the file would be larger than {MAX_BYTES:,} bytes")
-        descriptor, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.", suffix=".tmp")
+        descriptor, temporary = tempfile.mkstemp(
+            dir=file.parent, prefix=f".{file.name}.", suffix=".tmp"
+        )
         try:
             with os.fdopen(descriptor, "wb") as stream:
                 stream.write(new.encode())
@@ -59,7 +61,9 @@ def _locked(folder: Path) -> Iterator[None]:
     """Hold a lock on the folder itself: it is there already, and the file is replaced by another while it is edited."""
     try:
         import fcntl
-    except ImportError:  # Windows: the replacement is atomic, but two edits at the same moment can lose one
+    except (
+        ImportError
+    ):  # Windows: the replacement is atomic, but two edits at the same moment can lose one
         yield
         return
     descriptor = os.open(folder, os.O_RDONLY)
@@ -108,9 +112,15 @@ def set_value(text: str, dotted: str, value: str, *, file: Path, force: bool = F
         node, depth, flow = child, depth + 1, flow or node.flow
     rest = path[depth:]
     new = value_node(value, Source("set", value, variable=dotted))
-    if rest and not isinstance(node.value, dict) and not (node.value == "" and node.plain and not node.alias):
+    if (
+        rest
+        and not isinstance(node.value, dict)
+        and not (node.value == "" and node.plain and not node.alias)
+    ):
         found = "a list" if isinstance(node.value, list) else "a value"
-        raise UsageError(f"key {dotted!r}: {'.'.join(path[:depth])!r} is {found}, it has no keys below it")
+        raise UsageError(
+            f"key {dotted!r}: {'.'.join(path[:depth])!r} is {found}, it has no keys below it"
+        )
     if rest:
         edited = _insert(source.text, node, indent, rest, new)
     else:
@@ -129,7 +139,9 @@ def _short(text: str) -> str:
 
     names = re.findall(r"\$\{\w+", text)
     return (
-        mask(text) if len(text) <= 60 and "\n" not in text and "://" not in text else ", ".join(f"{n}}}" for n in names)
+        mask(text)
+        if len(text) <= 60 and "\n" not in text and "://" not in text
+        else ", ".join(f"{n}}}" for n in names)
     )
 
 
@@ -144,7 +156,11 @@ def _replace(text: str, node: Node, new: Node, *, flow: bool) -> str:
         written = " " + written
     elif not node.flow and not isinstance(node.value, str) and not node.alias:
         # A block list or mapping begins on its own line; the value moves up behind the colon.
-        start = text.rfind(":", 0, start) + 1 if "#" not in text[text.rfind(":", 0, start) : start] else start
+        start = (
+            text.rfind(":", 0, start) + 1
+            if "#" not in text[text.rfind(":", 0, start) : start]
+            else start
+        )
         written = " " + written if text[start - 1] == ":" else written
     return text[:start] + written + text[end:]
 
@@ -158,7 +174,9 @@ def _insert(text: str, parent: Node, indent: int, keys: list[str], new: Node) ->
         entry = f"{inner}{_key(keys[-1])}: {written}{'}' * (len(keys) - 1)}"
         close = text.rindex("}", 0, parent.end)
         body = text[:close].rstrip()
-        separator = "" if body.endswith(("{", ",")) and not own else " " if body.endswith(",") else ", "
+        separator = (
+            "" if body.endswith(("{", ",")) and not own else " " if body.endswith(",") else ", "
+        )
         return body + separator + entry + text[len(body) :] if own else body + entry + text[close:]
     if own:
         column = parent.keys[own[0]].column - 1
@@ -181,7 +199,11 @@ def _insert(text: str, parent: Node, indent: int, keys: list[str], new: Node) ->
 
 
 def _key(key: str) -> str:
-    return key if re.fullmatch(r"[A-Za-z_][\w-]*", key) and typed_scalar(key) == key else _quoted(key, '"')
+    return (
+        key
+        if re.fullmatch(r"[A-Za-z_][\w-]*", key) and typed_scalar(key) == key
+        else _quoted(key, '"')
+    )
 
 
 def _written(new: Node, *, old: str, flow: bool) -> str:
@@ -195,7 +217,9 @@ def _written(new: Node, *, old: str, flow: bool) -> str:
 
 def plain_or_quoted(text: str) -> str:
     """Return the YAML of a text: in quotes where it would otherwise be read as something else."""
-    return text if typed_scalar(text) == text and _is_plain(text, flow=False) else _quoted(text, '"')
+    return (
+        text if typed_scalar(text) == text and _is_plain(text, flow=False) else _quoted(text, '"')
+    )
 
 
 def _is_plain(text: str, *, flow: bool) -> bool:
@@ -224,7 +248,10 @@ _ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 def _quoted(text: str, quote: str) -> str:
     if quote == "'" and text.isprintable():
         return "'" + text.replace("'", "''") + "'"
-    escaped = (_ESCAPES.get(char) or (char if char.isprintable() else f"\\U{ord(char):08X}") for char in text)
+    escaped = (
+        _ESCAPES.get(char) or (char if char.isprintable() else f"\\U{ord(char):08X}")
+        for char in text
+    )
     return '"' + "".join(escaped) + '"'
 
 
@@ -235,11 +262,13 @@ def _verify(source: Source, edited: str, path: list[str], new: Node) -> None:
         after = parse_yaml(Source("file", edited, source.file))
     except ConfigError as error:
         raise DataflowError(
-            f"{'.'.join(path)}: this value cannot be written into the file", hint="edit the file by hand"
+            f"{'.'.join(path)}: this value cannot be written into the file",
+            hint="edit the file by hand",
         ) from error
     if _data(after) != _with(_data(before), path, _data(new)):
         raise DataflowError(
-            f"{'.'.join(path)}: this value cannot be set without changing others", hint="edit the file by hand"
+            f"{'.'.join(path)}: this value cannot be set without changing others",
+            hint="edit the file by hand",
         )
 
 

@@ -35,7 +35,9 @@ class Origin:
             return "--set"
         if self.file is None:
             return "default"
-        return f"{display_path(self.file)}:{self.line}" + (f" from {self.variable}" if self.variable else "")
+        return f"{display_path(self.file)}:{self.line}" + (
+            f" from {self.variable}" if self.variable else ""
+        )
 
 
 @dataclass(frozen=True)
@@ -64,10 +66,17 @@ def effective_config(
         origin = inherited if node is None else _origin(node)
         if isinstance(value, dict) and value:
             nodes = node.value if node is not None and isinstance(node.value, dict) else {}
-            return {key: view(child, nodes.get(key), (*path, key), Origin("default")) for key, child in value.items()}
+            return {
+                key: view(child, nodes.get(key), (*path, key), Origin("default"))
+                for key, child in value.items()
+            }
         if path:
             origins[".".join(path)] = origin
-        names = {name for _, child in scalars(node) for name in variables_of(child)} if node is not None else set()
+        names = (
+            {name for _, child in scalars(node) for name in variables_of(child)}
+            if node is not None
+            else set()
+        )
         if value not in (None, "", [], {}) and (path in secret_paths or names & secret_variables):
             return MASK
         return (
@@ -99,11 +108,23 @@ def config_warnings(layers: Layered, secret_paths: SecretPaths) -> list[Problem]
         if not node.source.is_file:
             continue
         if path in secret_paths and has_literal_secret(text):
-            shown = snippet(node.source.text, node.line, node.column, hidden=[(node.start, node.end)])
+            shown = snippet(
+                node.source.text, node.line, node.column, hidden=[(node.start, node.end)]
+            )
             hint = f"put it into an environment variable and write ${{{path[-1].upper().replace('-', '_')}}}"
             message = "a secret is written into the file"
-            warnings.append(problem_at(node, ".".join(path), message, hint=hint, snippet=shown, width=1))
-        elif "$" in text and path not in secret_paths and (found := re.search(r"(?<!\$)\$([A-Za-z_]\w*)", text)):
+            warnings.append(
+                problem_at(node, ".".join(path), message, hint=hint, snippet=shown, width=1)
+            )
+        elif (
+            "$" in text
+            and path not in secret_paths
+            and (found := re.search(r"(?<!\$)\$([A-Za-z_]\w*)", text))
+        ):
             hint = f"write ${{{found[1]}}} for the variable, $${found[1]} for the text"
-            warnings.append(problem_at(node, ".".join(path), f"${found[1]} without braces stays text", hint=hint))
+            warnings.append(
+                problem_at(
+                    node, ".".join(path), f"${found[1]} without braces stays text", hint=hint
+                )
+            )
     return warnings

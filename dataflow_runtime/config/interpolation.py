@@ -57,7 +57,9 @@ def interpolate(text: str, environ: Mapping[str, str]) -> Interpolated:
     return result
 
 
-def _scan(text: str, at: int, depth: int, environ: Mapping[str, str], result: Interpolated | None) -> tuple[str, int]:
+def _scan(
+    text: str, at: int, depth: int, environ: Mapping[str, str], result: Interpolated | None
+) -> tuple[str, int]:
     """Read up to the end, or to the brace that closes an operand; `result` is None in a branch that is not taken."""
     parts: list[str] = []
     while at < len(text):
@@ -92,7 +94,9 @@ def _expression(
         raise InterpolationError(f"variables nest more than {_MAX_NESTING} deep")
     matched = _NAME.match(text, start + 2)
     if matched is None:
-        raise InterpolationError("expected a variable name after '${' (a literal '${' is written '$${')")
+        raise InterpolationError(
+            "expected a variable name after '${' (a literal '${' is written '$${')"
+        )
     name, at = matched[0], matched.end()
     value = environ.get(name)
     if result is not None:

@@ -54,9 +54,14 @@ class Layered:
 
         def value_of(node: Node, path: str) -> Any:
             if isinstance(node.value, dict):
-                return {key: value_of(child, f"{path}.{key}" if path else key) for key, child in node.value.items()}
+                return {
+                    key: value_of(child, f"{path}.{key}" if path else key)
+                    for key, child in node.value.items()
+                }
             if isinstance(node.value, list):
-                return [value_of(child, f"{path}.{index}") for index, child in enumerate(node.value)]
+                return [
+                    value_of(child, f"{path}.{index}") for index, child in enumerate(node.value)
+                ]
             # An alias makes one node appear in many places.
             if node not in seen:
                 seen[node] = self._scalar(node, path, environ)
@@ -65,7 +70,8 @@ class Layered:
         sections = self.root.value if isinstance(self.root.value, dict) else {}
         # A section whose keys are all commented out is empty, not null.
         return {
-            key: {} if child.value == "" and child.plain else value_of(child, key) for key, child in sections.items()
+            key: {} if child.value == "" and child.plain else value_of(child, key)
+            for key, child in sections.items()
         }
 
     def _scalar(self, node: Node, path: str, environ: Mapping[str, str]) -> Any:
@@ -74,7 +80,11 @@ class Layered:
             try:
                 result = interpolate(text, environ)
             except InterpolationError as error:
-                self.problems.append(problem_at(node, path, str(error), hint="see `${VAR:-default}` in docs/config.md"))
+                self.problems.append(
+                    problem_at(
+                        node, path, str(error), hint="see `${VAR:-default}` in docs/config.md"
+                    )
+                )
                 return None
             for missing in result.missing:
                 message = f"environment variable {missing.name} is not set"
@@ -95,7 +105,9 @@ def scalars(node: Node, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str,
         yield path, node
         return
     items = (
-        node.value.items() if isinstance(node.value, dict) else ((str(i), child) for i, child in enumerate(node.value))
+        node.value.items()
+        if isinstance(node.value, dict)
+        else ((str(i), child) for i, child in enumerate(node.value))
     )
     for key, child in items:
         yield from scalars(child, (*path, key))
@@ -156,9 +168,15 @@ def layered(
     for dotted, override in (overrides or {}).items():
         keys = dotted.split(".")
         source = Source("set", override if isinstance(override, str) else "", variable=dotted)
-        node = value_node(override, source) if isinstance(override, str) else python_node(override, source)
+        node = (
+            value_node(override, source)
+            if isinstance(override, str)
+            else python_node(override, source)
+        )
         if not all(keys):
-            result.problems.append(Problem("", "expected section.key, found an empty key", place=f"--set {dotted}"))
+            result.problems.append(
+                Problem("", "expected section.key, found an empty key", place=f"--set {dotted}")
+            )
         else:
             result.add(_nested(None, keys, node, source))
     return result
@@ -199,14 +217,20 @@ def python_node(value: object, source: Source) -> Node:
     match value:
         case Mapping():
             keys = {str(key): Node(str(key), source) for key in value}
-            return Node({str(key): python_node(child, source) for key, child in value.items()}, source, keys=keys)
+            return Node(
+                {str(key): python_node(child, source) for key, child in value.items()},
+                source,
+                keys=keys,
+            )
         case list() | tuple():
             return Node([python_node(child, source) for child in value], source)
         case None | bool():
             return Node({None: "null", True: "true", False: "false"}[value], source, plain=True)
         case int() | float():
             text = repr(float(value)) if isinstance(value, float) else str(int(value))
-            return Node({"inf": ".inf", "-inf": "-.inf", "nan": ".nan"}.get(text, text), source, plain=True)
+            return Node(
+                {"inf": ".inf", "-inf": "-.inf", "nan": ".nan"}.get(text, text), source, plain=True
+            )
         case _:
             return Node(str(value), source)
 

@@ -13,11 +13,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from dataflow_runtime.config.effective import EffectiveConfig, config_warnings, effective_config
-from dataflow_runtime.config.layers import Layered, environment_variables, layered, overlay_file, variables_of
+from dataflow_runtime.config.layers import (
+    Layered,
+    environment_variables,
+    layered,
+    overlay_file,
+    variables_of,
+)
 from dataflow_runtime.config.problems import UNKNOWN_KEY, ConfigError, Problem, UnknownKeyError
 from dataflow_runtime.config.renamed import warn_of
-from dataflow_runtime.discovery import InstalledWorkflow, find_workflows
 from dataflow_runtime.errors import DataflowError, UnknownWorkflowError, UsageError, did_you_mean
+from dataflow_runtime.workflows.discovery import InstalledWorkflow, find_workflows
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -91,7 +97,8 @@ class ConfigManager:
         self._lock = threading.Lock()
         self._cache: dict[tuple[object, ...], _Loaded] = {}
         self._installed: (
-            tuple[object, dict[str, InstalledWorkflow], dict[str, importlib.metadata.EntryPoint]] | None
+            tuple[object, dict[str, InstalledWorkflow], dict[str, importlib.metadata.EntryPoint]]
+            | None
         ) = None
 
     def load_config(
@@ -128,7 +135,12 @@ class ConfigManager:
         return cached.config if cached is not None and cached.is_current(name) else None
 
     def validate_config(
-        self, name: str, model: type[M], *, env: str | None = None, overrides: Mapping[str, object] | None = None
+        self,
+        name: str,
+        model: type[M],
+        *,
+        env: str | None = None,
+        overrides: Mapping[str, object] | None = None,
     ) -> M:
         """Return the configuration of a workflow as an instance of `model`; else as `load_config`."""
         return cast("M", self._load(name, model, env, overrides).config)
@@ -139,9 +151,17 @@ class ConfigManager:
         for workflow in self._workflows().values():
             file = workflow.config_file
             overlays = sorted(file.parent.glob("config.*.yaml")) if file else []
-            names = tuple(overlay.name.split(".")[1] for overlay in overlays if overlay.name.count(".") == 2)
+            names = tuple(
+                overlay.name.split(".")[1] for overlay in overlays if overlay.name.count(".") == 2
+            )
             configs.append(
-                ConfigFile(workflow.name, workflow.package, file, names, file is not None and file.is_file())
+                ConfigFile(
+                    workflow.name,
+                    workflow.package,
+                    file,
+                    names,
+                    file is not None and file.is_file(),
+                )
             )
         return configs
 
@@ -164,7 +184,9 @@ class ConfigManager:
                 file = self.config_file(name)
                 self._require_overlay(name, file, env)
                 texts = {file: text} if text is not None else None
-                loaded = _load(name, file, self._env(env), overrides, self.model_of(name), texts=texts)
+                loaded = _load(
+                    name, file, self._env(env), overrides, self.model_of(name), texts=texts
+                )
             else:
                 loaded = self._load(name, self.model_of(name), env, overrides)
         except ConfigError as error:
@@ -176,7 +198,12 @@ class ConfigManager:
         return CheckedConfig(name, (), config_warnings(loaded.layers, loaded.secret_paths))
 
     def set_values(
-        self, name: str, assignments: Mapping[str, str], *, file: Path | None = None, force: bool = False
+        self,
+        name: str,
+        assignments: Mapping[str, str],
+        *,
+        file: Path | None = None,
+        force: bool = False,
     ) -> Path:
         """Write values into a workflow's ``config.yaml``, or into `file`, and return the file; see `edit.set_value`.
 
@@ -207,7 +234,15 @@ class ConfigManager:
 
         def problems(text: str) -> Sequence[Problem]:
             try:
-                _load(name, base, overlay[2] if overlay else None, None, model, texts={file: text}, environ=environ)
+                _load(
+                    name,
+                    base,
+                    overlay[2] if overlay else None,
+                    None,
+                    model,
+                    texts={file: text},
+                    environ=environ,
+                )
             except ConfigError as error:
                 return error.problems
             return ()
@@ -217,10 +252,16 @@ class ConfigManager:
             for dotted, value in assignments.items():
                 new = set_value(new, dotted, value, file=file, force=force)
             before = {(problem.path, problem.message) for problem in problems(old)}
-            added = [problem for problem in problems(new) if (problem.path, problem.message) not in before]
+            added = [
+                problem
+                for problem in problems(new)
+                if (problem.path, problem.message) not in before
+            ]
             if added:
                 unknown = all(problem.message == UNKNOWN_KEY for problem in added)
-                raise (UnknownKeyError if unknown else ConfigError)(added, hint="nothing was written")
+                raise (UnknownKeyError if unknown else ConfigError)(
+                    added, hint="nothing was written"
+                )
             return new
 
         edit_file(file, change)
@@ -231,7 +272,9 @@ class ConfigManager:
     ) -> EffectiveConfig:
         """Return every value that a run would use, secrets masked, with its origin; raises as `load_config`."""
         loaded = self._load(name, self.model_of(name), env, overrides)
-        return effective_config(name, self._env(env), loaded.config, loaded.layers, loaded.secret_paths)
+        return effective_config(
+            name, self._env(env), loaded.config, loaded.layers, loaded.secret_paths
+        )
 
     def secret_keys(
         self, name: str, *, env: str | None = None, overrides: Mapping[str, object] | None = None
@@ -272,7 +315,9 @@ class ConfigManager:
         try:
             model = entry_point.load()
         except (Exception, SystemExit) as error:
-            raise DataflowError(f"{what} cannot be imported: {type(error).__name__}: {error}") from error
+            raise DataflowError(
+                f"{what} cannot be imported: {type(error).__name__}: {error}"
+            ) from error
         if not (isinstance(model, type) and issubclass(model, WorkflowConfig)):
             raise DataflowError(f"{what}: expected a subclass of WorkflowConfig, found {model!r}")
         return model
@@ -305,7 +350,9 @@ class ConfigManager:
         # DATAFLOW_ENV speaks to a whole fleet, in which not every workflow has an overlay; an argument means this one.
         if env and not overlay_file(file, env).exists():
             known = [overlay.name.split(".")[1] for overlay in file.parent.glob("config.*.yaml")]
-            hint = did_you_mean(env, known) or (f"there are: {', '.join(sorted(known))}" if known else None)
+            hint = did_you_mean(env, known) or (
+                f"there are: {', '.join(sorted(known))}" if known else None
+            )
             raise UsageError(f"workflow {name!r} has no {overlay_file(file, env).name}", hint=hint)
 
     @staticmethod
@@ -318,7 +365,9 @@ class ConfigManager:
     def _workflows(self) -> dict[str, InstalledWorkflow]:
         return self._snapshot()[0]
 
-    def _snapshot(self) -> tuple[dict[str, InstalledWorkflow], dict[str, importlib.metadata.EntryPoint]]:
+    def _snapshot(
+        self,
+    ) -> tuple[dict[str, InstalledWorkflow], dict[str, importlib.metadata.EntryPoint]]:
         """Return the installed workflows and config models, found again when a folder of ``sys.path`` changes."""
         key = _installation()
         with self._lock:
@@ -326,7 +375,10 @@ class ConfigManager:
                 workflows: dict[str, InstalledWorkflow] = {}
                 for workflow in find_workflows():
                     workflows.setdefault(workflow.name, workflow)
-                models = {point.name: point for point in importlib.metadata.entry_points(group=MODEL_GROUP)}
+                models = {
+                    point.name: point
+                    for point in importlib.metadata.entry_points(group=MODEL_GROUP)
+                }
                 self._installed = (key, workflows, models)
             return self._installed[1], self._installed[2]
 
@@ -349,12 +401,22 @@ def _load(
     layers = layered(name, file, env, environ, overrides, texts=texts)
     outcome = Validation(layers, model, environ, {"workflow": name, "root": file.parent})
     if outcome.config is None:
-        made_up = all(problem.message == UNKNOWN_KEY and problem.place == "--set" for problem in outcome.problems)
+        made_up = all(
+            problem.message == UNKNOWN_KEY and problem.place == "--set"
+            for problem in outcome.problems
+        )
         raise (UnknownKeyError if made_up else ConfigError)(outcome.problems)
-    names = {name for _, node in layers.scalars if node.source.is_file for name in variables_of(node)}
+    names = {
+        name for _, node in layers.scalars if node.source.is_file for name in variables_of(node)
+    }
     variables = {variable: environ.get(variable) for variable in names}
     return _Loaded(
-        outcome.config, layers, frozenset(outcome.secrets), files, variables, environment_variables(name, environ)
+        outcome.config,
+        layers,
+        frozenset(outcome.secrets),
+        files,
+        variables,
+        environment_variables(name, environ),
     )
 
 

@@ -76,42 +76,59 @@ class Cursor(ConfigModel):
 
     column: Text = Field(description="Column that grows: a timestamp or a number.")
     lookback: Lookback = Field(
-        default=0.0, description="How far below the highest value to read again: a duration ('3d', '12h') or a number."
+        default=0.0,
+        description="How far below the highest value to read again: a duration ('3d', '12h') or a number.",
     )
 
 
 class ProcessingConfig(ConfigModel):
     """How rows are handled on their way."""
 
-    batch_size: PositiveInt = Field(default=100_000, description="Rows handled at a time; bounds memory.")
+    batch_size: PositiveInt = Field(
+        default=100_000, description="Rows handled at a time; bounds memory."
+    )
     primary_key: Columns = Field(
         default=[], description="Columns that identify a row; a single name may stand for a list."
     )
-    cursor: Cursor | None = Field(default=None, description="Incremental extraction; none: all rows each time.")
-    columns: dict[str, ColumnType] = Field(default={}, description="Types of the source's columns, by name.")
+    cursor: Cursor | None = Field(
+        default=None, description="Incremental extraction; none: all rows each time."
+    )
+    columns: dict[str, ColumnType] = Field(
+        default={}, description="Types of the source's columns, by name."
+    )
     max_rejected_ratio: Ratio = Field(
-        default=1.0, description="Part of rejected rows above which a run fails before loading, 0 to 1."
+        default=1.0,
+        description="Part of rejected rows above which a run fails before loading, 0 to 1.",
     )
 
     @model_validator(mode="after")
     def _cursor_is_a_column(self) -> Self:
         if self.cursor and self.columns and self.cursor.column not in self.columns:
             column = self.cursor.column
-            hint = did_you_mean(column, self.columns) or f"add `{column}: timestamp` (or its type) to `columns`"
-            raise rule(f"{column!r} is not one of 'processing.columns'", "cursor", "column", hint=hint)
+            hint = (
+                did_you_mean(column, self.columns)
+                or f"add `{column}: timestamp` (or its type) to `columns`"
+            )
+            raise rule(
+                f"{column!r} is not one of 'processing.columns'", "cursor", "column", hint=hint
+            )
         return self
 
 
 class DuckDBOutput(ConfigModel):
     """The embedded warehouse."""
 
-    path: Text | None = Field(default=None, description="Database file; none: $DATAFLOW_HOME/<workflow>.duckdb.")
+    path: Text | None = Field(
+        default=None, description="Database file; none: $DATAFLOW_HOME/<workflow>.duckdb."
+    )
 
 
 class PostgresOutput(ConfigModel):
     """A PostgreSQL warehouse."""
 
-    url: SecretStr = Field(description="postgresql://user:password@host:port/database; a secret as a whole.")
+    url: SecretStr = Field(
+        description="postgresql://user:password@host:port/database; a secret as a whole."
+    )
 
     _check_url = field_validator("url")(_postgres_url)
 
@@ -124,7 +141,9 @@ def _computed(schema: dict[str, Any]) -> None:
 class OutputConfig(ConfigModel):
     """Where rows go."""
 
-    warehouse: Literal["duckdb", "postgres"] = Field(default="duckdb", description="Kind of warehouse.")
+    warehouse: Literal["duckdb", "postgres"] = Field(
+        default="duckdb", description="Kind of warehouse."
+    )
     schema_: Identifier = Field(
         default="raw",
         json_schema_extra=_computed,
@@ -137,7 +156,9 @@ class OutputConfig(ConfigModel):
         description="Table that rows are loaded into; default <workflow>. Rejected rows go to <table>_rejected.",
     )
     marts_schema: Identifier = Field(
-        default="marts", json_schema_extra=_computed, description="Schema of the dbt models; default <workflow>_marts."
+        default="marts",
+        json_schema_extra=_computed,
+        description="Schema of the dbt models; default <workflow>_marts.",
     )
     write_disposition: Literal["merge", "append", "replace"] = Field(
         default="append",
@@ -145,16 +166,25 @@ class OutputConfig(ConfigModel):
         description="What happens to rows already there; default merge with a primary key, else append.",
     )
     schema_contract: Literal["evolve", "freeze"] = Field(
-        default="evolve", description="New columns and changed types: evolve the table, or freeze it and fail."
+        default="evolve",
+        description="New columns and changed types: evolve the table, or freeze it and fail.",
     )
-    duckdb: DuckDBOutput = Field(default=DuckDBOutput(), description="Settings of warehouse duckdb.")
-    postgres: PostgresOutput | None = Field(default=None, description="Settings of warehouse postgres.")
+    duckdb: DuckDBOutput = Field(
+        default=DuckDBOutput(), description="Settings of warehouse duckdb."
+    )
+    postgres: PostgresOutput | None = Field(
+        default=None, description="Settings of warehouse postgres."
+    )
 
     @model_validator(mode="after")
     def _postgres_has_a_url(self) -> Self:
         if self.warehouse == "postgres" and self.postgres is None:
             hint = "add `postgres:` with `url: ${WAREHOUSE_URL}` under `output:`"
-            raise rule("warehouse is 'postgres', but there is no section 'postgres'", "warehouse", hint=hint)
+            raise rule(
+                "warehouse is 'postgres', but there is no section 'postgres'",
+                "warehouse",
+                hint=hint,
+            )
         return self
 
 
@@ -162,13 +192,17 @@ class ScheduleConfig(ConfigModel):
     """When it runs."""
 
     cron: str | None = Field(
-        default=None, description="Cron expression of five fields, or an alias such as @daily; none: the decorator's."
+        default=None,
+        description="Cron expression of five fields, or an alias such as @daily; none: the decorator's.",
     )
     timezone: str = Field(default="UTC", description="IANA time zone of the cron expression.")
     partitions: Literal["hourly", "daily", "weekly", "monthly"] | None = Field(
-        default=None, description="Time window of a partition (weeks begin on Monday); none: not partitioned."
+        default=None,
+        description="Time window of a partition (weeks begin on Monday); none: not partitioned.",
     )
-    partitions_start: Day | None = Field(default=None, description="First day that has a partition (YYYY-MM-DD).")
+    partitions_start: Day | None = Field(
+        default=None, description="First day that has a partition (YYYY-MM-DD)."
+    )
 
     @field_validator("cron")
     @classmethod
@@ -187,33 +221,50 @@ class ScheduleConfig(ConfigModel):
             if value != "UTC":
                 ZoneInfo(value)
         except (KeyError, ValueError, OSError):
-            hint = did_you_mean(value, available_timezones()) or "use an IANA name such as Europe/Berlin"
+            hint = (
+                did_you_mean(value, available_timezones())
+                or "use an IANA name such as Europe/Berlin"
+            )
             raise rule(f"expected a time zone, found {value!r}", hint=hint) from None
         return value
 
     @model_validator(mode="after")
     def _partitions_begin(self) -> Self:
         if self.partitions and self.partitions_start is None:
-            raise rule("partitions need a 'partitions_start'", "partitions", hint="add `partitions_start: 2026-01-01`")
+            raise rule(
+                "partitions need a 'partitions_start'",
+                "partitions",
+                hint="add `partitions_start: 2026-01-01`",
+            )
         return self
 
 
 class RetryConfig(ConfigModel):
     """What happens when a step fails."""
 
-    max_retries: NonNegativeInt = Field(default=0, description="Times that a failed step is tried again.")
-    delay: NonNegativeFloat = Field(default=1.0, description="Wait before the first retry, in seconds.")
-    backoff: Literal["none", "linear", "exponential"] = Field(default="none", description="How the wait grows.")
+    max_retries: NonNegativeInt = Field(
+        default=0, description="Times that a failed step is tried again."
+    )
+    delay: NonNegativeFloat = Field(
+        default=1.0, description="Wait before the first retry, in seconds."
+    )
+    backoff: Literal["none", "linear", "exponential"] = Field(
+        default="none", description="How the wait grows."
+    )
 
 
 class WorkflowConfig(ConfigModel):
     """The configuration of a workflow."""
 
     source: SourceConfig = Field(description="Where rows come from.")
-    processing: ProcessingConfig = Field(default=ProcessingConfig(), description="How rows are handled on their way.")
+    processing: ProcessingConfig = Field(
+        default=ProcessingConfig(), description="How rows are handled on their way."
+    )
     output: OutputConfig = Field(default=OutputConfig(), description="Where rows go.")
     schedule: ScheduleConfig = Field(default=ScheduleConfig(), description="When it runs.")
-    retries: RetryConfig = Field(default=RetryConfig(), description="What happens when a step fails.")
+    retries: RetryConfig = Field(
+        default=RetryConfig(), description="What happens when a step fails."
+    )
 
     _workflow: str = PrivateAttr("")
     _root: Path = PrivateAttr(Path())
@@ -268,7 +319,9 @@ class WorkflowConfig(ConfigModel):
     def _merge_has_a_key(self, info: ValidationInfo) -> Self:
         if self.output.write_disposition == "merge" and not self.processing.primary_key:
             hint = "set the primary key, or write_disposition: append"
-            raise rule("'merge' needs 'processing.primary_key'", "output", "write_disposition", hint=hint)
+            raise rule(
+                "'merge' needs 'processing.primary_key'", "output", "write_disposition", hint=hint
+            )
         context = info.context or {}
         self._workflow, self._root = context.get("workflow", ""), context.get("root", Path())
         return self

@@ -12,7 +12,15 @@ from typing import Any
 from dataflow_runtime.config.secrets import MASK, mask
 from dataflow_runtime.errors import DataflowError
 
-__all__ = ["UNKNOWN_KEY", "ConfigError", "Problem", "UnknownKeyError", "display_path", "render_problem", "snippet"]
+__all__ = [
+    "UNKNOWN_KEY",
+    "ConfigError",
+    "Problem",
+    "UnknownKeyError",
+    "display_path",
+    "render_problem",
+    "snippet",
+]
 
 UNKNOWN_KEY = "unknown key"
 
@@ -79,14 +87,18 @@ class UnknownKeyError(ConfigError):
 
 def render_problem(problem: Problem, *, color: bool = False) -> str:
     """Return the problem as users see it: headline, source line, caret, hint."""
-    bold, red, dim, off = ("\x1b[1m", "\x1b[31m", "\x1b[2m", "\x1b[0m") if color else ("", "", "", "")
+    bold, red, dim, off = (
+        ("\x1b[1m", "\x1b[31m", "\x1b[2m", "\x1b[0m") if color else ("", "", "", "")
+    )
     lines = [f"{bold}{problem.headline}{off}"]
     if problem.snippet is not None and problem.line and problem.column:
         margin = f"  {problem.line} | "
         lines.append(f"{dim}{margin}{off}{problem.snippet}")
         caret = "^" * max(1, min(problem.width, len(problem.snippet) - problem.column + 1))
         # A tab before the caret keeps its width in any terminal.
-        indent = re.sub(r"[^\t]", " ", problem.snippet[: problem.column - 1]).ljust(problem.column - 1)
+        indent = re.sub(r"[^\t]", " ", problem.snippet[: problem.column - 1]).ljust(
+            problem.column - 1
+        )
         lines.append(f"{dim}{' ' * (len(margin) - 2)}| {off}{indent}{red}{caret}{off}")
     if problem.hint:
         lines.append(f"  hint: {problem.hint}")
@@ -94,7 +106,12 @@ def render_problem(problem: Problem, *, color: bool = False) -> str:
 
 
 def snippet(
-    text: str, line: int, column: int, *, hidden: Iterable[tuple[int, int]] = (), instead: str = MASK
+    text: str,
+    line: int,
+    column: int,
+    *,
+    hidden: Iterable[tuple[int, int]] = (),
+    instead: str = MASK,
 ) -> str | None:
     """Return line number `line` of `text`, the index ranges of `hidden` replaced; None where it is too long."""
     start = 0

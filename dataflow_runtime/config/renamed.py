@@ -42,7 +42,9 @@ RENAMED = (
 )
 
 
-def with_new_names(layer: Node, renamed: Iterable[Renamed] = RENAMED) -> tuple[Node, list[Problem], list[Problem]]:
+def with_new_names(
+    layer: Node, renamed: Iterable[Renamed] = RENAMED
+) -> tuple[Node, list[Problem], list[Problem]]:
     """Return one layer's tree with new names for old ones, warnings of the old ones, and problems: both are given."""
     deprecated: list[Problem] = []
     problems: list[Problem] = []
@@ -58,7 +60,9 @@ def warn_of(deprecated: Iterable[Problem]) -> None:
         warnings.warn(text, DeprecatedKeyWarning, stacklevel=4)
 
 
-def _renamed(node: Node, section: list[str], key: Renamed, deprecated: list[Problem], problems: list[Problem]) -> Node:
+def _renamed(
+    node: Node, section: list[str], key: Renamed, deprecated: list[Problem], problems: list[Problem]
+) -> Node:
     if not isinstance(node.value, dict):
         return node
     if section:
@@ -76,7 +80,9 @@ def _renamed(node: Node, section: list[str], key: Renamed, deprecated: list[Prob
         problems.append(problem_at(place, path, message, hint=f"remove {key.old!r}"))
         value = {name: child for name, child in node.value.items() if name != key.old}
         return replace(node, value=value)
-    message = f"is called {key.new!r} now; the old name is read until version {key.ends} of the runtime"
+    message = (
+        f"is called {key.new!r} now; the old name is read until version {key.ends} of the runtime"
+    )
     deprecated.append(problem_at(place, path, message, hint=hint))
     names = {key.old: key.new}
     return replace(

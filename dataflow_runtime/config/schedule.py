@@ -27,7 +27,9 @@ _FIELDS: tuple[tuple[str, int, int, tuple[str, ...]], ...] = (
     ("day of week", 0, 7, _DAYS),
 )
 _LONGEST_MONTH = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
-_PART = re.compile(r"(?P<any>\*)?(?:(?P<low>[a-z0-9]+)(?:-(?P<high>[a-z0-9]+))?)?(?:/(?P<step>[0-9]+))?")
+_PART = re.compile(
+    r"(?P<any>\*)?(?:(?P<low>[a-z0-9]+)(?:-(?P<high>[a-z0-9]+))?)?(?:/(?P<step>[0-9]+))?"
+)
 
 
 def cron_problem(expression: str) -> str | None:
@@ -40,7 +42,9 @@ def cron_problem(expression: str) -> str | None:
     if len(fields) != len(_FIELDS):
         if expression.strip().startswith("@"):
             return f"expected one of {', '.join(_ALIASES)}"
-        return f"expected 5 fields (minute hour day-of-month month day-of-week), found {len(fields)}"
+        return (
+            f"expected 5 fields (minute hour day-of-month month day-of-week), found {len(fields)}"
+        )
     values: list[set[int]] = []
     for text, (name, low, high, names) in zip(fields, _FIELDS, strict=True):
         try:
@@ -48,7 +52,9 @@ def cron_problem(expression: str) -> str | None:
         except ValueError as error:
             return f"{name} {text!r}: {error}"
     days, months = values[2], values[3]
-    if fields[4].startswith("*") and not any(min(days) <= _LONGEST_MONTH[month - 1] for month in months):
+    if fields[4].startswith("*") and not any(
+        min(days) <= _LONGEST_MONTH[month - 1] for month in months
+    ):
         return f"never fires: no such month has a day {min(days)}"
     return None
 
@@ -58,7 +64,9 @@ def _field(text: str, low: int, high: int, names: tuple[str, ...]) -> set[int]:
         if word in names:
             return names.index(word) + low
         if not word.isdecimal() or not low <= int(word) <= high:
-            raise ValueError(f"expected {low} to {high}" + (f" or {names[0]} to {names[-1]}" if names else ""))
+            raise ValueError(
+                f"expected {low} to {high}" + (f" or {names[0]} to {names[-1]}" if names else "")
+            )
         return int(word)
 
     found: set[int] = set()
@@ -67,7 +75,13 @@ def _field(text: str, low: int, high: int, names: tuple[str, ...]) -> set[int]:
         if matched is None or not part or bool(matched["any"]) == bool(matched["low"]):
             raise ValueError("expected '*', a number, a range 'a-b' or a step '*/n'")
         first = low if matched["any"] else number(matched["low"])
-        last = number(matched["high"]) if matched["high"] else high if matched["any"] or matched["step"] else first
+        last = (
+            number(matched["high"])
+            if matched["high"]
+            else high
+            if matched["any"] or matched["step"]
+            else first
+        )
         step = int(matched["step"] or 1)
         if step < 1:
             raise ValueError("a step is at least 1")
@@ -78,7 +92,9 @@ def _field(text: str, low: int, high: int, names: tuple[str, ...]) -> set[int]:
 
 
 # A `schedule:` block of simple `key: value` lines, as the template renders it. Everything else is parsed in full.
-_BLOCK = re.compile(r"^schedule:[ \t]*(?:#.*)?\r?\n((?:[ ]+.*\r?\n|[ ]*#.*\r?\n|[ \t]*\r?\n)*)", re.MULTILINE)
+_BLOCK = re.compile(
+    r"^schedule:[ \t]*(?:#.*)?\r?\n((?:[ ]+.*\r?\n|[ ]*#.*\r?\n|[ \t]*\r?\n)*)", re.MULTILINE
+)
 _LINE = re.compile(
     r"""[ ]+(?P<key>[A-Za-z_]\w*):(?:[ ]+(?:"(?P<double>[^"\\]*)"|'(?P<single>[^']*)'|(?P<plain>[^\s"'#&*!|>%@`{}\[\],?:-][^#]*?)))?[ ]*(?:[ ]\#.*)?"""  # noqa: E501
 )
@@ -132,7 +148,14 @@ def _sliced_cron(text: str) -> str | None:
         if matched is None:
             return _UNCERTAIN
         if matched["key"] == "cron":
-            cron = next((matched[kind] for kind in ("double", "single", "plain") if matched[kind] is not None), None)
+            cron = next(
+                (
+                    matched[kind]
+                    for kind in ("double", "single", "plain")
+                    if matched[kind] is not None
+                ),
+                None,
+            )
             if cron is None or (matched["plain"] and cron.strip() in ("null", "Null", "NULL", "~")):
                 return _UNCERTAIN
     if cron is not None and "$" in cron:

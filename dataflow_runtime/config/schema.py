@@ -18,7 +18,10 @@ _SCALARS = frozenset({"integer", "number", "boolean", "null", "string"})
 
 def config_schema(model: type[BaseModel]) -> Schema:
     """Return the JSON Schema (2020-12) of a config file: where a scalar is expected, ``${VAR}`` is allowed as well."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **_interpolatable(_plain_schema(model))}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **_interpolatable(_plain_schema(model)),
+    }
 
 
 @cache
@@ -45,7 +48,9 @@ def _interpolatable(schema: Any) -> Any:
     # An empty section is one whose keys are all commented out.
     if "properties" in schema and "$defs" in schema:
         sections = result["properties"]
-        result["properties"] = {name: {"anyOf": [part, {"type": "null"}]} for name, part in sections.items()}
+        result["properties"] = {
+            name: {"anyOf": [part, {"type": "null"}]} for name, part in sections.items()
+        }
     if "anyOf" in result or not _is_restricted_scalar(result):
         return result
     notes = {key: result.pop(key) for key in ("title", "description", "default") if key in result}
@@ -96,14 +101,20 @@ def _branches(schema: Schema, root: Schema, values: Any) -> Iterator[Schema]:
     branches = [branch for part in union for branch in _branches(part, root, values)]
     tag = values.get("type") if isinstance(values, dict) else None
     tagged = [
-        part for part in branches if tag is not None and part.get("properties", {}).get("type", {}).get("const") == tag
+        part
+        for part in branches
+        if tag is not None and part.get("properties", {}).get("type", {}).get("const") == tag
     ]
     yield from tagged or branches
 
 
 def allowed_keys(model: type[BaseModel], path: Sequence[str], values: Any) -> list[str]:
     """Return the keys that the mapping at `path` may hold, in the order of the model."""
-    return list(dict.fromkeys(key for part in schemas_at(model, path, values) for key in part.get("properties", {})))
+    return list(
+        dict.fromkeys(
+            key for part in schemas_at(model, path, values) for key in part.get("properties", {})
+        )
+    )
 
 
 def is_secret(schemas: Sequence[Schema]) -> bool:
@@ -150,7 +161,13 @@ def _number(schema: Schema, noun: str) -> str:
     low, high, above = schema.get("minimum"), schema.get("maximum"), schema.get("exclusiveMinimum")
     if above == 0 and high is None:
         return f"a positive {noun}"
-    bounds = [f"of at least {low:g}"] if low is not None else [f"above {above:g}"] if above is not None else []
+    bounds = (
+        [f"of at least {low:g}"]
+        if low is not None
+        else [f"above {above:g}"]
+        if above is not None
+        else []
+    )
     if low is not None and high is not None:
         return f"{article} {noun} from {low:g} to {high:g}"
     if high is not None:
@@ -160,9 +177,7 @@ def _number(schema: Schema, noun: str) -> str:
 
 def _text(schema: Schema) -> str:
     if schema.get("pattern") == r"^[a-z_][a-z0-9_]*$":
-        return (
-            f"lower-case letters, digits and '_', not a digit first, at most {schema.get('maxLength', 63)} characters"
-        )
+        return f"lower-case letters, digits and '_', not a digit first, at most {schema.get('maxLength', 63)} characters"
     if "examples" in schema:
         return f"text such as {schema['examples'][0]!r}"
     if "pattern" in schema:

@@ -9,21 +9,35 @@ from contextvars import ContextVar
 from functools import lru_cache
 from urllib.parse import quote, unquote
 
-__all__ = ["MASK", "forget_secrets", "has_literal_secret", "is_secret_key", "lent_secrets", "mask", "remember_secrets"]
+__all__ = [
+    "MASK",
+    "forget_secrets",
+    "has_literal_secret",
+    "is_secret_key",
+    "lent_secrets",
+    "mask",
+    "remember_secrets",
+]
 
 MASK = "**********"
 
 _SECRET_WORD = r"pass(?:word|wd|phrase)?|pwd|secret|token|api[-_]?key|authorization|credentials?|cookie|(?:private|access|account)[-_]?key"  # noqa: S105, E501
-_SECRET_KEY = re.compile(rf"(?i)(?:^|[-_.])x?(?:{_SECRET_WORD})(?:$|[-_.](?!url|param|path|name|type|location))")
+_SECRET_KEY = re.compile(
+    rf"(?i)(?:^|[-_.])x?(?:{_SECRET_WORD})(?:$|[-_.](?!url|param|path|name|type|location))"
+)
 _URL_PASSWORD = re.compile(r"(?<=://)([^\s:/@?#'\"]*):([^\s@'\"]+)(?=@)")
-_QUERY_SECRET = re.compile(rf"(?i)([?&](?:[\w.-]*[-_.])?(?:{_SECRET_WORD}|sig|signature|key)=)[^&\s'\"#]+")
+_QUERY_SECRET = re.compile(
+    rf"(?i)([?&](?:[\w.-]*[-_.])?(?:{_SECRET_WORD}|sig|signature|key)=)[^&\s'\"#]+"
+)
 _YAML_SECRET = re.compile(
     rf"(?i)((?:^|[\s{{,\"'])(?:[\w.-]*[-_.])?(?:{_SECRET_WORD})[\"']?\s*:\s+)(?=[^\s#])([^,}}#]+)"
 )
 
 # Shorter values, and defaults that everyone knows, would blot out harmless text (``warehouse: postgres``).
 _SHORTEST = 4
-_HARMLESS = frozenset({"postgres", "postgresql", "duckdb", "root", "admin", "test", "user", "true", "false", "null"})
+_HARMLESS = frozenset(
+    {"postgres", "postgresql", "duckdb", "root", "admin", "test", "user", "true", "false", "null"}
+)
 
 _known: set[str] = set()
 _lent: ContextVar[set[str] | None] = ContextVar("_lent", default=None)

@@ -30,7 +30,9 @@ class Validation(Generic[M]):
         secrets: The secrets of a validated model, by path.
     """
 
-    def __init__(self, layered: Layered, model: type[M], environ: Mapping[str, str], context: dict[str, Any]) -> None:
+    def __init__(
+        self, layered: Layered, model: type[M], environ: Mapping[str, str], context: dict[str, Any]
+    ) -> None:
         self.layered, self.model, self.environ, self.context = layered, model, environ, context
         self.config: M | None = None
         self.secrets: dict[Path, str] = {}
@@ -106,7 +108,9 @@ class Validation(Generic[M]):
 
     def _explain(self, error: ValidationError) -> None:
         self._secret_paths = {path for path, _ in self.layered.scalars if self._is_secret(path)}
-        literal = (str(node.value) for path, node in self.layered.scalars if path in self._secret_paths)
+        literal = (
+            str(node.value) for path, node in self.layered.scalars if path in self._secret_paths
+        )
         remember_secrets(text for text in literal if "${" not in text)
         errors = error.errors(include_url=False)
         for detail in errors:
@@ -129,7 +133,9 @@ class Validation(Generic[M]):
             self.model.model_validate(self.values, context=self.context)
         except ValidationError as error:
             for detail in error.errors(include_url=False):
-                if detail["type"] == "config_rule" and not any(f"{key}'" in detail["msg"] for key in faulty):
+                if detail["type"] == "config_rule" and not any(
+                    f"{key}'" in detail["msg"] for key in faulty
+                ):
                     self._add(detail)
 
     def _add(self, detail: Any) -> None:
@@ -154,7 +160,9 @@ class Validation(Generic[M]):
         elif kind == "union_tag_invalid":
             path, node = self._locate((*path, "type"))
             message = f"expected {_tags(context['expected_tags'])}, found {self._found(path, node)}"
-            hint = did_you_mean(str(context["tag"]), context["expected_tags"].replace("'", "").split(", "))
+            hint = did_you_mean(
+                str(context["tag"]), context["expected_tags"].replace("'", "").split(", ")
+            )
         elif kind in ("value_error", "assertion_error"):
             message = detail["msg"].split(", ", 1)[-1]
             if message.startswith("expected") and "found" not in message:
@@ -173,12 +181,18 @@ class Validation(Generic[M]):
         if names and hint is None and kind != "config_rule":
             hint = f"the value comes from {', '.join('${' + name + '}' for name in dict.fromkeys(names))}"
         self.problems.append(
-            problem_at(self._shown(path, node), dotted, message, hint=hint, **self._snippet(path, node))
+            problem_at(
+                self._shown(path, node), dotted, message, hint=hint, **self._snippet(path, node)
+            )
         )
 
     def _hint(self, kind: str, detail: Any, path: Path, node: Node) -> str | None:
         if kind in ("literal_error", "enum"):
-            words = [value for part in schemas_at(self.model, path, self.values) for value in part.get("enum", [])]
+            words = [
+                value
+                for part in schemas_at(self.model, path, self.values)
+                for value in part.get("enum", [])
+            ]
             return did_you_mean(str(node.value), [str(word) for word in words])
         if (
             kind == "string_type"
@@ -202,7 +216,9 @@ class Validation(Generic[M]):
         if at.source.file is not None:
             # What stands behind a misspelt key may be a secret.
             hidden = [(node.start, node.end)] if node.source is at.source else []
-            extra = {"snippet": snippet(at.source.text, at.line, at.column, hidden=hidden, instead="…")}
+            extra = {
+                "snippet": snippet(at.source.text, at.line, at.column, hidden=hidden, instead="…")
+            }
         self.problems.append(problem_at(at, dotted, UNKNOWN_KEY, hint=hint, **extra))
 
     def _key_of(self, path: Path) -> Node | None:
@@ -239,7 +255,9 @@ class Validation(Generic[M]):
             value = _below(value, key)
             # Text where a mapping with a secret in it belongs is likely the secret: `auth: <token>`.
             inside = (
-                [] if isinstance(value, dict) else [p for part in schemas for p in part.get("properties", {}).values()]
+                []
+                if isinstance(value, dict)
+                else [p for part in schemas for p in part.get("properties", {}).values()]
             )
             if is_secret_key(key) or is_secret([*schemas, *inside]):
                 return True
@@ -266,7 +284,14 @@ def _below(value: Any, key: str) -> Any:
 def _in_order_of_layers(problem: Problem) -> tuple[Any, ...]:
     file = problem.file or ""
     # The shorter name is config.yaml, which comes before its overlay.
-    return problem.place == "--set", not file, len(file), file, problem.line or 0, problem.column or 0
+    return (
+        problem.place == "--set",
+        not file,
+        len(file),
+        file,
+        problem.line or 0,
+        problem.column or 0,
+    )
 
 
 def describe_value(value: Any) -> str:

@@ -91,11 +91,17 @@ def read_source(file: Path, layer: Layer) -> Source:
     def refuse(
         message: str, hint: str | None = None, line: int | None = None, column: int | None = None
     ) -> ConfigError:
-        return ConfigError([Problem("", message, file=str(file), line=line, column=column, hint=hint)])
+        return ConfigError(
+            [Problem("", message, file=str(file), line=line, column=column, hint=hint)]
+        )
 
     try:
         # Not blocking: a named pipe without a writer must not hang the command.
-        with open(file, "rb", opener=lambda path, flags: os.open(path, flags | getattr(os, "O_NONBLOCK", 0))) as stream:
+        with open(
+            file,
+            "rb",
+            opener=lambda path, flags: os.open(path, flags | getattr(os, "O_NONBLOCK", 0)),
+        ) as stream:
             if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
                 raise refuse("expected a file, found something else")
             data = stream.read(MAX_BYTES + 1)
@@ -105,7 +111,8 @@ def read_source(file: Path, layer: Layer) -> Source:
         raise refuse(f"cannot be read: {error.strerror}") from None
     if len(data) > MAX_BYTES:
         raise refuse(
-            f"larger than {MAX_BYTES:,} bytes", "a configuration holds settings; keep data in files of its own"
+            f"larger than {MAX_BYTES:,} bytes",
+            "a configuration holds settings; keep data in files of its own",
         )
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise refuse("expected UTF-8, found UTF-16", "save the file as UTF-8", 1, 1)
@@ -113,9 +120,14 @@ def read_source(file: Path, layer: Layer) -> Source:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         before = data[: error.start]
-        line, column = before.count(b"\n") + 1, len(before.rsplit(b"\n", 1)[-1].decode("utf-8-sig", "replace")) + 1
+        line, column = (
+            before.count(b"\n") + 1,
+            len(before.rsplit(b"\n", 1)[-1].decode("utf-8-sig", "replace")) + 1,
+        )
         byte = f"byte 0x{data[error.start]:02X}"
-        raise refuse(f"expected UTF-8, found {byte}", "save the file as UTF-8", line, column) from None
+        raise refuse(
+            f"expected UTF-8, found {byte}", "save the file as UTF-8", line, column
+        ) from None
     return Source(layer, text, file)
 
 
@@ -129,7 +141,12 @@ def problem_at(node: Node, path: str, message: str, **more: Any) -> Problem:
         more["snippet"] = snippet(source.text, node.line, node.column)
     width = node.text.find("\n") if "\n" in node.text else node.end - node.start
     return Problem(
-        path, message, file=str(source.file), line=node.line, column=node.column, **{"width": max(width, 1), **more}
+        path,
+        message,
+        file=str(source.file),
+        line=node.line,
+        column=node.column,
+        **{"width": max(width, 1), **more},
     )
 
 
@@ -197,7 +214,9 @@ class _Builder:
                 self.source.text.count("\n", 0, position) + 1,
                 position - self.source.text.rfind("\n", 0, position),
             )
-            raise self._syntax(str(getattr(error, "reason", "a directive")), line, column, None) from None
+            raise self._syntax(
+                str(getattr(error, "reason", "a directive")), line, column, None
+            ) from None
 
     def _syntax(self, problem: str, line: int, column: int, context: Any) -> _Unreadable:
         self.syntax_error = True
@@ -231,7 +250,11 @@ class _Builder:
         self.next()  # document end
         event = self.next()
         if type(event).__name__ == "DocumentStartEvent":
-            raise self.stop(self.node(event, ""), "expected one document, found a second", hint="remove the `---` line")
+            raise self.stop(
+                self.node(event, ""),
+                "expected one document, found a second",
+                hint="remove the `---` line",
+            )
         return root
 
     def value(self, event: Any, depth: int, path: str) -> Node:
@@ -246,12 +269,19 @@ class _Builder:
             raise self.stop(node, f"nested more than {MAX_DEPTH} deep")
         tag = event.tag
         if tag is not None and str(tag) != "!" and not _KNOWN_TAG.fullmatch(str(tag)):
-            self.refuse(node, f"unknown tag {str(tag)!r}", path, hint="values are plain YAML; remove the tag")
+            self.refuse(
+                node,
+                f"unknown tag {str(tag)!r}",
+                path,
+                hint="values are plain YAML; remove the tag",
+            )
         if event.anchor is not None:
             self.anchors[event.anchor] = None
         if kind == "ScalarEvent":
             node.value = event.value
-            node.plain = not event.style and (tag is None or (str(tag) != "!" and not str(tag).endswith(":str")))
+            node.plain = not event.style and (
+                tag is None or (str(tag) != "!" and not str(tag).endswith(":str"))
+            )
         elif kind == "SequenceStartEvent":
             node.flow = bool(event.flow_style)
             self.items(node, depth, path)
@@ -271,7 +301,13 @@ class _Builder:
         if target is None:
             raise self.stop(at, f"alias *{name} contains itself", path=path)
         node = copy.copy(target)
-        node.start, node.end, node.line, node.column, node.alias = at.start, at.end, at.line, at.column, True
+        node.start, node.end, node.line, node.column, node.alias = (
+            at.start,
+            at.end,
+            at.line,
+            at.column,
+            True,
+        )
         return node
 
     def grow(self, node: Node, child: Node) -> None:
@@ -310,7 +346,13 @@ class _Builder:
                 merged.append(child)
             elif name in entries:
                 first = node.keys[name].line
-                shown = snippet(self.source.text, key.line, key.column, hidden=[(child.start, child.end)], instead="…")
+                shown = snippet(
+                    self.source.text,
+                    key.line,
+                    key.column,
+                    hidden=[(child.start, child.end)],
+                    instead="…",
+                )
                 message = f"duplicate key, first on line {first}"
                 self.refuse(key, message, below, hint="remove one of the two", snippet=shown)
             else:
@@ -347,13 +389,25 @@ _FLOW_WORDS = "expected ',' or '}'"
 
 # Words of the parser, what they mean, what to do.
 _SYNTAX_ADVICE = (
-    ("mapping values are not allowed", "a second ':' in one value, or wrong indentation", "quote text that holds ': '"),
+    (
+        "mapping values are not allowed",
+        "a second ':' in one value, or wrong indentation",
+        "quote text that holds ': '",
+    ),
     ("cannot start any token", "this character cannot begin a value", "quote the value"),
-    ("unexpected end of stream", "a quote is not closed", "close the quote, or double it inside of the text"),
+    (
+        "unexpected end of stream",
+        "a quote is not closed",
+        "close the quote, or double it inside of the text",
+    ),
     ("could not find expected ':'", "a key without ':'", "write `key: value`"),
     (_FLOW_WORDS, "a brace ends the value", 'between brackets, quote a variable: "${VAR}"'),
     ("undefined tag handle", "unknown tag", "values are plain YAML; remove the tag"),
-    ("special characters", "a control character", 'write it as an escape in double quotes: "\\u0001"'),
+    (
+        "special characters",
+        "a control character",
+        'write it as an escape in double quotes: "\\u0001"',
+    ),
 )
 
 

@@ -17,9 +17,9 @@ from dataflow_runtime.dashboards.components import borrowed, component_owners, w
 from dataflow_runtime.dashboards.export import export
 from dataflow_runtime.dashboards.home import home_page, placeholder, write_tables
 from dataflow_runtime.dashboards.model import SITE_SOURCE, Dashboard, Problem
-from dataflow_runtime.discovery import InstalledWorkflow, find_workflows
 from dataflow_runtime.errors import UsageError
 from dataflow_runtime.settings import Settings
+from dataflow_runtime.workflows.discovery import InstalledWorkflow, find_workflows
 
 __all__ = ["Site", "collect", "lay_out", "source_files", "write_skeleton"]
 
@@ -76,7 +76,11 @@ def lay_out(site: Site, dashboards: Sequence[Dashboard]) -> None:
     write_tables(dashboards, site.data / SITE_SOURCE)
     wanted = dict(_site_files(site, dashboards))
     for folder in ("pages", "components", "sources", "static"):
-        _update(site.folder, folder, {path: text for path, text in wanted.items() if path.parts[0] == folder})
+        _update(
+            site.folder,
+            folder,
+            {path: text for path, text in wanted.items() if path.parts[0] == folder},
+        )
 
 
 def source_files(data: Path, name: str) -> Iterator[tuple[Path, str]]:
@@ -98,7 +102,9 @@ def _dashboard(workflow: InstalledWorkflow) -> Dashboard:
         return replace(dashboard, status="none")
     if Path("index.md") not in dashboard.pages():
         return dashboard.broken(Problem("no index.md: the page of the workflow", dashboard.folder))
-    return dashboard.broken(Problem(dashboard.name_problem)) if dashboard.name_problem else dashboard
+    return (
+        dashboard.broken(Problem(dashboard.name_problem)) if dashboard.name_problem else dashboard
+    )
 
 
 def _site_files(site: Site, dashboards: Sequence[Dashboard]) -> Iterator[tuple[Path, str | bytes]]:
@@ -119,7 +125,9 @@ def _site_files(site: Site, dashboards: Sequence[Dashboard]) -> Iterator[tuple[P
             text = (dashboard.folder / page).read_text(encoding="utf-8")
             yield Path("pages", dashboard.name) / page, with_imports(text, dashboard)
         for part in ("components", "static"):
-            for file in sorted(path for path in (dashboard.folder / part).rglob("*") if path.is_file()):
+            for file in sorted(
+                path for path in (dashboard.folder / part).rglob("*") if path.is_file()
+            ):
                 inner = file.relative_to(dashboard.folder / part)
                 yield Path(part, dashboard.name) / inner, file.read_bytes()
 
@@ -138,7 +146,11 @@ def write_skeleton(site: Site) -> None:
             "datasources": {"@evidence-dev/duckdb": {}},
         },
     }
-    _write(site.folder, Path("evidence.config.yaml"), json.dumps(config | _theme(site.settings), indent=2).encode())
+    _write(
+        site.folder,
+        Path("evidence.config.yaml"),
+        json.dumps(config | _theme(site.settings), indent=2).encode(),
+    )
 
 
 def _shipped() -> Iterator[tuple[Path, bytes]]:
@@ -162,10 +174,14 @@ def _theme(settings: Settings) -> dict[str, Any]:
         found = YAML(typ="safe").load(Path(theme).expanduser().read_text(encoding="utf-8"))
     except Exception as error:
         reason = getattr(error, "strerror", None) or "is no YAML"
-        hint = "allowed: system, light, dark, or a YAML file with Evidence's keys theme and appearance"
+        hint = (
+            "allowed: system, light, dark, or a YAML file with Evidence's keys theme and appearance"
+        )
         raise UsageError(f"DATAFLOW_DASHBOARDS_THEME: {theme}: {reason}", hint=hint) from error
     if not isinstance(found, dict) or not set(found) <= {"theme", "appearance"}:
-        raise UsageError(f"DATAFLOW_DASHBOARDS_THEME: {theme}: allowed keys are theme and appearance")
+        raise UsageError(
+            f"DATAFLOW_DASHBOARDS_THEME: {theme}: allowed keys are theme and appearance"
+        )
     return found
 
 
@@ -208,4 +224,6 @@ def _write(root: Path, path: Path, content: bytes) -> None:
 
 
 def _folders(folder: Path) -> set[str]:
-    return {child.name for child in folder.iterdir() if child.is_dir()} if folder.is_dir() else set()
+    return (
+        {child.name for child in folder.iterdir() if child.is_dir()} if folder.is_dir() else set()
+    )

@@ -23,14 +23,20 @@ def with_dashboards(definitions: dg.Definitions, settings: Settings) -> dg.Defin
     # One of several code locations has not all workflows, and a site is of all.
     if settings.workflows or not node_is_there():
         return definitions
-    assets = [assets for assets in definitions.assets or () if isinstance(assets, dg.AssetsDefinition)]
+    assets = [
+        assets for assets in definitions.assets or () if isinstance(assets, dg.AssetsDefinition)
+    ]
     keys = {key for definition in assets for key in definition.keys}
     jobs = {job.name for job in definitions.jobs or ()}
     # The asset's op has its name, which no graph of another job may have.
     if {NAME, f"{NAME}_job"} & jobs or dg.AssetKey(NAME) in keys:
-        _logger.warning("a workflow has a job or an asset %r: the site of all dashboards is no asset here", NAME)
+        _logger.warning(
+            "a workflow has a job or an asset %r: the site of all dashboards is no asset here", NAME
+        )
         return definitions
-    return dg.Definitions.merge(definitions, dashboards_definitions(_last(assets), settings.dashboards_schedule))
+    return dg.Definitions.merge(
+        definitions, dashboards_definitions(_last(assets), settings.dashboards_schedule)
+    )
 
 
 def dashboards_definitions(upstream: Iterable[dg.AssetKey], cron: str | None) -> dg.Definitions:
@@ -52,17 +58,26 @@ def dashboards_definitions(upstream: Iterable[dg.AssetKey], cron: str | None) ->
         }
         if report.failed:
             problems = [
-                f"{dashboard.name}: {problem}" for dashboard in report.dashboards for problem in dashboard.problems
+                f"{dashboard.name}: {problem}"
+                for dashboard in report.dashboards
+                for problem in dashboard.problems
             ]
             raise dg.Failure(
                 "; ".join(problems),
-                metadata | {"problems": dg.MetadataValue.md("\n".join(f"- {problem}" for problem in problems))},
+                metadata
+                | {
+                    "problems": dg.MetadataValue.md(
+                        "\n".join(f"- {problem}" for problem in problems)
+                    )
+                },
                 allow_retries=False,
             )
         return dg.MaterializeResult(metadata=metadata)
 
     job = dg.define_asset_job(f"{NAME}_job", selection=dg.AssetSelection.assets(NAME))
-    schedules = [dg.ScheduleDefinition(f"{NAME}_schedule", job=job, cron_schedule=cron)] if cron else []
+    schedules = (
+        [dg.ScheduleDefinition(f"{NAME}_schedule", job=job, cron_schedule=cron)] if cron else []
+    )
     return dg.Definitions(assets=[site], jobs=[job], schedules=schedules)
 
 

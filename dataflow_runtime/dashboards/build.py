@@ -27,7 +27,12 @@ __all__ = ["BuildReport", "build_site", "evidence", "load_sources", "log_file", 
 
 Progress = Callable[[str], None]
 
-_EVIDENCE_TYPES = {"number": "double", "string": "varchar", "date": "timestamp", "boolean": "boolean"}
+_EVIDENCE_TYPES = {
+    "number": "double",
+    "string": "varchar",
+    "date": "timestamp",
+    "boolean": "boolean",
+}
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,9 @@ class BuildReport:
         return {"output": str(self.output), "dashboards": dashboards}
 
 
-def build_site(output: Path | None = None, *, on_progress: Progress = lambda _: None) -> BuildReport:
+def build_site(
+    output: Path | None = None, *, on_progress: Progress = lambda _: None
+) -> BuildReport:
     """Build the site from the workflows and warehouses as they are now, and put it in the place of the last one.
 
     A broken dashboard is in the report, and has a page that says so; the others are built.
@@ -78,7 +85,11 @@ def build_site(output: Path | None = None, *, on_progress: Progress = lambda _: 
             load_sources(site, node)
             on_progress(f"building the pages of {len(dashboards)} workflows (a minute or more)")
             printed = _build(site, node, dashboards)
-            unbuilt = printed if isinstance(printed, dict) else dict(unrendered(printed, _shown(dashboards)))
+            unbuilt = (
+                printed
+                if isinstance(printed, dict)
+                else dict(unrendered(printed, _shown(dashboards)))
+            )
             if not unbuilt:
                 break
             for name, problem in unbuilt.items():
@@ -129,7 +140,9 @@ def load_sources(site: Site, node: Node) -> None:
     # What it has taken up of workflows that are gone would stay in the site.
     shutil.rmtree(site.rendered_data, ignore_errors=True)
     site.rendered_data.mkdir(parents=True)
-    with running(evidence("sources", "--strict"), site.folder, node.environment(os.environ)) as process:
+    with running(
+        evidence("sources", "--strict"), site.folder, node.environment(os.environ)
+    ) as process:
         printed, _ = process.communicate()
     log = log_file(site, "sources")
     log.write_text(printed, encoding="utf-8")
@@ -143,7 +156,9 @@ def load_sources(site: Site, node: Node) -> None:
                 _write_empty(connection, json.loads(schema.read_text(encoding="utf-8")), file)
 
 
-def _write_empty(connection: duckdb.DuckDBPyConnection, columns: Sequence[dict[str, str]], file: Path) -> None:
+def _write_empty(
+    connection: duckdb.DuckDBPyConnection, columns: Sequence[dict[str, str]], file: Path
+) -> None:
     names = [column["name"].replace('"', '""') for column in columns]
     types = [_EVIDENCE_TYPES[column["evidenceType"]] for column in columns]
     nulls = ", ".join(f'null::{kind} as "{name}"' for name, kind in zip(names, types, strict=True))
@@ -182,13 +197,20 @@ def _shown(dashboards: Sequence[Dashboard]) -> list[Dashboard]:
 
 
 def _with_problem(dashboards: Sequence[Dashboard], name: str, problem: Problem) -> list[Dashboard]:
-    return [dashboard.broken(problem) if dashboard.name == name else dashboard for dashboard in dashboards]
+    return [
+        dashboard.broken(problem) if dashboard.name == name else dashboard
+        for dashboard in dashboards
+    ]
 
 
 def _check_output(output: Path) -> None:
     """Refuse to replace a folder that holds something else than a site."""
-    if output.exists() and not (output.is_dir() and (_is_site(output) or not any(output.iterdir()))):
-        raise UsageError(f"--output {output}: is not empty, and no site", hint="name an empty or a new folder")
+    if output.exists() and not (
+        output.is_dir() and (_is_site(output) or not any(output.iterdir()))
+    ):
+        raise UsageError(
+            f"--output {output}: is not empty, and no site", hint="name an empty or a new folder"
+        )
 
 
 def _is_site(folder: Path) -> bool:

@@ -45,7 +45,9 @@ def component_owners(dashboards: Iterable[Dashboard]) -> dict[str, list[str]]:
     return owners
 
 
-def borrowed(dashboard: Dashboard, owners: Mapping[str, Sequence[str]], core: Path) -> Iterator[Problem]:
+def borrowed(
+    dashboard: Dashboard, owners: Mapping[str, Sequence[str]], core: Path
+) -> Iterator[Problem]:
     """Yield a problem for each component of other workflows that a page uses without importing it.
 
     Evidence would take whichever it comes across.
@@ -59,10 +61,12 @@ def borrowed(dashboard: Dashboard, owners: Mapping[str, Sequence[str]], core: Pa
         assert dashboard.folder is not None
         text = (dashboard.folder / page).read_text(encoding="utf-8")
         for name, workflows in owners.items():
-            if dashboard.name not in workflows and _uses(text, name) and not any(core.rglob(f"{name}.svelte")):
-                message = (
-                    f"<{name}> is a component of {', '.join(workflows)}: a page imports what is not its workflow's"
-                )
+            if (
+                dashboard.name not in workflows
+                and _uses(text, name)
+                and not any(core.rglob(f"{name}.svelte"))
+            ):
+                message = f"<{name}> is a component of {', '.join(workflows)}: a page imports what is not its workflow's"
                 yield Problem(message, dashboard.folder / page)
 
 

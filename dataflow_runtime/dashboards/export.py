@@ -21,7 +21,13 @@ from dataflow_runtime.config import ConfigError, WorkflowConfig, config_manager
 from dataflow_runtime.config.secrets import mask
 from dataflow_runtime.dashboards.model import Dashboard, Problem
 from dataflow_runtime.errors import DataflowError
-from dataflow_runtime.pipeline.warehouse import duckdb_path, exclusive, location, postgres_url, reach
+from dataflow_runtime.pipeline.warehouse import (
+    duckdb_path,
+    exclusive,
+    location,
+    postgres_url,
+    reach,
+)
 
 __all__ = ["export", "write_parquet"]
 
@@ -56,7 +62,9 @@ def export(dashboard: Dashboard, data: Path, *, wait: float = _WAIT) -> Dashboar
     """
     data.mkdir(parents=True, exist_ok=True)
     queries = sorted(dashboard.folder.glob("sources/*.sql")) if dashboard.folder else []
-    for stale in set(data.glob("*.parquet")) - {data / f"{query.stem}.parquet" for query in queries}:
+    for stale in set(data.glob("*.parquet")) - {
+        data / f"{query.stem}.parquet" for query in queries
+    }:
         stale.unlink()
     try:
         config = config_manager.load_config(dashboard.name)
@@ -74,7 +82,9 @@ class _BusyError(Exception):
     """A run holds the warehouse."""
 
 
-def _export(dashboard: Dashboard, config: WorkflowConfig, read: _Read, queries: list[Path], data: Path) -> Dashboard:
+def _export(
+    dashboard: Dashboard, config: WorkflowConfig, read: _Read, queries: list[Path], data: Path
+) -> Dashboard:
     rows = _count(read, config, config.output.table)
     problems = []
     for query in queries:
@@ -92,7 +102,9 @@ def _export(dashboard: Dashboard, config: WorkflowConfig, read: _Read, queries: 
 def _as_before(dashboard: Dashboard, queries: list[Path], data: Path) -> Dashboard:
     """Return the dashboard with the rows of the last build, where that read all its queries."""
     if queries and all((data / f"{query.stem}.parquet").is_file() for query in queries):
-        return replace(dashboard, note="a run is writing to the warehouse: rows as of the build before")
+        return replace(
+            dashboard, note="a run is writing to the warehouse: rows as of the build before"
+        )
     return replace(dashboard, status="not run", note="a run is writing to the warehouse")
 
 
@@ -129,7 +141,9 @@ def _open(config: WorkflowConfig, path: Path) -> duckdb.DuckDBPyConnection:
 def _search(connection: duckdb.DuckDBPyConnection, config: WorkflowConfig) -> None:
     """Let queries name tables without their schemas: the config says what these are called."""
     names = [config.output.marts_schema, config.output.schema_]
-    found = connection.execute("select schema_name from duckdb_schemas() where schema_name in (?, ?)", names).fetchall()
+    found = connection.execute(
+        "select schema_name from duckdb_schemas() where schema_name in (?, ?)", names
+    ).fetchall()
     there = [name for name in names if (name,) in found]
     if there:
         connection.execute("set search_path = $1", [",".join(there)])
@@ -141,7 +155,11 @@ def _postgres(config: WorkflowConfig) -> Iterator[_Read]:
 
     with reach(config):
         opened = psycopg2.connect(postgres_url(config))
-    with closing(opened) as connection, duckdb.connect() as local, tempfile.TemporaryDirectory() as folder:
+    with (
+        closing(opened) as connection,
+        duckdb.connect() as local,
+        tempfile.TemporaryDirectory() as folder,
+    ):
         # One snapshot for all queries, so that their numbers agree.
         connection.set_session(readonly=True, isolation_level="REPEATABLE READ")
         local.execute("set timezone = 'UTC'")
@@ -156,7 +174,8 @@ def _postgres(config: WorkflowConfig) -> Iterator[_Read]:
                     cursor.execute("select set_config('search_path', %s, true)", [search_path])
                     cursor.execute(f"select * from ({query}\n) as query limit 0")  # noqa: S608 - the owner's own query
                     types = {
-                        column.name: _POSTGRES_TYPES.get(column.type_code, "varchar") for column in cursor.description
+                        column.name: _POSTGRES_TYPES.get(column.type_code, "varchar")
+                        for column in cursor.description
                     }
                     cursor.copy_expert(f"copy ({query}\n) to stdout (format csv)", stream)
             except psycopg2.Error:
@@ -164,7 +183,13 @@ def _postgres(config: WorkflowConfig) -> Iterator[_Read]:
                 raise
             # PostgreSQL quotes an empty text and leaves a null bare.
             return local.read_csv(
-                str(file), columns=types, header=False, sep=",", quotechar='"', escapechar='"', allow_quoted_nulls=False
+                str(file),
+                columns=types,
+                header=False,
+                sep=",",
+                quotechar='"',
+                escapechar='"',
+                allow_quoted_nulls=False,
             )
 
         yield read
@@ -180,7 +205,9 @@ def write_parquet(relation: duckdb.DuckDBPyRelation | None, file: Path) -> None:
         raise DataflowError("it is no query: expected one that starts with select, with or from")
     columns = zip(relation.columns, map(str, relation.types), strict=True)
     draft = file.with_suffix(".draft")
-    relation.project(", ".join(_portable(name, kind) for name, kind in columns)).write_parquet(str(draft))
+    relation.project(", ".join(_portable(name, kind) for name, kind in columns)).write_parquet(
+        str(draft)
+    )
     if file.is_file() and file.read_bytes() == draft.read_bytes():
         draft.unlink()
     else:
@@ -193,10 +220,23 @@ def _portable(name: str, kind: str) -> str:
         return f"({column} at time zone 'UTC')::timestamp as {column}"
     if kind.startswith(("DECIMAL", "HUGEINT", "UHUGEINT", "UBIGINT")):
         return f"{column}::double as {column}"
-    known = ("BOOLEAN", "DATE", "TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "DOUBLE", "FLOAT", "VARCHAR")
+    known = (
+        "BOOLEAN",
+        "DATE",
+        "TIMESTAMP",
+        "TIMESTAMP_S",
+        "TIMESTAMP_MS",
+        "DOUBLE",
+        "FLOAT",
+        "VARCHAR",
+    )
     if kind in known or kind.removeprefix("U") in ("TINYINT", "SMALLINT", "INTEGER", "BIGINT"):
         return column
-    return f"{column}::timestamp as {column}" if kind == "TIMESTAMP_NS" else f"{column}::varchar as {column}"
+    return (
+        f"{column}::timestamp as {column}"
+        if kind == "TIMESTAMP_NS"
+        else f"{column}::varchar as {column}"
+    )
 
 
 def _count(read: _Read, config: WorkflowConfig, table: str) -> int | None:
@@ -214,4 +254,9 @@ def _count(read: _Read, config: WorkflowConfig, table: str) -> int | None:
 def _message(error: Exception) -> str:
     """Return a driver's message on one line, without the query that it repeats below."""
     lines = str(error).strip().split("\n\n")[0].splitlines()
-    return " ".join(line.strip() for line in lines if not line.startswith("LINE ") and line.strip(" ^")) or "failed"
+    return (
+        " ".join(
+            line.strip() for line in lines if not line.startswith("LINE ") and line.strip(" ^")
+        )
+        or "failed"
+    )

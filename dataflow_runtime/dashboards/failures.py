@@ -14,7 +14,9 @@ from dataflow_runtime.dashboards.model import Dashboard, Problem
 __all__ = ["compile_failure", "shown_failures", "unrendered"]
 
 # A message may have several lines; the next one begins with a name, a bracket, an arrow or `Error in`.
-_FAILED_QUERY = re.compile(r"^(\w+) \| Error in Query! (.*(?:\n(?!\w+ \| |\[|> |Error in | *$).*)*)", re.MULTILINE)
+_FAILED_QUERY = re.compile(
+    r"^(\w+) \| Error in Query! (.*(?:\n(?!\w+ \| |\[|> |Error in | *$).*)*)", re.MULTILINE
+)
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _HTTP = re.compile(r"^\[dataflow\] http (\{.*\})$", re.MULTILINE)
 _COMPILE = re.compile(r"^error during build:\n(.*)", re.MULTILINE | re.DOTALL)
@@ -36,7 +38,9 @@ def compile_failure(output: str, dashboards: Iterable[Dashboard]) -> tuple[str, 
     message = failure[1].splitlines()[0]
     # Positions are of the page as Evidence has rewritten it, and lead nowhere.
     message = re.sub(
-        r"\[(?:plugin )?[\w:-]+\]\s*|\S*\.evidence/template/|src/\S+ \(\d+:\d+\): |\S+:\d+:\d+ ", "", message
+        r"\[(?:plugin )?[\w:-]+\]\s*|\S*\.evidence/template/|src/\S+ \(\d+:\d+\): |\S+:\d+:\d+ ",
+        "",
+        message,
     )
     message = message.replace(f"src/components/{found[2]}/", "components/").split(": ENOENT")[0]
     return found[2], Problem(message.strip(), _file(folder, found[1], found[3]))
@@ -51,13 +55,17 @@ def unrendered(output: str, dashboards: Iterable[Dashboard]) -> Iterator[tuple[s
                 yield dashboard.name, Problem(message, page_file(dashboard, path), page=path)
 
 
-def shown_failures(output: str, built: Path, dashboards: Iterable[Dashboard]) -> Iterator[tuple[str, Problem]]:
+def shown_failures(
+    output: str, built: Path, dashboards: Iterable[Dashboard]
+) -> Iterator[tuple[str, Problem]]:
     """Yield each query that failed, each chart that shows an error and each link to nowhere, with its workflow."""
     printed = _COLOUR.sub("", output)
     queries = {found[1]: " ".join(found[2].split()) for found in _FAILED_QUERY.finditer(printed)}
     links = [(path, referrer) for status, path, referrer in _http(output) if status < 500]
     for dashboard in dashboards:
-        for html in sorted((built / dashboard.name).rglob("index.html"), key=lambda path: (len(path.parts), path)):
+        for html in sorted(
+            (built / dashboard.name).rglob("index.html"), key=lambda path: (len(path.parts), path)
+        ):
             page = "/" + html.parent.relative_to(built).as_posix()
             file = page_file(dashboard, page)
             failed = [query for query in _queries_without_rows(built, page) if query in queries]
@@ -77,7 +85,10 @@ def page_file(dashboard: Dashboard, page: str) -> Path | None:
     assert dashboard.folder is not None
     inner = page.strip("/").partition("/")[2]
     candidates = [Path(inner, "index.md"), Path(f"{inner}.md")] if inner else [Path("index.md")]
-    return next((dashboard.folder / file for file in candidates if (dashboard.folder / file).is_file()), None)
+    return next(
+        (dashboard.folder / file for file in candidates if (dashboard.folder / file).is_file()),
+        None,
+    )
 
 
 def _file(folder: Path, part: str, inner: str) -> Path:
@@ -105,7 +116,9 @@ def _queries_without_rows(built: Path, page: str) -> list[str]:
     if not about.is_file():
         return []
     kept: set[str] = set()
-    for file in (built / "api" / md5(page.encode(), usedforsecurity=False).hexdigest()).rglob("all-queries.json"):
+    for file in (built / "api" / md5(page.encode(), usedforsecurity=False).hexdigest()).rglob(
+        "all-queries.json"
+    ):
         kept |= set(json.loads(file.read_text(encoding="utf-8")))
     queries = json.loads(about.read_text(encoding="utf-8"))["queries"]
     return [query["id"] for query in queries if f"{query['id']}_data" not in kept]

@@ -9,10 +9,10 @@ from typing import Any
 
 import duckdb
 
-from dataflow_runtime.catalog import describe, has_instance, last_run
 from dataflow_runtime.config.secrets import mask
 from dataflow_runtime.dashboards.export import write_parquet
 from dataflow_runtime.dashboards.model import SITE_SOURCE, Dashboard
+from dataflow_runtime.orchestration.listing import describe, has_instance, last_run
 from dataflow_runtime.settings import get_settings
 
 __all__ = ["home_page", "placeholder", "write_tables"]
@@ -46,11 +46,18 @@ def write_tables(dashboards: Sequence[Dashboard], data: Path) -> None:
     data.mkdir(parents=True, exist_ok=True)
     runs = _last_runs(dashboards)
     _write(
-        data / "workflows.parquet", _WORKFLOWS, [_row(dashboard, runs.get(dashboard.name)) for dashboard in dashboards]
+        data / "workflows.parquet",
+        _WORKFLOWS,
+        [_row(dashboard, runs.get(dashboard.name)) for dashboard in dashboards],
     )
     problems = [
         # Where the files of the machine stand is not a reader's business.
-        (dashboard.name, problem.file.name if problem.file else None, problem.query, mask(problem.message))
+        (
+            dashboard.name,
+            problem.file.name if problem.file else None,
+            problem.query,
+            mask(problem.message),
+        )
         for dashboard in dashboards
         for problem in dashboard.problems
     ]
@@ -87,9 +94,13 @@ def _row(dashboard: Dashboard, run: dict[str, Any] | None) -> tuple[Any, ...]:
 def _write(file: Path, columns: dict[str, str], rows: Sequence[Sequence[Any]]) -> None:
     with duckdb.connect() as connection:
         connection.execute("set timezone = 'UTC'")
-        connection.execute(f"create table rows ({', '.join(f'{name} {kind}' for name, kind in columns.items())})")
+        connection.execute(
+            f"create table rows ({', '.join(f'{name} {kind}' for name, kind in columns.items())})"
+        )
         if rows:
-            connection.executemany(f"insert into rows values ({', '.join('?' * len(columns))})", rows)  # noqa: S608
+            connection.executemany(
+                f"insert into rows values ({', '.join('?' * len(columns))})", rows
+            )
         write_parquet(connection.table("rows"), file)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from dataflow_runtime.discovery import InstalledWorkflow
+from dataflow_runtime.workflows.discovery import InstalledWorkflow
 
 __all__ = ["SITE_SOURCE", "Dashboard", "Problem"]
 
@@ -38,7 +38,9 @@ class Problem:
 
     def __str__(self) -> str:
         query = f"query {self.query!r}" if self.query else None
-        return ": ".join(str(part) for part in (self.file or self.page, query, self.message) if part)
+        return ": ".join(
+            str(part) for part in (self.file or self.page, query, self.message) if part
+        )
 
     def to_json(self) -> dict[str, str | None]:
         """Return the documented JSON shape."""

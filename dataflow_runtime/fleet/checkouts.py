@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from dataflow_runtime.discovery import ENTRY_POINT_GROUP
+from dataflow_runtime.workflows.discovery import ENTRY_POINT_GROUP
 
 __all__ = ["ANSWERS_FILE", "Checkout", "find_checkouts", "find_editable", "read_answers"]
 
@@ -47,7 +47,9 @@ def find_checkouts(folders: Iterable[Path]) -> list[Checkout]:
 
     Hidden folders, environments and the inside of checkouts are not searched.
     """
-    found = {checkout.path: checkout for folder in folders for checkout in _search(folder.resolve())}
+    found = {
+        checkout.path: checkout for folder in folders for checkout in _search(folder.resolve())
+    }
     return [found[path] for path in sorted(found)]
 
 
@@ -81,7 +83,9 @@ def _search(folder: Path) -> Iterator[Checkout]:
             if checkout is not None:
                 yield checkout
                 folders.clear()
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in _NEVER_ENTERED)
+        folders[:] = sorted(
+            name for name in folders if not name.startswith(".") and name not in _NEVER_ENTERED
+        )
 
 
 def _read(folder: Path) -> Checkout | None:
@@ -97,7 +101,9 @@ def _read(folder: Path) -> Checkout | None:
         if not isinstance(source, str) or not source:
             error = f"{ANSWERS_FILE} does not name its template (_src_path)"
         elif not commit:
-            error = f"{ANSWERS_FILE} names no version (_commit): its template was a folder without git"
+            error = (
+                f"{ANSWERS_FILE} names no version (_commit): its template was a folder without git"
+            )
         elif not isinstance(name, str):
             error = f"{ANSWERS_FILE} has no workflow_name"
     given = {key: value for key, value in answers.items() if not key.startswith("_")}

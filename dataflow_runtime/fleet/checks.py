@@ -33,9 +33,15 @@ def find_problems(folder: Path, *, scratch: Path, settings: Path) -> list[str]:
     source = folder / "src" if (folder / "src").is_dir() else folder
     path = os.pathsep.join(filter(None, [str(scratch), str(source), os.environ.get("PYTHONPATH")]))
     home = scratch / "home"
-    variables = {"PYTHONPATH": path, "DATAFLOW_HOME": str(home), "DAGSTER_HOME": str(home / "dagster")}
+    variables = {
+        "PYTHONPATH": path,
+        "DATAFLOW_HOME": str(home),
+        "DAGSTER_HOME": str(home / "dagster"),
+    }
     # -P: the working directory is the checkout, whose packages must not be found before those of `folder`.
-    finished = run([sys.executable, "-P", "-c", _CHECK, "check", *names, "--json"], settings, variables)
+    finished = run(
+        [sys.executable, "-P", "-c", _CHECK, "check", *names, "--json"], settings, variables
+    )
     try:
         results = json.loads(finished.stdout)
     except ValueError:
@@ -64,4 +70,6 @@ def _line(problem: Mapping[str, Any], folder: Path) -> str:
     if file and Path(file).is_relative_to(folder):
         file = Path(file).relative_to(folder).as_posix()
     where = ":".join(str(part) for part in (file, problem["line"]) if part)
-    return f"{problem['kind']}: {where + ': ' if where else ''}{problem['message']}".replace(str(folder), "")
+    return f"{problem['kind']}: {where + ': ' if where else ''}{problem['message']}".replace(
+        str(folder), ""
+    )

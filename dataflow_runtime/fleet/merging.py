@@ -17,10 +17,16 @@ _BETWEEN = b"\n<between two lines>\n"
 
 def merge_side_by_side(repository: Path) -> None:
     """Resolve the conflicts of a repository in which both sides changed lines next to each other, and none the same."""
-    names = git(repository, "diff", "--name-only", "--diff-filter=U", "-z", "--relative").split("\0")
+    names = git(repository, "diff", "--name-only", "--diff-filter=U", "-z", "--relative").split(
+        "\0"
+    )
     for name in filter(None, names):
         # `base ours theirs<tab>name`, a dot for what is not there: added or removed on one side.
-        stages = git(repository, "checkout-index", "--temp", "--stage=all", "--", name).partition("\t")[0].split()
+        stages = (
+            git(repository, "checkout-index", "--temp", "--stage=all", "--", name)
+            .partition("\t")[0]
+            .split()
+        )
         files = [repository / stage for stage in stages if stage != "."]
         try:
             if len(files) == 3 and (merged := _merged(repository, *files)) is not None:

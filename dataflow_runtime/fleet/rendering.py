@@ -41,11 +41,17 @@ class Renderer:
         checkout: Its files at that version.
     """
 
-    def __init__(self, source: str, version: str, commit: str, checkout: TemporaryDirectory[str]) -> None:
+    def __init__(
+        self, source: str, version: str, commit: str, checkout: TemporaryDirectory[str]
+    ) -> None:
         self._checkout = checkout  # removed with the renderer
         self._template = Template(url=source, ref=version)
         # They would be found by cloning `source`, and by asking git.
-        known = {"local_abspath": Path(checkout.name).resolve(), "commit": version, "commit_hash": commit}
+        known = {
+            "local_abspath": Path(checkout.name).resolve(),
+            "commit": version,
+            "commit_hash": commit,
+        }
         self._template.__dict__.update(known)
         self._environment: Any = None
 

@@ -70,7 +70,9 @@ def status_of(checkout: Checkout, templates: Templates) -> Status:
         except Exception as found:
             # Copier and Jinja raise what they like for answers that were edited by hand; the other rows go on.
             lines = str(found).splitlines()
-            error = f"its answers cannot be rendered: {lines[-1] if lines else type(found).__name__}"
+            error = (
+                f"its answers cannot be rendered: {lines[-1] if lines else type(found).__name__}"
+            )
     return Status(str(checkout.path), checkout.workflow, **known, error=error)
 
 
@@ -100,7 +102,9 @@ def _runtime(checkout: Checkout, template: TemplateRepository) -> str | None:
     from packaging.requirements import InvalidRequirement, Requirement
 
     try:
-        project = tomllib.loads((checkout.path / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        project = tomllib.loads((checkout.path / "pyproject.toml").read_text(encoding="utf-8"))[
+            "project"
+        ]
         requirements = [Requirement(line) for line in project["dependencies"]]
     except (OSError, ValueError, KeyError, TypeError, InvalidRequirement):
         return None

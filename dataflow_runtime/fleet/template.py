@@ -66,7 +66,9 @@ class TemplateRepository:
         if url is None:
             raise DataflowError(f"the template {shown} is no git repository, so it has no versions")
         if "://" not in url and not url.startswith("git@") and not Path(url).is_absolute():
-            raise DataflowError(f"the template {shown} is a relative path: write an absolute one or a URL as _src_path")
+            raise DataflowError(
+                f"the template {shown} is a relative path: write an absolute one or a URL as _src_path"
+            )
         self.source, self.url = source, url
         self.mirror = folder / f"{sha256(url.encode()).hexdigest()[:16]}.git"
         self._renderers: dict[str, Renderer] = {}
@@ -74,11 +76,19 @@ class TemplateRepository:
         self._behind: dict[str, int] = {}
         self.mirror.mkdir(parents=True, exist_ok=True)
         self._git("init", "--quiet", "--bare")
-        refs = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*", f"+HEAD:{_DEFAULT_BRANCH}")
+        refs = (
+            "+refs/heads/*:refs/heads/*",
+            "+refs/tags/*:refs/tags/*",
+            f"+HEAD:{_DEFAULT_BRANCH}",
+        )
         try:
-            self._git("fetch", "--quiet", "--prune", "--no-tags", "--update-shallow", "--", url, *refs)
+            self._git(
+                "fetch", "--quiet", "--prune", "--no-tags", "--update-shallow", "--", url, *refs
+            )
         except GitError as error:
-            raise DataflowError(f"the template {shown} cannot be fetched: {error.message}") from None
+            raise DataflowError(
+                f"the template {shown} cannot be fetched: {error.message}"
+            ) from None
 
     @cached_property
     def latest(self) -> str:
@@ -93,7 +103,11 @@ class TemplateRepository:
                 continue
             if not version.is_prerelease:
                 versions.append((version, tag))
-        return max(versions)[1] if versions else self._git("describe", "--tags", "--always", _DEFAULT_BRANCH)
+        return (
+            max(versions)[1]
+            if versions
+            else self._git("describe", "--tags", "--always", _DEFAULT_BRANCH)
+        )
 
     def commit_of(self, version: str) -> str:
         """Return the full hash of a tag, a commit or a description such as ``v1.2.0-3-g0a1b2c3``.

@@ -69,7 +69,12 @@ class Upgrade:
 
 
 def upgrade_fleet(
-    checkouts: Iterable[Checkout], templates: Templates, *, branch: str | None, apply: bool, jobs: int
+    checkouts: Iterable[Checkout],
+    templates: Templates,
+    *,
+    branch: str | None,
+    apply: bool,
+    jobs: int,
 ) -> Iterator[Upgrade]:
     """Yield what becomes of each checkout, in their order, `jobs` at a time.
 
@@ -83,7 +88,10 @@ def upgrade_fleet(
     # Rendering is not thread-safe, and quick: how they stand is told one by one, and only the updates run in parallel.
     planned = [(checkout, status_of(checkout, templates)) for checkout in checkouts]
     with ThreadPoolExecutor(jobs) as executor:
-        tasks = [executor.submit(_upgrade, checkout, status, templates, branch, apply) for checkout, status in planned]
+        tasks = [
+            executor.submit(_upgrade, checkout, status, templates, branch, apply)
+            for checkout, status in planned
+        ]
         try:
             for task in tasks:
                 yield task.result()
@@ -92,8 +100,12 @@ def upgrade_fleet(
                 task.cancel()
 
 
-def _upgrade(checkout: Checkout, status: Status, templates: Templates, branch: str | None, apply: bool) -> Upgrade:
-    result = Upgrade(status.path, status.workflow, "failed", status.version, status.latest, error=status.error)
+def _upgrade(
+    checkout: Checkout, status: Status, templates: Templates, branch: str | None, apply: bool
+) -> Upgrade:
+    result = Upgrade(
+        status.path, status.workflow, "failed", status.version, status.latest, error=status.error
+    )
     if status.error:
         return result
     if not status.behind:
@@ -101,8 +113,12 @@ def _upgrade(checkout: Checkout, status: Status, templates: Templates, branch: s
     try:
         if git(checkout.path, "status", "--porcelain", "--", "."):
             return replace(result, outcome="dirty", error="it has changes that are not committed")
-        with tempfile.TemporaryDirectory(prefix="dataflow-upgrade-", ignore_cleanup_errors=True) as folder:
-            upgrading = _Upgrading(checkout, status, templates.of(checkout.source), Path(folder), branch)
+        with tempfile.TemporaryDirectory(
+            prefix="dataflow-upgrade-", ignore_cleanup_errors=True
+        ) as folder:
+            upgrading = _Upgrading(
+                checkout, status, templates.of(checkout.source), Path(folder), branch
+            )
             return upgrading.run(result, apply=apply)
     except DataflowError as error:
         return replace(result, error=error.message)
@@ -114,7 +130,12 @@ class _Upgrading:
     """The upgrade of one checkout, in a temporary folder."""
 
     def __init__(
-        self, checkout: Checkout, status: Status, template: TemplateRepository, folder: Path, branch: str | None
+        self,
+        checkout: Checkout,
+        status: Status,
+        template: TemplateRepository,
+        folder: Path,
+        branch: str | None,
     ) -> None:
         self.checkout, self.status, self.template, self.folder = checkout, status, template, folder
         self.clone = folder / "clone"
@@ -171,7 +192,9 @@ class _Upgrading:
         except (DataflowError, ValueError, KeyError):
             pass
         hint = "delete it, or name another one with --branch"
-        raise DataflowError(f"there is a branch {self.branch} that does not hold this upgrade: {hint}")
+        raise DataflowError(
+            f"there is a branch {self.branch} that does not hold this upgrade: {hint}"
+        )
 
     def _clone(self, revision: str) -> None:
         commit = git(self.checkout.path, "rev-parse", "--verify", revision)
@@ -190,14 +213,30 @@ class _Upgrading:
         target = str(self.status.latest)
         variables = dict(redirected(self.template.url, self.template.mirror))
         variables |= {"COPIER_CACHE_DIR": str(self.folder / "cache"), "PYTHONWARNINGS": "ignore"}
-        command = [sys.executable, "-m", "copier", "update", "--quiet", "--defaults", "--vcs-ref", target]
+        command = [
+            sys.executable,
+            "-m",
+            "copier",
+            "update",
+            "--quiet",
+            "--defaults",
+            "--vcs-ref",
+            target,
+        ]
         finished = run(command, self.project, variables)
         if finished.returncode:
-            raise DataflowError(f"copier update: {last_line(finished.stderr) or f'exit code {finished.returncode}'}")
+            raise DataflowError(
+                f"copier update: {last_line(finished.stderr) or f'exit code {finished.returncode}'}"
+            )
         merge_side_by_side(self.clone)
         git(self.clone, "add", "--all", "--", self.below.as_posix())
-        removed = git(self.clone, "diff", "--cached", "--name-only", "--no-renames", "--diff-filter=D").splitlines()
-        edited = {(PurePosixPath(self.below.as_posix()) / name).as_posix() for name in self.status.edited or []}
+        removed = git(
+            self.clone, "diff", "--cached", "--name-only", "--no-renames", "--diff-filter=D"
+        ).splitlines()
+        edited = {
+            (PurePosixPath(self.below.as_posix()) / name).as_posix()
+            for name in self.status.edited or []
+        }
         kept = tuple(name for name in removed if name in edited)
         if kept:
             git(self.clone, "checkout", "--quiet", "HEAD", "--", *kept)
@@ -209,17 +248,29 @@ class _Upgrading:
         """Return the files with conflict markers, and what Copier could not merge at all."""
         below = self.below.as_posix()
         try:
-            marked = git(self.clone, "grep", "--name-only", "-e", _MARKER, "HEAD", "--", below).splitlines()
+            marked = git(
+                self.clone, "grep", "--name-only", "-e", _MARKER, "HEAD", "--", below
+            ).splitlines()
         except GitError:
             marked = []  # none
-        rejected = [name for name in git(self.clone, "ls-files", "--", below).splitlines() if name.endswith(".rej")]
+        rejected = [
+            name
+            for name in git(self.clone, "ls-files", "--", below).splitlines()
+            if name.endswith(".rej")
+        ]
         return [name.removeprefix("HEAD:") for name in marked] + rejected
 
     def _checked(self, result: Upgrade) -> Upgrade:
         """Add what the check finds on the branch; what it finds in the checkout as it was, too, stands apart."""
-        after = find_problems(self.project, scratch=self.folder / "after", settings=self.checkout.path)
+        after = find_problems(
+            self.project, scratch=self.folder / "after", settings=self.checkout.path
+        )
         if not after:
             return result
-        before = find_problems(self.checkout.path, scratch=self.folder / "before", settings=self.checkout.path)
+        before = find_problems(
+            self.checkout.path, scratch=self.folder / "before", settings=self.checkout.path
+        )
         problems = tuple(problem for problem in after if problem not in before)
-        return replace(result, problems=problems, problems_before=tuple(p for p in after if p in before))
+        return replace(
+            result, problems=problems, problems_before=tuple(p for p in after if p in before)
+        )

@@ -7,9 +7,6 @@
 
 import os
 
-from dataflow_runtime import telemetry
-
-telemetry.turn_off()
 # A column is called in the warehouse what `transform` called it; dlt would write `magType` as `mag_type`.
 os.environ.setdefault("SCHEMA__NAMING", "direct")
 os.environ.setdefault("RUNTIME__LOG_LEVEL", "ERROR")

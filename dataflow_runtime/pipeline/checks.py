@@ -48,21 +48,34 @@ def process_batch(
         DataflowError: A declared column is missing, `transform` returns no frame, or a check cannot be evaluated.
     """
     if ROW in rows.columns:
-        raise DataflowError(f"the source has a column {ROW!r}, the name that the runtime gives a row's position")
+        raise DataflowError(
+            f"the source has a column {ROW!r}, the name that the runtime gives a row's position"
+        )
     source = rows.with_row_index(ROW)
     typed, unreadable = _parse(source, columns)
     transformed = transform(typed)
     if not isinstance(transformed, pl.DataFrame):
-        raise DataflowError(f"transform() returned {type(transformed).__name__}, expected a Polars DataFrame")
+        raise DataflowError(
+            f"transform() returned {type(transformed).__name__}, expected a Polars DataFrame"
+        )
     missing = [name for name in primary_key if name not in transformed.columns]
     if missing:
         raise DataflowError(
             f"processing.primary_key: the transformed rows have no column {missing[0]!r}",
             hint=f"columns: {', '.join(name for name in transformed.columns if name != ROW)}",
         )
-    tests = {**checks, **({"primary_key": pl.all_horizontal(pl.col(primary_key).is_not_null())} if primary_key else {})}
+    tests = {
+        **checks,
+        **(
+            {"primary_key": pl.all_horizontal(pl.col(primary_key).is_not_null())}
+            if primary_key
+            else {}
+        ),
+    }
     good, bad = _apply(transformed, tests)
-    rejected = pl.concat([_rejects(unreadable, source, primary_key), _rejects(bad, source, primary_key)])
+    rejected = pl.concat(
+        [_rejects(unreadable, source, primary_key), _rejects(bad, source, primary_key)]
+    )
     return Outcome(accepted=good.drop(ROW, strict=False), rejected=rejected)
 
 
@@ -71,10 +84,14 @@ def row_keys(rows: pl.DataFrame, primary_key: Sequence[str]) -> pl.Series:
     if not primary_key or not set(primary_key) <= set(rows.columns):
         return pl.Series("row_key", [None], dtype=pl.String).new_from_index(0, rows.height)
     # PostgreSQL has no text with a NUL in it, and a key must be storable to say which row was rejected.
-    parts = rows.select(pl.col(primary_key).cast(pl.String).str.replace_all("\0", "\\u0000", literal=True))
+    parts = rows.select(
+        pl.col(primary_key).cast(pl.String).str.replace_all("\0", "\\u0000", literal=True)
+    )
     if len(primary_key) == 1:
         return parts.to_series().alias("row_key")
-    keys = [None if None in row else json.dumps(row, ensure_ascii=False) for row in parts.iter_rows()]
+    keys = [
+        None if None in row else json.dumps(row, ensure_ascii=False) for row in parts.iter_rows()
+    ]
     return pl.Series("row_key", keys, dtype=pl.String)
 
 
@@ -86,12 +103,16 @@ def _parse(source: pl.DataFrame, columns: Mapping[str, str]) -> tuple[pl.DataFra
     if missing:
         found = [name for name in source.columns if name != ROW]
         raise DataflowError(
-            f"processing.columns: the source has no column {missing[0]!r}", hint=f"columns: {', '.join(found)}"
+            f"processing.columns: the source has no column {missing[0]!r}",
+            hint=f"columns: {', '.join(found)}",
         )
     parsed = source.with_columns(parse(source[name], kind) for name, kind in columns.items())
     unparsed = (
         pl.DataFrame(
-            {f"type:{name}": source[name].is_not_null() & parsed[name].is_null() for name in columns}
+            {
+                f"type:{name}": source[name].is_not_null() & parsed[name].is_null()
+                for name in columns
+            }
             | {ROW: source[ROW]}
         ).filter(pl.any_horizontal(pl.exclude(ROW)))
         if columns
@@ -126,23 +147,35 @@ def _apply(rows: pl.DataFrame, tests: Mapping[str, pl.Expr]) -> tuple[pl.DataFra
                 hint="a check is a Polars expression over the transformed columns, true for good rows",
             ) from error
     table = pl.DataFrame(failures)
-    bad = table.select(pl.any_horizontal(pl.all())).to_series() if failures else pl.Series(dtype=pl.Boolean)
+    bad = (
+        table.select(pl.any_horizontal(pl.all())).to_series()
+        if failures
+        else pl.Series(dtype=pl.Boolean)
+    )
     if not bad.any():
         return rows, _no_reasons(rows)
-    return rows.filter(~bad), rows.filter(bad).with_columns(table.filter(bad).select(_names(table.columns)).to_series())
+    return rows.filter(~bad), rows.filter(bad).with_columns(
+        table.filter(bad).select(_names(table.columns)).to_series()
+    )
 
 
 def _names(flags: Sequence[str]) -> pl.Expr:
     """Return the names of the flags that are true, comma separated."""
     return pl.concat_str(
-        [pl.when(pl.col(name)).then(pl.lit(name)) for name in flags], separator=",", ignore_nulls=True
+        [pl.when(pl.col(name)).then(pl.lit(name)) for name in flags],
+        separator=",",
+        ignore_nulls=True,
     ).alias(_FAILED)
 
 
 def _rejects(rows: pl.DataFrame, source: pl.DataFrame, primary_key: Sequence[str]) -> pl.DataFrame:
     """Return what is kept of rejected rows: the values as the source sent them, as far as `transform` kept `ROW`."""
     keys, reasons = row_keys(rows, primary_key), rows[_FAILED]
-    shown = rows.select(ROW).join(source, on=ROW, how="left", maintain_order="left") if ROW in rows.columns else rows
+    shown = (
+        rows.select(ROW).join(source, on=ROW, how="left", maintain_order="left")
+        if ROW in rows.columns
+        else rows
+    )
     texts = [
         json.dumps(record, ensure_ascii=False, default=str)
         for record in shown.drop(ROW, _FAILED, strict=False).to_dicts()

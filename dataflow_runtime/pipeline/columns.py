@@ -75,7 +75,9 @@ def parse(values: pl.Series, kind: str) -> pl.Series:
         scale = 1 if kind == "epoch_s" else 1000
         number = parse(values, "integer")
         known = number.is_between(_FIRST_SECOND * scale, _LAST_SECOND * scale + scale - 1)
-        return pl.from_epoch(number.set(~known, None), time_unit="s" if scale == 1 else "ms").cast(dtype)
+        return pl.from_epoch(number.set(~known, None), time_unit="s" if scale == 1 else "ms").cast(
+            dtype
+        )
     if isinstance(dtype, pl.Decimal):
         return _decimals(values, dtype)
     if found == pl.String:
@@ -108,7 +110,10 @@ def _decimals(values: pl.Series, dtype: pl.Decimal) -> pl.Series:
     """
     texts, scale = values, dtype.scale
     if values.dtype.is_float():
-        return _cast(values.set(~(values.round(scale).abs() < 10.0 ** (dtype.precision - scale)), None), dtype)
+        return _cast(
+            values.set(~(values.round(scale).abs() < 10.0 ** (dtype.precision - scale)), None),
+            dtype,
+        )
     if values.dtype.is_decimal():
         texts = _cast(values, pl.String())
     elif values.dtype != pl.String:
@@ -145,7 +150,9 @@ def _nulls(values: pl.Series, dtype: pl.DataType) -> pl.Series:
 def _from_text(texts: pl.Series, kind: str) -> pl.Series:
     if kind == "boolean":
         lower = texts.str.to_lowercase()
-        return lower.replace_strict({**dict.fromkeys(_TRUE, True), **dict.fromkeys(_FALSE, False)}, default=None)
+        return lower.replace_strict(
+            {**dict.fromkeys(_TRUE, True), **dict.fromkeys(_FALSE, False)}, default=None
+        )
     if kind == "date":
         return texts.str.to_date("%Y-%m-%d", strict=False)
     if kind == "timestamp":
@@ -156,7 +163,10 @@ def _from_text(texts: pl.Series, kind: str) -> pl.Series:
 def _timestamps(texts: pl.Series) -> pl.Series:
     """Parse each text by the first format that fits it: a column mostly has one, so the first value's goes first."""
     first = texts.drop_nulls().head(1)
-    fits = next((format_ for format_ in _TIMESTAMPS if not _timestamp(first, format_).null_count()), _TIMESTAMPS[0])
+    fits = next(
+        (format_ for format_ in _TIMESTAMPS if not _timestamp(first, format_).null_count()),
+        _TIMESTAMPS[0],
+    )
     parsed = _timestamp(texts, fits)
     for format_ in _TIMESTAMPS:
         rest = (parsed.is_null() & texts.is_not_null()).arg_true()
@@ -168,7 +178,11 @@ def _timestamps(texts: pl.Series) -> pl.Series:
 
 def _timestamp(texts: pl.Series, format_: str) -> pl.Series:
     if format_ == "%Y-%m-%d":
-        return texts.str.to_date(format_, strict=False).cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
+        return (
+            texts.str.to_date(format_, strict=False)
+            .cast(pl.Datetime("us"))
+            .dt.replace_time_zone("UTC")
+        )
     if format_.endswith("z"):
         return texts.str.to_datetime(format_, time_unit="us", time_zone="UTC", strict=False)
     return texts.str.to_datetime(format_, time_unit="us", strict=False).dt.replace_time_zone("UTC")

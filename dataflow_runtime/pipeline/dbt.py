@@ -16,7 +16,15 @@ from dataflow_runtime.errors import DataflowError
 from dataflow_runtime.pipeline.warehouse import duckdb_path, exclusive, postgres_parts
 from dataflow_runtime.settings import get_settings, temporary_environment
 
-__all__ = ["DbtResult", "Failure", "artifacts_dir", "build", "environment", "manifest_path", "project_dir"]
+__all__ = [
+    "DbtResult",
+    "Failure",
+    "artifacts_dir",
+    "build",
+    "environment",
+    "manifest_path",
+    "project_dir",
+]
 
 
 _ARTIFACTS = ("run_results.json", "manifest.json")
@@ -60,7 +68,11 @@ class DbtResult:
 
     def to_json(self) -> dict[str, Any]:
         """Return the counts and failures, as ``run --json`` shows them."""
-        return {"models": self.models, "tests": self.tests, "failed": [asdict(failure) for failure in self.failed]}
+        return {
+            "models": self.models,
+            "tests": self.tests,
+            "failed": [asdict(failure) for failure in self.failed],
+        }
 
 
 def project_dir(config: WorkflowConfig) -> Path:
@@ -86,13 +98,17 @@ def build(config: WorkflowConfig, *, run_id: str, select: Sequence[str] = ()) ->
         results = _invoke(config, arguments)
     nodes = list(results.results)
     outcome = {node.node.unique_id: str(node.status) for node in nodes}
-    failed = [_failure(node) for node in nodes if str(node.status) in ("error", "fail", "runtime error")]
+    failed = [
+        _failure(node) for node in nodes if str(node.status) in ("error", "fail", "runtime error")
+    ]
     return DbtResult(
         models=sum(
-            node.node.resource_type in ("model", "seed", "snapshot") and node.status == "success" for node in nodes
+            node.node.resource_type in ("model", "seed", "snapshot") and node.status == "success"
+            for node in nodes
         ),
         tests=sum(
-            node.node.resource_type in ("test", "unit_test") and node.status in ("pass", "warn") for node in nodes
+            node.node.resource_type in ("test", "unit_test") and node.status in ("pass", "warn")
+            for node in nodes
         ),
         failed=failed,
         status=outcome,
@@ -109,7 +125,9 @@ def artifacts_dir(config: WorkflowConfig, run_id: str) -> Path:
 def _kept_artifacts(config: WorkflowConfig, run_id: str) -> Iterator[None]:
     """Keep what dbt writes meanwhile, however it ends, and remove the artifacts of older runs."""
     target, kept = _state(config) / "target", artifacts_dir(config, run_id)
-    (target / _ARTIFACTS[0]).unlink(missing_ok=True)  # the results of an earlier run are not this one's
+    (target / _ARTIFACTS[0]).unlink(
+        missing_ok=True
+    )  # the results of an earlier run are not this one's
     try:
         yield
     finally:
@@ -183,7 +201,9 @@ def _invoke(config: WorkflowConfig, arguments: Sequence[str]) -> Any:
 
     project = project_dir(config)
     if not (project / "dbt_project.yml").is_file():
-        raise DataflowError(f"{project}: no dbt_project.yml", hint="the workflow's folder has no dbt project")
+        raise DataflowError(
+            f"{project}: no dbt_project.yml", hint="the workflow's folder has no dbt project"
+        )
     with temporary_environment(environment(config)):
         try:
             outcome = dbtRunner().invoke(["--quiet", "--log-level", "none", *arguments])
@@ -191,7 +211,9 @@ def _invoke(config: WorkflowConfig, arguments: Sequence[str]) -> Any:
             _disconnect()
     if outcome.exception is not None:
         reason = " ".join(str(outcome.exception).split())
-        raise DataflowError(f"dbt {arguments[0]}: {reason}", hint=f"log: {_state(config) / 'logs' / 'dbt.log'}")
+        raise DataflowError(
+            f"dbt {arguments[0]}: {reason}", hint=f"log: {_state(config) / 'logs' / 'dbt.log'}"
+        )
     return outcome.result
 
 
@@ -213,6 +235,8 @@ def _failure(result: Any) -> Failure:
     return Failure(
         name=node.name,
         model=attached.rsplit(".", 1)[-1] if is_test and attached else None,
-        failures=result.failures if isinstance(result.failures, int) and result.status == "fail" else None,
+        failures=result.failures
+        if isinstance(result.failures, int) and result.status == "fail"
+        else None,
         message=" ".join(str(result.message or "").split()),
     )

@@ -58,14 +58,19 @@ def make_room(config: WorkflowConfig, found: Mapping[str, pl.DataType]) -> dict[
                 held = _columns(execute, place, table)
                 for name, dtype in wider.items():
                     if name in held:
-                        execute(f'alter table "{place}"."{table}" alter column {quoted(name)} type {_sql(dtype)}')
+                        execute(
+                            f'alter table "{place}"."{table}" alter column {quoted(name)} type {_sql(dtype)}'
+                        )
             for name, definition in views:
                 execute(f"create view {name} as {definition}")
     return {name: {**existing, **wider}.get(name, dtype) for name, dtype in found.items()}
 
 
 def _refuse_large_integers(
-    execute: Execute, table: str, existing: Mapping[str, pl.DataType], wider: Mapping[str, pl.DataType]
+    execute: Execute,
+    table: str,
+    existing: Mapping[str, pl.DataType],
+    wider: Mapping[str, pl.DataType],
 ) -> None:
     for name, dtype in wider.items():
         if existing[name] == pl.Int64 and dtype == pl.Float64:
@@ -111,7 +116,11 @@ def _views(execute: Execute, schema: str, table: str) -> list[tuple[str, str]]:
 
 
 def _sql(dtype: pl.DataType) -> str:
-    return f"numeric({dtype.precision}, {dtype.scale})" if isinstance(dtype, pl.Decimal) else "double precision"
+    return (
+        f"numeric({dtype.precision}, {dtype.scale})"
+        if isinstance(dtype, pl.Decimal)
+        else "double precision"
+    )
 
 
 @contextmanager
@@ -126,7 +135,11 @@ def _transaction(config: WorkflowConfig) -> Iterator[Execute]:
         return
     import psycopg2
 
-    with closing(psycopg2.connect(postgres_url(config))) as connection, connection, connection.cursor() as cursor:
+    with (
+        closing(psycopg2.connect(postgres_url(config))) as connection,
+        connection,
+        connection.cursor() as cursor,
+    ):
 
         def execute(statement: str) -> list[tuple[Any, ...]]:
             cursor.execute(statement)

@@ -16,7 +16,9 @@ from dataflow_runtime.errors import DataflowError
 
 __all__ = ["Rows", "from_columns", "from_records", "to_frame"]
 
-Rows: TypeAlias = pl.DataFrame | pl.LazyFrame | pa.Table | pa.RecordBatch | Sequence[Mapping[str, Any]]
+Rows: TypeAlias = (
+    pl.DataFrame | pl.LazyFrame | pa.Table | pa.RecordBatch | Sequence[Mapping[str, Any]]
+)
 """What `extract` may yield: a Polars frame, an Arrow table or record batch, or a list of dictionaries."""
 
 _DECIMAL = pa.decimal128(38, 9)
@@ -61,7 +63,9 @@ def from_columns(columns: Mapping[str, Sequence[Any]]) -> pl.DataFrame:
 def _series(name: str, values: Sequence[Any]) -> pl.Series:
     types = set(map(type, values)) - {type(None)}
     # Arrow would cut the time off a datetime beside a date, and take true for 1; warehouses have no durations.
-    if types & {dict, list, UUID, timedelta} or (len(types) > 1 and not types <= {int, float, Decimal}):
+    if types & {dict, list, UUID, timedelta} or (
+        len(types) > 1 and not types <= {int, float, Decimal}
+    ):
         return _texts(name, values)
     try:
         array = pa.array(values, from_pandas=False)
@@ -77,7 +81,9 @@ def _series(name: str, values: Sequence[Any]) -> pl.Series:
 
 
 def _texts(name: str, values: Sequence[Any]) -> pl.Series:
-    return pl.Series(name, [None if value is None else _text(value) for value in values], dtype=pl.String)
+    return pl.Series(
+        name, [None if value is None else _text(value) for value in values], dtype=pl.String
+    )
 
 
 def _text(value: Any) -> str:

@@ -48,7 +48,9 @@ def load(config: WorkflowConfig, manifest: Manifest) -> None:
     with TemporaryDirectory(prefix="dataflow-") as folder, exclusive(config), reach(config):
         accepted, rejected = manifest.folder("accepted"), manifest.folder("rejected")
         columns = make_room(config, _columns(accepted))
-        table = dlt.resource(_rows(accepted, columns, added), name=output.table, **_hints(config, manifest))
+        table = dlt.resource(
+            _rows(accepted, columns, added), name=output.table, **_hints(config, manifest)
+        )
         table_rejected = dlt.resource(
             _rows(rejected, _columns(rejected), {}),
             name=f"{output.table}_rejected",
@@ -62,13 +64,19 @@ def load(config: WorkflowConfig, manifest: Manifest) -> None:
             pipelines_dir=folder,
         )
         # Parquet is the fastest way into either warehouse; dlt's own choice for PostgreSQL is a tenth of its speed.
-        for resources in ([table_rejected], [table]) if manifest.rejected else ([table, table_rejected],):
+        for resources in (
+            ([table_rejected], [table]) if manifest.rejected else ([table, table_rejected],)
+        ):
             pipeline.run(resources, loader_file_format="parquet")
 
 
 def _hints(config: WorkflowConfig, manifest: Manifest) -> dict[str, Any]:
     """Return dlt's hints for the table."""
-    cursor, accepted, hints = config.processing.cursor, manifest.folder("accepted"), dict[str, Any]()
+    cursor, accepted, hints = (
+        config.processing.cursor,
+        manifest.folder("accepted"),
+        dict[str, Any](),
+    )
     if config.output.write_disposition == "replace":
         return hints | {"write_disposition": "replace"}
     merge: dict[str, Any] = {"disposition": "merge", "strategy": "delete-insert"}
@@ -76,7 +84,11 @@ def _hints(config: WorkflowConfig, manifest: Manifest) -> dict[str, Any]:
         if cursor is None:
             place = f"{quoted(LOAD_ID)} = '{manifest.load_id}'"
         else:
-            newest = (part[cursor.column].max() for part in read_parts(accepted, [cursor.column]) if part.height)
+            newest = (
+                part[cursor.column].max()
+                for part in read_parts(accepted, [cursor.column])
+                if part.height
+            )
             place = condition(config, manifest.window, max(newest, default=None))  # type: ignore[type-var]
         # dlt fills in placeholders between braces.
         merge["destination_scope"] = place.replace("{", "{{").replace("}", "}}")
@@ -108,7 +120,9 @@ def _unique(folder: str, columns: Sequence[str], rows: int) -> bool:
     return True
 
 
-def _rows(folder: str, columns: Mapping[str, pl.DataType], added: Mapping[str, str]) -> Iterator[Any]:
+def _rows(
+    folder: str, columns: Mapping[str, pl.DataType], added: Mapping[str, str]
+) -> Iterator[Any]:
     """Yield the staged rows for dlt, with the given columns: the file as it is where it has just these."""
     import dlt
 
@@ -119,9 +133,13 @@ def _rows(folder: str, columns: Mapping[str, pl.DataType], added: Mapping[str, s
         return
     for frame in read_parts(folder):
         if taken := added.keys() & set(frame.columns):
-            raise DataflowError(f"the rows have a column {min(taken)!r}, which the runtime adds", hint="rename it")
+            raise DataflowError(
+                f"the rows have a column {min(taken)!r}, which the runtime adds", hint="rename it"
+            )
         rows = conform(loadable(frame), columns)
-        yield rows.with_columns(pl.lit(value).alias(name) for name, value in added.items()).to_arrow()
+        yield rows.with_columns(
+            pl.lit(value).alias(name) for name, value in added.items()
+        ).to_arrow()
 
 
 def _columns(folder: str) -> dict[str, pl.DataType]:

@@ -28,12 +28,23 @@ class _Copy(PostgresParquetCopyJob):
 
     def run(self) -> None:
         table = self.load_table_name
-        if self._replace and len(list(Path(self._file_path).parent.parent.glob(f"*/{table}.*.parquet"))) > 1:
-            raise DestinationTerminalException(f"{table}: more than one file to replace the table by")
+        if (
+            self._replace
+            and len(list(Path(self._file_path).parent.parent.glob(f"*/{table}.*.parquet"))) > 1
+        ):
+            raise DestinationTerminalException(
+                f"{table}: more than one file to replace the table by"
+            )
         _, schema = self._set_catalog_and_schema()
-        with pq.ParquetFile(self._file_path) as file, self._connect() as connection, connection.cursor() as cursor:
+        with (
+            pq.ParquetFile(self._file_path) as file,
+            self._connect() as connection,
+            connection.cursor() as cursor,
+        ):
             if self._replace:
-                cursor.execute(f"truncate {self._job_client.sql_client.make_qualified_table_name(table)}")
+                cursor.execute(
+                    f"truncate {self._job_client.sql_client.make_qualified_table_name(table)}"
+                )
             rows = pa.RecordBatchReader.from_batches(file.schema_arrow, _pieces(file))
             cursor.adbc_ingest(table, rows, mode="append", db_schema_name=schema)
             connection.commit()
@@ -54,7 +65,9 @@ class _Client(PostgresClient):
     def should_truncate_table_before_load(self, table_name: str) -> bool:
         return False
 
-    def create_load_job(self, table: Any, file_path: str, load_id: str, restore: bool = False) -> Any:
+    def create_load_job(
+        self, table: Any, file_path: str, load_id: str, restore: bool = False
+    ) -> Any:
         job = super().create_load_job(table, file_path, load_id, restore)
         if isinstance(job, PostgresParquetCopyJob):
             return _Copy(file_path, replace=table["write_disposition"] == "replace")

@@ -17,7 +17,13 @@ __all__ = ["common", "conform", "evolve", "loadable", "unify"]
 Columns = Mapping[str, pl.DataType]
 
 _INTEGER, _FLOAT, _TEXT = pl.Int64(), pl.Float64(), pl.String()
-_WORDS = {_INTEGER: "integers", _FLOAT: "floats", _TEXT: "text", pl.Boolean(): "booleans", pl.Date(): "dates"}
+_WORDS = {
+    _INTEGER: "integers",
+    _FLOAT: "floats",
+    _TEXT: "text",
+    pl.Boolean(): "booleans",
+    pl.Date(): "dates",
+}
 
 
 def loadable(frame: pl.DataFrame) -> pl.DataFrame:
@@ -35,7 +41,9 @@ def loadable(frame: pl.DataFrame) -> pl.DataFrame:
     # DuckDB's names differ in more than case, and one dbt project is to serve both.
     count = Counter(name.lower() for name in names.values())
     if taken := [name for name, new in names.items() if count[new.lower()] > 1]:
-        raise DataflowError(f"columns {taken} have the same name in a warehouse", hint="rename them in transform()")
+        raise DataflowError(
+            f"columns {taken} have the same name in a warehouse", hint="rename them in transform()"
+        )
     nested = [name for name, dtype in frame.schema.items() if dtype.is_nested()]
     return (
         frame.with_columns(as_json(frame[name]) for name in nested)
@@ -75,7 +83,9 @@ def unify(schemas: Iterable[Columns]) -> dict[str, pl.DataType]:
     return columns
 
 
-def evolve(table: str, existing: Columns, found: Columns, *, frozen: bool) -> dict[str, pl.DataType]:
+def evolve(
+    table: str, existing: Columns, found: Columns, *, frozen: bool
+) -> dict[str, pl.DataType]:
     """Return the columns of `existing` that have to be wider for rows of the types `found`, with their new types.
 
     New columns are added by the load; columns that the rows lack stay null in them.
@@ -117,7 +127,9 @@ def conform(frame: pl.DataFrame, columns: Columns) -> pl.DataFrame:
     Raises:
         DataflowError: A value would change: an integer too large for a float, bytes that are no text.
     """
-    changed = {name: dtype for name, dtype in frame.schema.items() if columns.get(name, dtype) != dtype}
+    changed = {
+        name: dtype for name, dtype in frame.schema.items() if columns.get(name, dtype) != dtype
+    }
     for name, dtype in changed.items():
         target, values = columns[name], frame[name]
         if dtype == _INTEGER and target == _FLOAT and (values.abs() > 2**53).any():
@@ -132,7 +144,11 @@ def conform(frame: pl.DataFrame, columns: Columns) -> pl.DataFrame:
                 f"column {name!r} has {_word(dtype)}, expected {_word(target)}",
                 hint="declare its type in processing.columns, or cast it in transform()",
             ) from None
-    missing = (pl.lit(None, dtype=dtype).alias(name) for name, dtype in columns.items() if name not in frame.columns)
+    missing = (
+        pl.lit(None, dtype=dtype).alias(name)
+        for name, dtype in columns.items()
+        if name not in frame.columns
+    )
     return frame.with_columns(missing).select(list(columns))
 
 

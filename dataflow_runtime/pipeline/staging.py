@@ -19,7 +19,16 @@ from fsspec.implementations.local import LocalFileSystem
 from dataflow_runtime.config.secrets import mask
 from dataflow_runtime.errors import DataflowError
 
-__all__ = ["Parts", "batched", "file_system", "only_file", "part_schemas", "read_parts", "remove", "remove_old"]
+__all__ = [
+    "Parts",
+    "batched",
+    "file_system",
+    "only_file",
+    "part_schemas",
+    "read_parts",
+    "remove",
+    "remove_old",
+]
 
 
 class Parts(AbstractContextManager["Parts"]):
@@ -63,7 +72,8 @@ class Parts(AbstractContextManager["Parts"]):
         for name, dtype in frame.schema.items():
             if str(dtype) in _NOT_IN_PARQUET:
                 raise DataflowError(
-                    f"column {name!r} is of type {dtype}, which cannot be staged", hint="cast it, for example to text"
+                    f"column {name!r} is of type {dtype}, which cannot be staged",
+                    hint="cast it, for example to text",
                 )
         with file_system(self._folder):
             self._written.result()
@@ -74,12 +84,18 @@ class Parts(AbstractContextManager["Parts"]):
         rows = frame.to_arrow()
         if frame.schema != self._schema:
             self._file.close()
-            schema = pa.schema(field.with_nullable(field.name not in self._required) for field in rows.schema)
+            schema = pa.schema(
+                field.with_nullable(field.name not in self._required) for field in rows.schema
+            )
             with file_system(self._folder) as (files, path):
-                file = self._file.enter_context(files.open(f"{path}/part-{self._count:06}.parquet", "wb"))
+                file = self._file.enter_context(
+                    files.open(f"{path}/part-{self._count:06}.parquet", "wb")
+                )
             # Without dictionaries, which cost more time than zstd leaves for them to save.
             self._writer = self._file.enter_context(
-                pq.ParquetWriter(file, schema, compression="zstd", compression_level=1, use_dictionary=False)
+                pq.ParquetWriter(
+                    file, schema, compression="zstd", compression_level=1, use_dictionary=False
+                )
             )
             self._schema = frame.schema
             self._count += 1
@@ -116,7 +132,11 @@ def file_system(folder: str) -> Iterator[tuple[Any, str]]:
         ) from error
     except Exception as error:  # each file system has errors of its own
         # Polars says in its own words first what the system says last, such as that the disk is full.
-        reason = getattr(error, "strerror", None) or str(error).rpartition(": ")[2] or type(error).__name__
+        reason = (
+            getattr(error, "strerror", None)
+            or str(error).rpartition(": ")[2]
+            or type(error).__name__
+        )
         raise DataflowError(
             mask(f"staging {folder}: {reason}"), hint="DATAFLOW_STAGING names another folder or URL"
         ) from error
@@ -145,7 +165,9 @@ def read_parts(folder: str, columns: Sequence[str] | None = None) -> Iterator[pl
         for name, dtype in schema.items():
             if dtypes.setdefault(name, dtype) == pl.Null:
                 dtypes[name] = dtype
-    wanted = dtypes if columns is None else {name: dtypes[name] for name in columns if name in dtypes}
+    wanted = (
+        dtypes if columns is None else {name: dtypes[name] for name in columns if name in dtypes}
+    )
     with file_system(folder) as (files, path):
         for part in _parts(files, path):
             with files.open(part, "rb") as file, pq.ParquetFile(file) as rows:
@@ -153,7 +175,9 @@ def read_parts(folder: str, columns: Sequence[str] | None = None) -> Iterator[pl
                 groups = (rows.read_row_group(group, names) for group in range(rows.num_row_groups))
                 for group in groups if rows.num_row_groups else (rows.schema_arrow.empty_table(),):
                     yield pl.DataFrame(group).with_columns(
-                        pl.lit(None, dtype=dtype).alias(name) for name, dtype in wanted.items() if name not in names
+                        pl.lit(None, dtype=dtype).alias(name)
+                        for name, dtype in wanted.items()
+                        if name not in names
                     )
 
 

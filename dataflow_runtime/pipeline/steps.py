@@ -58,10 +58,17 @@ class Pipeline:
 
     def config(self, manifest: Manifest) -> WorkflowConfig:
         """Return the run's effective config."""
-        return config_manager.load_config(self.workflow, env=manifest.env, overrides=manifest.overrides)
+        return config_manager.load_config(
+            self.workflow, env=manifest.env, overrides=manifest.overrides
+        )
 
     def run_extract(
-        self, run_id: str, *, env: str | None, overrides: Mapping[str, Any], window: Window | None = None
+        self,
+        run_id: str,
+        *,
+        env: str | None,
+        overrides: Mapping[str, Any],
+        window: Window | None = None,
     ) -> Manifest:
         """Stage the source's rows as they are.
 
@@ -118,21 +125,36 @@ class Pipeline:
                     checks={**self.checks, **_own_checks(config)},
                     primary_key=config.processing.primary_key,
                 )
-                counts.update(name for names in outcome.rejected["checks"] for name in names.split(","))
+                counts.update(
+                    name for names in outcome.rejected["checks"] for name in names.split(",")
+                )
                 accepted.add(outcome.accepted)
-                rejected.add(outcome.rejected.with_columns(run_id=pl.lit(manifest.run_id), rejected_at=pl.lit(time)))
+                rejected.add(
+                    outcome.rejected.with_columns(
+                        run_id=pl.lit(manifest.run_id), rejected_at=pl.lit(time)
+                    )
+                )
         self._check_ratio(manifest, config, rejected, counts)
-        return replace(manifest, rejected=rejected.rows, rejected_by=dict(counts), loaded=accepted.rows)
+        return replace(
+            manifest, rejected=rejected.rows, rejected_by=dict(counts), loaded=accepted.rows
+        )
 
-    def _check_ratio(self, manifest: Manifest, config: WorkflowConfig, rejected: Parts, counts: Counter[str]) -> None:
-        limit, rows, refused = config.processing.max_rejected_ratio, manifest.extracted, rejected.rows
+    def _check_ratio(
+        self, manifest: Manifest, config: WorkflowConfig, rejected: Parts, counts: Counter[str]
+    ) -> None:
+        limit, rows, refused = (
+            config.processing.max_rejected_ratio,
+            manifest.extracted,
+            rejected.rows,
+        )
         if refused <= limit * rows:
             return
         if config.processing.cursor is not None:
             # A row whose cursor cannot be read comes again with every run: one that is known is no news.
             known = rejected_keys(config)
             again = sum(
-                part.filter(pl.col("row_key").is_in(known)).height for part in read_parts(manifest.folder("rejected"))
+                part.filter(pl.col("row_key").is_in(known)).height
+                for part in read_parts(manifest.folder("rejected"))
             )
             rows, refused = rows - again, refused - again
         if refused > limit * rows:
@@ -148,7 +170,9 @@ class Pipeline:
             yield from read_parts(manifest.folder("extracted"))
         elif config.processing.columns:
             # No rows: an empty batch of the declared columns, so that the table is there for dbt all the same.
-            yield pl.DataFrame(schema={name: dtype_of(kind) for name, kind in config.processing.columns.items()})
+            yield pl.DataFrame(
+                schema={name: dtype_of(kind) for name, kind in config.processing.columns.items()}
+            )
 
     def run_load(self, manifest: Manifest, *, last: bool = False) -> Manifest:
         """Load the staged rows, then remove the run's staging.

@@ -86,7 +86,9 @@ def destination(config: WorkflowConfig) -> Any:
         # Of its own accord dlt deletes and inserts in two transactions, and empties a table that it is to replace: a
         # killed run would leave a table without rows.
         return dlt.destinations.duckdb(
-            str(duckdb_path(config)), supports_transactions=True, replace_strategy="insert-from-staging"
+            str(duckdb_path(config)),
+            supports_transactions=True,
+            replace_strategy="insert-from-staging",
         )
     try:
         from dlt.destinations.impl.postgres.configuration import PostgresCredentials
@@ -100,11 +102,18 @@ def destination(config: WorkflowConfig) -> Any:
 
     parts = postgres_parts(config)
     credentials = PostgresCredentials()
-    credentials.username, credentials.database, credentials.port = parts.user, parts.database, parts.port
+    credentials.username, credentials.database, credentials.port = (
+        parts.user,
+        parts.database,
+        parts.port,
+    )
     # dlt insists on a host name and a password, where libpq has a socket's folder or trusts its user.
     credentials.password = parts.password or "none"
     credentials.host = "localhost" if parts.host.startswith("/") else parts.host
-    credentials.query = {**parts.options, **({"host": parts.host} if parts.host.startswith("/") else {})}
+    credentials.query = {
+        **parts.options,
+        **({"host": parts.host} if parts.host.startswith("/") else {}),
+    }
     credentials.resolve()
     return Postgres(credentials, supports_transactions=True, replace_strategy="truncate-and-insert")
 
@@ -135,7 +144,9 @@ def newest_value(config: WorkflowConfig, column: str) -> Any:
 
 def rejected_keys(config: WorkflowConfig) -> set[str]:
     """Return the keys of all rows that runs have rejected so far."""
-    return {key for (key,) in _rows(config, "select row_key from", f"{config.output.table}_rejected")}
+    return {
+        key for (key,) in _rows(config, "select row_key from", f"{config.output.table}_rejected")
+    }
 
 
 def forget_rejected(config: WorkflowConfig, keys: Sequence[str]) -> None:
@@ -148,7 +159,11 @@ def forget_rejected(config: WorkflowConfig, keys: Sequence[str]) -> None:
 
 
 def _rows(
-    config: WorkflowConfig, query: str, table: str, condition: str = "", parameters: Sequence[Any] = ()
+    config: WorkflowConfig,
+    query: str,
+    table: str,
+    condition: str = "",
+    parameters: Sequence[Any] = (),
 ) -> list[tuple[Any, ...]]:
     """Return what a statement on a table of the loaded schema yields; nothing while the table does not exist."""
     statement = f"{query} {quoted(config.output.schema_)}.{quoted(table)} {condition}"
@@ -190,7 +205,9 @@ def reach(config: WorkflowConfig) -> Iterator[None]:
             cause = cause.__cause__
         if isinstance(cause, DataflowError):  # of the rows, which are made ready as they are loaded
             raise cause from error
-        reason = next((line for line in str(cause).splitlines() if line.strip()), type(cause).__name__)
+        reason = next(
+            (line for line in str(cause).splitlines() if line.strip()), type(cause).__name__
+        )
         hint = None
         if "lock" in reason and config.output.warehouse == "duckdb":
             hint = "another program has the DuckDB file open; close it and run again"

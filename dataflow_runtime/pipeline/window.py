@@ -28,7 +28,11 @@ def resolve(config: WorkflowConfig, window: Window | None = None) -> Window | No
     """
     cursor = config.processing.cursor
     if window is None:
-        return None if cursor is None or config.output.write_disposition == "replace" else _new_rows(config)
+        return (
+            None
+            if cursor is None or config.output.write_disposition == "replace"
+            else _new_rows(config)
+        )
     if cursor is None:
         raise DataflowError(
             "a range or a partition needs to know which column says when a row belongs",
@@ -61,7 +65,9 @@ def _new_rows(config: WorkflowConfig) -> Window | None:
             f"processing.cursor.lookback: {lookback} cannot be taken from {cursor.column} = {newest}",
             hint="a duration such as 2h for times, a number for numbers",
         )
-    return Window(start=newest - (Decimal(str(lookback)) if isinstance(newest, Decimal) else lookback))
+    return Window(
+        start=newest - (Decimal(str(lookback)) if isinstance(newest, Decimal) else lookback)
+    )
 
 
 def inside(frame: pl.DataFrame, config: WorkflowConfig, window: Window) -> pl.DataFrame:

@@ -72,10 +72,15 @@ def compared_under_load(folder: Path, path: str, clients: int) -> Ratio:
     with server([RUNTIME, "serve", "--port", "0"], environment, folder / "ours.log") as ours:
         body = folder / "body.json"
         body.write_bytes(get(http.client.HTTPConnection("127.0.0.1", ours), path))
-        with server([PYTHON, "-c", BARE], {**environment, "BODY": str(body)}, folder / "bare.log") as bare:
+        with server(
+            [PYTHON, "-c", BARE], {**environment, "BODY": str(body)}, folder / "bare.log"
+        ) as bare:
             under_load(ours, path, clients)
             under_load(bare, path, clients)
-            rounds = [(under_load(ours, path, clients), under_load(bare, path, clients)) for _ in range(ROUNDS)]
+            rounds = [
+                (under_load(ours, path, clients), under_load(bare, path, clients))
+                for _ in range(ROUNDS)
+            ]
     mine, peer = (sorted(column)[ROUNDS // 2] for column in zip(*rounds, strict=True))
     rates = f"{1 / mine.seconds:,.0f} : {1 / peer.seconds:,.0f} requests/s"
     note = f"{rates}, p99 {mine.p99 * 1000:.1f} : {peer.p99 * 1000:.1f} ms"
@@ -86,9 +91,14 @@ def compared_under_load(folder: Path, path: str, clients: int) -> Ratio:
 def server(command: list[str], environment: dict[str, str], log: Path) -> Iterator[int]:
     """Start a server and yield its port once it says where it is."""
     with log.open("w") as stream:
-        process = subprocess.Popen(command, env=environment, stdout=stream, stderr=stream, cwd=log.parent)
+        process = subprocess.Popen(
+            command, env=environment, stdout=stream, stderr=stream, cwd=log.parent
+        )
     try:
-        while "http://127.0.0.1:" not in (text := log.read_text()) or "  " not in text.partition("http://")[2]:
+        while (
+            "http://127.0.0.1:" not in (text := log.read_text())
+            or "  " not in text.partition("http://")[2]
+        ):
             if process.poll() is not None:
                 raise RuntimeError(text)
             time.sleep(0.05)

@@ -52,7 +52,9 @@ def install(folder: Path, count: int) -> Mapping[str, str]:
         package = folder / name
         package.mkdir()
         (package / "__init__.py").touch()
-        (package / "dagster_job.py").write_text(MODULE.format(name=name, number=number, team=number % 7))
+        (package / "dagster_job.py").write_text(
+            MODULE.format(name=name, number=number, team=number % 7)
+        )
         (package / "config.yaml").write_text(CONFIG.format(number=number, minute=number % 60))
         advertise(folder, name)
     return environ(PYTHONPATH=folder)
@@ -62,7 +64,9 @@ def list_200(folder: Path) -> Ratio:
     """`list` of 200 workflows : importing click, rich.table, importlib.metadata"""
     environment = install(folder, 200)
     bare = [PYTHON, "-c", "import click, rich.table, importlib.metadata"]
-    return compared(lambda: seconds([RUNTIME, "list"], environment), lambda: seconds(bare, environment))
+    return compared(
+        lambda: seconds([RUNTIME, "list"], environment), lambda: seconds(bare, environment)
+    )
 
 
 VALIDATE = """
@@ -108,7 +112,10 @@ def validated(folder: Path, parser: str) -> Ratio:
     """Return what a validation and a parse of one file cost, in processes of their own."""
     command = [PYTHON, "-c", VALIDATE, str(folder), parser]
     environment = install(folder, 200)
-    runs = [subprocess.run(command, env=environment, check=True, capture_output=True, text=True) for _ in range(7)]
+    runs = [
+        subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+        for _ in range(7)
+    ]
     return Ratio.of(tuple(map(float, run.stdout.split())) for run in runs)
 
 

@@ -48,7 +48,12 @@ def seconds(command: list[str], environment: Mapping[str, str], *, code: int = 0
     """Return how long a process takes, start to end; it must end with the exit code."""
     start = time.perf_counter()
     run = subprocess.run(
-        command, env=environment, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        command,
+        env=environment,
+        check=False,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     taken = time.perf_counter() - start
     if run.returncode != code:
@@ -73,5 +78,7 @@ def advertise(site: Path, name: str, module: str = "dagster_job") -> None:
     """Make a folder on the path an installed package that advertises one workflow."""
     info = site / f"{name}-1.0.dist-info"
     info.mkdir(parents=True)
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name.replace('_', '-')}\nVersion: 1.0\n")
+    (info / "METADATA").write_text(
+        f"Metadata-Version: 2.1\nName: {name.replace('_', '-')}\nVersion: 1.0\n"
+    )
     (info / "entry_points.txt").write_text(f"[dataflow.workflows]\n{name} = {name}.{module}\n")

@@ -57,7 +57,9 @@ print(json.dumps([seconds, peak]))
 def home() -> Path:
     """Return a ``DATAFLOW_HOME`` in which Evidence is installed: what is measured is building, not installing."""
     folder = Path(tempfile.mkdtemp(prefix="dataflow-bench-"))
-    subprocess.run([PYTHON, "-c", INSTALL], env=environment(folder, folder), check=True, capture_output=True)
+    subprocess.run(
+        [PYTHON, "-c", INSTALL], env=environment(folder, folder), check=True, capture_output=True
+    )
     return folder
 
 
@@ -66,10 +68,17 @@ def environment(home: Path, packages: Path) -> Mapping[str, str]:
     return os.environ | {"DATAFLOW_HOME": str(home), "PYTHONPATH": str(packages)}
 
 
-def measured(command: list[str], environment: Mapping[str, str], folder: Path | None = None) -> tuple[float, float]:
+def measured(
+    command: list[str], environment: Mapping[str, str], folder: Path | None = None
+) -> tuple[float, float]:
     """Return the seconds of a command, and the memory of its largest process in MiB."""
     printed = subprocess.run(
-        [PYTHON, "-c", MEASURE, *command], env=environment, cwd=folder, check=True, capture_output=True, text=True
+        [PYTHON, "-c", MEASURE, *command],
+        env=environment,
+        cwd=folder,
+        check=True,
+        capture_output=True,
+        text=True,
     )
     seconds, peak = json.loads(printed.stdout)
     return seconds, peak
@@ -84,7 +93,9 @@ def plain() -> tuple[float, float]:
     for name in ("package.json", ".npmrc", "evidence.config.yaml"):
         shutil.copy(installed / name, project)
     # Of a link to the other project's packages Vite would build from there.
-    shutil.copytree(installed / "node_modules", project / "node_modules", copy_function=os.link, symlinks=True)
+    shutil.copytree(
+        installed / "node_modules", project / "node_modules", copy_function=os.link, symlinks=True
+    )
     for path, text in {
         "pages/index.md": PAGE.format(name="plain"),
         "sources/plain/connection.yaml": "name: plain\ntype: duckdb\noptions: {filename: ':memory:'}\n",
@@ -120,7 +131,9 @@ def install(folder: Path, home: Path, count: int) -> None:
         warehouse = home / f"{name}.duckdb"
         if not warehouse.exists():
             with duckdb.connect(warehouse) as connection:
-                connection.execute(f"create schema {name}_raw; create table {name}_raw.{name} as {SOURCE}")
+                connection.execute(
+                    f"create schema {name}_raw; create table {name}_raw.{name} as {SOURCE}"
+                )
 
 
 def build(folder: Path, count: int) -> Ratio:

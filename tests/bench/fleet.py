@@ -19,13 +19,19 @@ ROOT = Path(__file__).parents[2]
 
 def environment_of(folder: Path) -> Mapping[str, str]:
     """Return an environment with a home of its own, and a name to commit under."""
-    who = {f"GIT_{role}_{what}": "bench@localhost" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    who = {
+        f"GIT_{role}_{what}": "bench@localhost"
+        for role in ("AUTHOR", "COMMITTER")
+        for what in ("NAME", "EMAIL")
+    }
     return environ(**who, DATAFLOW_HOME=folder / "home")
 
 
 def git(folder: Path, *arguments: str) -> None:
     """Run git in a folder."""
-    subprocess.run(["git", *arguments], cwd=folder, env=environment_of(folder), check=True, capture_output=True)
+    subprocess.run(
+        ["git", *arguments], cwd=folder, env=environment_of(folder), check=True, capture_output=True
+    )
 
 
 def commit(folder: Path) -> Path:
@@ -80,10 +86,15 @@ def outdated_100(folder: Path) -> Ratio:
     command = [RUNTIME, "outdated", str(checkouts), "--json"]
     one = [PYTHON, "-m", "copier", "check-update", "--quiet", str(checkouts / "w000")]
     pairs = [
-        (seconds(command, environment_of(folder), code=1), seconds(one, environment_of(folder), code=2))
+        (
+            seconds(command, environment_of(folder), code=1),
+            seconds(one, environment_of(folder), code=2),
+        )
         for _ in range(3)
     ]
-    run = subprocess.run(command, env=environment_of(folder), capture_output=True, text=True, check=False)
+    run = subprocess.run(
+        command, env=environment_of(folder), capture_output=True, text=True, check=False
+    )
     rows = [(row["behind"], row["edited"], row["error"]) for row in json.loads(run.stdout)]
     assert [row[0] for row in rows] == [1] * 100
     assert rows[99] == (1, ["src/w099/config.yaml"], None)
@@ -98,7 +109,9 @@ def upgrade_50(folder: Path) -> Ratio:
     before = seconds(update, environment_of(folder))
     command = [RUNTIME, "upgrade", str(checkouts), "--json"]
     start = time.perf_counter()
-    run = subprocess.run(command, env=environment_of(folder), capture_output=True, text=True, check=False)
+    run = subprocess.run(
+        command, env=environment_of(folder), capture_output=True, text=True, check=False
+    )
     each = (time.perf_counter() - start) / 50
     git(by_hand, "reset", "--quiet", "--hard")
     git(by_hand, "clean", "--quiet", "--force", "-d")

@@ -73,11 +73,11 @@ def build(manifests):
 LOAD = """\
 import json, sys, time
 import dagster, dagster_dbt, polars, dlt
-import dataflow_runtime.definitions, dataflow_runtime.pipeline.assets, dataflow_runtime.pipeline.sources
+import dataflow_runtime.orchestration.definitions, dataflow_runtime.orchestration.assets, dataflow_runtime.pipeline.sources
 
 def load():
     if sys.argv[1] == "ours":
-        from dataflow_runtime.definitions import load_definitions
+        from dataflow_runtime.orchestration.definitions import load_definitions
         definitions, broken = load_definitions()
         assert not broken, broken[0]
     else:
@@ -98,7 +98,9 @@ def install(folder: Path, count: int) -> Mapping[str, str]:
     site = folder / "site"
     for number in range(count):
         name = f"bench_{number:03}"
-        for file in (file for file in PACKAGE.rglob("*") if file.suffix in (".py", ".yml", ".yaml", ".sql")):
+        for file in (
+            file for file in PACKAGE.rglob("*") if file.suffix in (".py", ".yml", ".yaml", ".sql")
+        ):
             copy = site / name / str(file.relative_to(PACKAGE)).replace("shipments", name)
             copy.parent.mkdir(parents=True, exist_ok=True)
             copy.write_text(file.read_text().replace("shipments", name))
@@ -110,7 +112,9 @@ def install(folder: Path, count: int) -> Mapping[str, str]:
 
 def environment_of(folder: Path) -> Mapping[str, str]:
     """Return the environment of a site in `folder`."""
-    return environ(PYTHONPATH=folder / "site", DATAFLOW_HOME=folder / "home", DAGSTER_DISABLE_TELEMETRY="yes")
+    return environ(
+        PYTHONPATH=folder / "site", DATAFLOW_HOME=folder / "home", DAGSTER_DISABLE_TELEMETRY="yes"
+    )
 
 
 def load_200_with_assets(folder: Path) -> Ratio:
@@ -127,7 +131,9 @@ def load_200_with_assets(folder: Path) -> Ratio:
     manifests = {path.parents[1].name: str(path) for path in kept}
     assert len(manifests) == 200
     result = compared(lambda: load("ours", {}), lambda: load("by hand", manifests), repeats=3)
-    note = f"{result.ours / 200 * 1000:.1f} ms a workflow; the first load, which parses, {first:.0f} s"
+    note = (
+        f"{result.ours / 200 * 1000:.1f} ms a workflow; the first load, which parses, {first:.0f} s"
+    )
     return result._replace(note=note)
 
 
@@ -155,9 +161,15 @@ def run_trivial(folder: Path) -> Ratio:
     (site / "trivial" / "config.yaml").write_text("source: {type: mock}\n")
     advertise(site, "trivial", "job")
     environment = environment_of(folder)
-    in_process = [PYTHON, "-c", "from trivial.job import trivial_job; trivial_job.execute_in_process()"]
+    in_process = [
+        PYTHON,
+        "-c",
+        "from trivial.job import trivial_job; trivial_job.execute_in_process()",
+    ]
     run = [RUNTIME, "run", "trivial"]
-    return compared(lambda: seconds(run, environment), lambda: seconds(in_process, environment), repeats=9)
+    return compared(
+        lambda: seconds(run, environment), lambda: seconds(in_process, environment), repeats=9
+    )
 
 
 BENCHES: list[Bench] = [(load_200_with_assets, 1.5), (run_trivial, 1.3)]

@@ -38,8 +38,15 @@ def main(words: list[str]) -> int:
             result = bench(Path(folder))
         console.print(f"{result.ratio:.2f} of at most {limit:g}")
         missed |= result.ratio > limit
-        cells = (shown(result.ours, result), shown(result.peer, result), f"{result.ratio:.2f}", f"{limit:g}")
-        table.add_row(str(bench.__doc__), *cells, result.note, style="red" if result.ratio > limit else None)
+        cells = (
+            shown(result.ours, result),
+            shown(result.peer, result),
+            f"{result.ratio:.2f}",
+            f"{limit:g}",
+        )
+        table.add_row(
+            str(bench.__doc__), *cells, result.note, style="red" if result.ratio > limit else None
+        )
     console.print(table)
     return int(missed)
 

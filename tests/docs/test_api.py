@@ -38,10 +38,14 @@ def test_the_curl_lines_do_what_they_say(site: Any, tmp_path: Path) -> None:
         json.loads(body)
         statuses[line] = status
     # The run is over: all that it can be is not canceled any more.
-    assert {line: status for line, status in statuses.items() if not status.startswith("2")} == {lines[-1]: "409"}
+    assert {line: status for line, status in statuses.items() if not status.startswith("2")} == {
+        lines[-1]: "409"
+    }
 
 
 def test_every_kind_of_problem_is_documented() -> None:
     for kind, (status, _) in KINDS.items():
-        row = next(line for line in DOC.splitlines() if line.startswith("| `") and f"`{kind}`" in line)
+        row = next(
+            line for line in DOC.splitlines() if line.startswith("| `") and f"`{kind}`" in line
+        )
         assert f"| {status} |" in row

@@ -15,7 +15,10 @@ from dataflow_runtime.settings import Settings
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 COMMANDS = DOCS / "commands.md"
-START, END = "<!-- generated from the commands: nox -s docs, with UPDATE_DOCS=1 -->\n", "<!-- end -->\n"
+START, END = (
+    "<!-- generated from the commands: nox -s docs, with UPDATE_DOCS=1 -->\n",
+    "<!-- end -->\n",
+)
 
 
 def commands(group: click.Group, parent: click.Context) -> list[tuple[str, str]]:
@@ -24,7 +27,9 @@ def commands(group: click.Group, parent: click.Context) -> list[tuple[str, str]]
     for name in group.list_commands(parent):
         command = group.get_command(parent, name)
         assert command is not None
-        context = click.Context(command, parent=parent, info_name=name, terminal_width=100, max_content_width=100)
+        context = click.Context(
+            command, parent=parent, info_name=name, terminal_width=100, max_content_width=100
+        )
         found.append((context.command_path, command.get_help(context)))
         if isinstance(command, click.Group):
             found += commands(command, context)
@@ -32,7 +37,9 @@ def commands(group: click.Group, parent: click.Context) -> list[tuple[str, str]]
 
 
 def reference() -> str:
-    root = click.Context(cli, info_name="dataflow-runtime", terminal_width=100, max_content_width=100)
+    root = click.Context(
+        cli, info_name="dataflow-runtime", terminal_width=100, max_content_width=100
+    )
     return "".join(f"### {path}\n\n```\n{text}\n```\n\n" for path, text in commands(cli, root))
 
 
@@ -51,7 +58,9 @@ def test_every_setting_is_documented() -> None:
     assert not missing
 
 
-@pytest.mark.parametrize("page", [ROOT / "README.md", *sorted(DOCS.glob("*.md"))], ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", *sorted(DOCS.glob("*.md"))], ids=lambda page: page.name
+)
 def test_links_lead_to_files(page: Path) -> None:
     targets = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8"))
     assert [target for target in targets if not (page.parent / target).exists()] == []

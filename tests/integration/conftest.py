@@ -34,8 +34,18 @@ def postgres() -> Iterator[str]:
 def browser() -> Iterator[Browser]:
     """A headless Chromium that makes no request of its own."""
     # Not for longer than a module: while it is open its event loop counts as running, in other tests too.
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    flags = [
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--no-first-run",
+        "--disable-background-networking",
+    ]
+    path = (
+        shutil.which("chromium")
+        or shutil.which("chromium-browser")
+        or shutil.which("google-chrome")
+    )
     assert path, "these tests need Chromium: apt-get install chromium"
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
@@ -67,13 +77,17 @@ class Warehouse:
             " order by ordinal_position"
         )
         return {
-            name: f"numeric({digits},{scale})" if kind[:7].lower() in ("decimal", "numeric") else kind.lower()
+            name: f"numeric({digits},{scale})"
+            if kind[:7].lower() in ("decimal", "numeric")
+            else kind.lower()
             for name, kind, digits, scale in found
         }
 
     def tables(self) -> set[str]:
         """Return the tables of the loaded schema, dlt's own left out."""
-        found = self.query("select table_name from information_schema.tables where table_schema = 'things_raw'")
+        found = self.query(
+            "select table_name from information_schema.tables where table_schema = 'things_raw'"
+        )
         return {name for (name,) in found if not name.startswith("_dlt")}
 
 
@@ -101,7 +115,9 @@ def warehouse(request: pytest.FixtureRequest, site: Any) -> Iterator[Warehouse]:
             cursor.execute(statement)
             return list(cursor.fetchall()) if cursor.description else []
 
-        yield Warehouse("postgres", {"output.warehouse": "postgres", "output.postgres.url": url}, query)
+        yield Warehouse(
+            "postgres", {"output.warehouse": "postgres", "output.postgres.url": url}, query
+        )
 
 
 @pytest.fixture
@@ -121,11 +137,18 @@ def stage(site: Any, warehouse: Warehouse) -> Callable[..., tuple[Pipeline, Mani
     runs = iter(range(1000))
 
     def run(
-        rows: Any = None, *, transform: Callable[..., Any] = lambda rows: rows, checks: Any = None, **settings: Any
+        rows: Any = None,
+        *,
+        transform: Callable[..., Any] = lambda rows: rows,
+        checks: Any = None,
+        **settings: Any,
     ) -> tuple[Pipeline, Manifest]:
         extract = read_source if rows is None else lambda _: iter(rows)
         pipeline = Pipeline("things", extract, transform, checks or {})
-        overrides = {**warehouse.settings, **{key.replace("__", "."): value for key, value in settings.items()}}
+        overrides = {
+            **warehouse.settings,
+            **{key.replace("__", "."): value for key, value in settings.items()},
+        }
         manifest = pipeline.run_extract(f"run-{next(runs)}", env=None, overrides=overrides)
         return pipeline, pipeline.run_transform(manifest)
 

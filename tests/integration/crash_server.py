@@ -69,7 +69,7 @@ class Moments:
         import psycopg2
         import psycopg2.extensions
 
-        from dataflow_runtime.pipeline import ops
+        from dataflow_runtime.orchestration import ops
         from dataflow_runtime.pipeline.steps import Pipeline
 
         for step in ("extract", "transform", "load"):
@@ -91,7 +91,9 @@ class Moments:
                 super().commit()
 
         self.before(Cursor, "execute", "executemany", "copy_expert")
-        psycopg2.connect = lambda *args, **kwargs: connect(*args, **{"connection_factory": Connection, **kwargs})
+        psycopg2.connect = lambda *args, **kwargs: connect(
+            *args, **{"connection_factory": Connection, **kwargs}
+        )
         try:
             from adbc_driver_manager import dbapi
         except ImportError:
@@ -109,12 +111,14 @@ def run(case: dict[str, Any], answer: Path) -> None:
     moments.take_hold()
     from orders import chaos
 
-    from dataflow_runtime.runner import run_workflow
+    from dataflow_runtime import run_workflow
 
     chaos.on_batch = moments.pass_by
     report = run_workflow("orders", overrides=case["overrides"])
     modules = [name for name in sys.modules if name.split(".")[0] != "orders"]
-    answer.write_text(json.dumps({"moments": moments.counts, "report": report.to_json(), "modules": modules}))
+    answer.write_text(
+        json.dumps({"moments": moments.counts, "report": report.to_json(), "modules": modules})
+    )
 
 
 def import_all(modules: Iterable[str]) -> None:
@@ -145,14 +149,25 @@ def serve() -> None:
         _, outcome = os.waitpid(child, 0)
         found = json.loads(answer.read_text()) if answer.exists() else {}
         import_all(found.pop("modules", ()))
-        print(json.dumps({"signal": os.WTERMSIG(outcome) if os.WIFSIGNALED(outcome) else 0, **found}), flush=True)  # noqa: T201
+        print(
+            json.dumps({"signal": os.WTERMSIG(outcome) if os.WIFSIGNALED(outcome) else 0, **found}),
+            flush=True,
+        )
 
 
 if __name__ == "__main__":
     # Imported once; nothing of it may start threads before a fork, so nothing of it is used here.
-    for module in ("dagster", "dagster_dbt", "dbt.cli.main", "dlt.destinations", "duckdb", "polars", "psycopg2"):
+    for module in (
+        "dagster",
+        "dagster_dbt",
+        "dbt.cli.main",
+        "dlt.destinations",
+        "duckdb",
+        "polars",
+        "psycopg2",
+    ):
         importlib.import_module(module)
     importlib.import_module("dbt.adapters.duckdb")
     importlib.import_module("dbt.adapters.postgres")
-    importlib.import_module("dataflow_runtime.runner")
+    importlib.import_module("dataflow_runtime.orchestration.run")
     serve()

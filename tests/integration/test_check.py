@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from dataflow_runtime.checking import CheckResult, check_workflows
+from dataflow_runtime.orchestration.check import CheckResult, check_workflows
 
 JOB = """
 from dagster import job, op, asset, define_asset_job
@@ -28,7 +28,9 @@ def {job}():
 CONFIG = "source: { type: mock }\n"
 
 
-def add(site: Any, name: str, *, job: str, op: str = "an_op", more: str = "", config: str = CONFIG) -> None:
+def add(
+    site: Any, name: str, *, job: str, op: str = "an_op", more: str = "", config: str = CONFIG
+) -> None:
     code = JOB.format(name=name, job=job, op=op, more=more)
     site.write(name, {f"{name}/job.py": code, f"{name}/config.yaml": config}, {name: f"{name}.job"})
 
@@ -39,7 +41,14 @@ def check(*names: str) -> dict[str, CheckResult]:
 
 @pytest.mark.e2e
 def test_each_broken_package_is_named_with_version_file_line_and_reason(site: Any) -> None:
-    packages = ["import_error", "sys_exit", "registers_nothing", "missing_module", "bad_config", "bad_metadata"]
+    packages = [
+        "import_error",
+        "sys_exit",
+        "registers_nothing",
+        "missing_module",
+        "bad_config",
+        "bad_metadata",
+    ]
     good = ["good", "orders", "not_literal", "prints_on_import", "in_namespace", "two_in_one"]
     site.install(*packages, *good, "claims_twice_a", "claims_twice_b", version="3.4")
     unwritten = {"unwritten/job.py": "x = 1\ndef (:\n", "unwritten/config.yaml": CONFIG}
@@ -47,13 +56,37 @@ def test_each_broken_package_is_named_with_version_file_line_and_reason(site: An
     outcome = site.run("check", "--json")
     assert outcome.returncode == 1, outcome.stderr
     found = json.loads(outcome.stdout)
-    results = {result["name"]: result for result in found if result["package"] in [*packages, *good, "unwritten"]}
+    results = {
+        result["name"]: result
+        for result in found
+        if result["package"] in [*packages, *good, "unwritten"]
+    }
     folder = site.folder
     expected = {
-        "import_error": ("import", folder / "import_error" / "dagster_job.py", 1, "a_module_that_is_not_installed"),
-        "sys_exit": ("exit", folder / "sys_exit" / "dagster_job.py", 18, "SystemExit: no licence for this machine"),
-        "registers_nothing": ("unregistered", folder / "registers_nothing" / "dagster_job.py", None, "no workflow"),
-        "missing_module": ("missing", None, None, "module 'missing_module.gone' of the entry point does not exist"),
+        "import_error": (
+            "import",
+            folder / "import_error" / "dagster_job.py",
+            1,
+            "a_module_that_is_not_installed",
+        ),
+        "sys_exit": (
+            "exit",
+            folder / "sys_exit" / "dagster_job.py",
+            18,
+            "SystemExit: no licence for this machine",
+        ),
+        "registers_nothing": (
+            "unregistered",
+            folder / "registers_nothing" / "dagster_job.py",
+            None,
+            "no workflow",
+        ),
+        "missing_module": (
+            "missing",
+            None,
+            None,
+            "module 'missing_module.gone' of the entry point does not exist",
+        ),
         "bad_config": ("config", folder / "bad_config" / "config.yaml", 6, "primary_kee"),
         "bad_metadata": (
             "import",
@@ -72,7 +105,16 @@ def test_each_broken_package_is_named_with_version_file_line_and_reason(site: An
         assert problem["line"] == line
         assert reason in problem["message"]
     assert {name: result["problems"] for name, result in results.items()} == {
-        name: [] for name in ("good", "orders", "not_literal", "prints_on_import", "weather", "north", "south")
+        name: []
+        for name in (
+            "good",
+            "orders",
+            "not_literal",
+            "prints_on_import",
+            "weather",
+            "north",
+            "south",
+        )
     }
     twice = [result for result in found if result["name"] == "twice"]
     assert [result["package"] for result in twice] == ["claims_twice_a", "claims_twice_b"]
@@ -88,7 +130,13 @@ def test_each_broken_package_is_named_with_version_file_line_and_reason(site: An
 @pytest.mark.e2e
 def test_the_code_location_holds_the_good_ones(site: Any) -> None:
     site.install(
-        "good", "import_error", "sys_exit", "bad_config", "claims_twice_a", "claims_twice_b", "prints_on_import"
+        "good",
+        "import_error",
+        "sys_exit",
+        "bad_config",
+        "claims_twice_a",
+        "claims_twice_b",
+        "prints_on_import",
     )
     site.write("unwritten", {"unwritten/job.py": "def (:\n"}, {"unwritten": "unwritten.job"})
     site.python(
@@ -112,7 +160,7 @@ def test_the_code_location_holds_the_good_ones(site: Any) -> None:
 
 
 def test_what_a_workflow_brings_to_dagster(site: Any) -> None:
-    from dataflow_runtime.definitions import build_definitions
+    from dataflow_runtime.orchestration.definitions import build_definitions
 
     site.install("good", "shipments")
     definitions = build_definitions(["good", "shipments"])
@@ -123,9 +171,15 @@ def test_what_a_workflow_brings_to_dagster(site: Any) -> None:
     assert schedules["shipments_schedule"].cron_schedule == "@daily"
     assert schedules["shipments_schedule"].execution_timezone == "Europe/Berlin"
     keys = {key.to_user_string() for key in repository.asset_graph.get_all_asset_keys()}
-    assert keys == {"shipments/raw/shipments", "shipments/raw/shipments_rejected", "shipments/stg_shipments"}
+    assert keys == {
+        "shipments/raw/shipments",
+        "shipments/raw/shipments_rejected",
+        "shipments/stg_shipments",
+    }
     parents = repository.asset_graph.get(
-        next(k for k in repository.asset_graph.get_all_asset_keys() if k.path[-1] == "stg_shipments")
+        next(
+            k for k in repository.asset_graph.get_all_asset_keys() if k.path[-1] == "stg_shipments"
+        )
     )
     assert {key.to_user_string() for key in parents.parent_keys} == {"shipments/raw/shipments"}
 
@@ -161,7 +215,13 @@ def test_one_op_name_in_two_packages_names_both(site: Any) -> None:
 
 
 def test_what_cannot_be_resolved_is_the_workflows_own_problem(site: Any) -> None:
-    add(site, "first", job="job_a", op="op_a", more="@asset(required_resource_keys={'no_such'})\ndef lost(): ...\n")
+    add(
+        site,
+        "first",
+        job="job_a",
+        op="op_a",
+        more="@asset(required_resource_keys={'no_such'})\ndef lost(): ...\n",
+    )
     add(site, "second", job="job_b", op="op_b")
     results = check("first", "second")
     assert results["second"].problems == []
@@ -177,16 +237,25 @@ def test_what_stands_in_a_module_belongs_to_each_of_its_workflows(site: Any) -> 
         )
     results = check("north", "south")
     assert results["north"].problems == results["south"].problems == []
-    from dataflow_runtime.definitions import build_definitions
+    from dataflow_runtime.orchestration.definitions import build_definitions
 
     repository = build_definitions(["north", "south"]).get_repository_def()
     assert [schedule.name for schedule in repository.schedule_defs] == ["nightly"]
-    assert {key.to_user_string() for key in repository.asset_graph.get_all_asset_keys()} == {"shared"}
+    assert {key.to_user_string() for key in repository.asset_graph.get_all_asset_keys()} == {
+        "shared"
+    }
 
 
 @pytest.mark.parametrize(
     "registered",
-    ["42", "'job'", "lambda: None", "None", "dg.op(name='o')(lambda: None)", "dg.asset(name='a')(lambda: None)"],
+    [
+        "42",
+        "'job'",
+        "lambda: None",
+        "None",
+        "dg.op(name='o')(lambda: None)",
+        "dg.asset(name='a')(lambda: None)",
+    ],
 )
 def test_what_is_registered_must_be_a_job(site: Any, registered: str) -> None:
     imports = "import dagster as dg\nfrom dataflow_runtime import register_workflow\n"

@@ -34,7 +34,9 @@ def test_run_json_is_the_documented_shape_and_alone_on_stdout(site: Any) -> None
     assert [(step["name"], step["status"]) for step in steps] == [
         (name, "success") for name in ("extract", "transform", "load", "dbt")
     ]
-    assert all(list(step) == ["name", "status", "seconds"] and step["seconds"] > 0 for step in steps)
+    assert all(
+        list(step) == ["name", "status", "seconds"] and step["seconds"] > 0 for step in steps
+    )
     assert report == {
         "workflow": "orders",
         "status": "success",
@@ -50,7 +52,9 @@ def test_run_json_is_the_documented_shape_and_alone_on_stdout(site: Any) -> None
 @pytest.mark.e2e
 def test_a_run_for_people_and_what_show_says_of_it(site: Any) -> None:
     site.install("orders")
-    outcome = site.run("run", "orders", "--set", "processing.batch_size=7", "--set", "source.name=shop")
+    outcome = site.run(
+        "run", "orders", "--set", "processing.batch_size=7", "--set", "source.name=shop"
+    )
     assert outcome.returncode == 0, outcome.stderr
     for text in (
         "40 rows",
@@ -74,7 +78,10 @@ def test_a_run_for_people_and_what_show_says_of_it(site: Any) -> None:
 @pytest.mark.e2e
 def test_a_failing_run_is_one_line_without_traceback_or_secret(site: Any) -> None:
     folder = site.install("orders")
-    environ = {"ORDERS_TOKEN": SECRET, "ORDERS_BUG": f"cannot reach https://me:{SECRET}@host with {SECRET}"}
+    environ = {
+        "ORDERS_TOKEN": SECRET,
+        "ORDERS_BUG": f"cannot reach https://me:{SECRET}@host with {SECRET}",
+    }
     outcome = site.run("run", "orders", **environ)
     assert outcome.returncode == 1
     assert "✗ transform" in outcome.stderr
@@ -89,7 +96,11 @@ def test_a_failing_run_is_one_line_without_traceback_or_secret(site: Any) -> Non
     assert json.loads(verbose.stdout)["error"]["step"] == "transform"
     assert "Traceback (most recent call last)" in verbose.stderr
     assert in_no_output(verbose, SECRET)
-    kept = [file for file in site.home.rglob("*") if file.is_file() and SECRET.encode() in file.read_bytes()]
+    kept = [
+        file
+        for file in site.home.rglob("*")
+        if file.is_file() and SECRET.encode() in file.read_bytes()
+    ]
     assert kept == [], "nor in what is kept of the run"
 
 
@@ -111,19 +122,33 @@ def test_a_failing_run_as_json(site: Any) -> None:
     [
         (["run", "odrers"], "error: unknown workflow 'odrers'", "did you mean 'orders'?"),
         (["show", "odrers"], "error: unknown workflow 'odrers'", "did you mean 'orders'?"),
-        (["check", "orders", "odrers"], "error: unknown workflow 'odrers'", "did you mean 'orders'?"),
+        (
+            ["check", "orders", "odrers"],
+            "error: unknown workflow 'odrers'",
+            "did you mean 'orders'?",
+        ),
         (["rnu", "orders"], "No such command 'rnu'", "did you mean 'run'?"),
         (["run"], "Missing argument 'NAME'", ""),
         (["run", "orders", "--sett", "a=b"], "No such option", "--set"),
         (["run", "orders", "--set", "nonsense"], "expected KEY=VALUE", "for example"),
         (["run", "orders", "--set", "=1"], "expected KEY=VALUE", "for example"),
-        (["run", "orders", "--set", "processing.batch_sise=1"], "processing.batch_sise", "did you mean 'batch_size'?"),
+        (
+            ["run", "orders", "--set", "processing.batch_sise=1"],
+            "processing.batch_sise",
+            "did you mean 'batch_size'?",
+        ),
         (["run", "orders", "--env", "strickt"], "config.strickt.yaml", ""),
         (["run", "orders", "--env", "../x"], "../x", ""),
-        (["run", "orders", "--partition", "2024-01-01"], "'orders' is not partitioned", "without --partition"),
+        (
+            ["run", "orders", "--partition", "2024-01-01"],
+            "'orders' is not partitioned",
+            "without --partition",
+        ),
     ],
 )
-def test_wrong_usage_is_exit_code_2_with_a_suggestion(site: Any, arguments: list[str], error: str, hint: str) -> None:
+def test_wrong_usage_is_exit_code_2_with_a_suggestion(
+    site: Any, arguments: list[str], error: str, hint: str
+) -> None:
     site.install("orders")
     outcome = site.run(*arguments)
     assert outcome.returncode == 2, outcome.stderr
@@ -153,7 +178,9 @@ def test_an_unknown_executor_is_exit_code_2(site: Any) -> None:
     assert "is no Dagster executor" in outcome.stderr
 
 
-@pytest.mark.parametrize("name", ["import_error", "sys_exit", "registers_nothing", "missing_module", "bad_config"])
+@pytest.mark.parametrize(
+    "name", ["import_error", "sys_exit", "registers_nothing", "missing_module", "bad_config"]
+)
 def test_running_a_broken_workflow_says_why(site: Any, name: str) -> None:
     site.install(name)
     outcome = site.run("run", name)
@@ -188,7 +215,9 @@ def test_list(site: Any) -> None:
     assert listed["good"]["tags"] == ["fixture", "nightly"]
     assert listed["missing_module"]["status"] == "broken"
     assert listed["not_literal"]["status"] == "unknown"
-    assert [entry["name"] for entry in site.json("list", "--tag", "nightly", "--owner", "data-team")] == ["good"]
+    assert [
+        entry["name"] for entry in site.json("list", "--tag", "nightly", "--owner", "data-team")
+    ] == ["good"]
     table = site.run("list").stdout
     assert "Does its work" in table
     assert "module 'missing_module.gone' of the entry point does not exist" in table

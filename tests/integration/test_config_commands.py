@@ -48,16 +48,24 @@ class Workflows:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.env = {key: value for key, value in os.environ.items() if not key.startswith("DATAFLOW")}
+        self.env = {
+            key: value for key, value in os.environ.items() if not key.startswith("DATAFLOW")
+        }
         path = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
-        self.env |= {"PYTHONPATH": path, "TOKEN": SECRET, "WAREHOUSE_URL": f"postgresql://u:{SECRET}@host/db"}
+        self.env |= {
+            "PYTHONPATH": path,
+            "TOKEN": SECRET,
+            "WAREHOUSE_URL": f"postgresql://u:{SECRET}@host/db",
+        }
 
     def install(self, name: str, config: str, **files: str) -> Path:
         package, metadata = self.folder / name, self.folder / f"{name}-1.0.dist-info"
         package.mkdir()
         metadata.mkdir()
         (package / "__init__.py").touch()
-        (package / "job.py").write_text(f"raise SystemExit\nregister_workflow(name={name!r})(None)\n")
+        (package / "job.py").write_text(
+            f"raise SystemExit\nregister_workflow(name={name!r})(None)\n"
+        )
         (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
         groups = f"[dataflow.workflows]\n{name} = {name}.job\n"
         for file, text in files.items():
@@ -119,7 +127,9 @@ def test_show(workflows: Workflows) -> None:
 
 
 def test_shown_text_is_a_config(workflows: Workflows) -> None:
-    file = workflows.install("feed", "source:\n  type: mock\n  name: 'a: \"b\" #c'\nschedule:\n  cron: '@daily'\n")
+    file = workflows.install(
+        "feed", "source:\n  type: mock\n  name: 'a: \"b\" #c'\nschedule:\n  cron: '@daily'\n"
+    )
     before = workflows.json("show", "feed")["config"]
     file.write_text(workflows.run("show", "feed", "--origins").stdout)
     assert workflows.json("show", "feed")["config"] == before
@@ -128,7 +138,9 @@ def test_shown_text_is_a_config(workflows: Workflows) -> None:
 def test_validate(workflows: Workflows) -> None:
     workflows.install("good", "source:\n  type: mock\n")
     bad = workflows.install("bad", "source:\n  type: mock\nprocessing:\n  batch_size: lots\n")
-    assert workflows.json("validate", "good") == [{"name": "good", "valid": True, "errors": [], "warnings": []}]
+    assert workflows.json("validate", "good") == [
+        {"name": "good", "valid": True, "errors": [], "warnings": []}
+    ]
     by_name = {config["name"]: config for config in workflows.json("validate", code=1)}
     assert by_name["good"]["valid"]
     assert by_name["bad"]["errors"] == [
@@ -142,7 +154,10 @@ def test_validate(workflows: Workflows) -> None:
         }
     ]
     text = workflows.run("validate", "bad", "good", code=1).stdout
-    assert "bad/config.yaml:4:15: processing.batch_size: expected a positive integer, found 'lots'\n" in text
+    assert (
+        "bad/config.yaml:4:15: processing.batch_size: expected a positive integer, found 'lots'\n"
+        in text
+    )
     assert "  4 |   batch_size: lots\n    |               ^^^^\n" in text
     assert "\x1b" not in text
     assert workflows.run("validate", "bda", code=2).stderr.count("did you mean 'bad'?") == 1
@@ -164,7 +179,11 @@ def test_a_literal_secret_is_a_warning(workflows: Workflows) -> None:
 def test_set(workflows: Workflows) -> None:
     file = workflows.install("feed", CONFIG)
     workflows.run(
-        "set", "feed", "source.name=other feed", "processing.primary_key=[id, day]", "schedule.cron=0 5 * * *"
+        "set",
+        "feed",
+        "source.name=other feed",
+        "processing.primary_key=[id, day]",
+        "schedule.cron=0 5 * * *",
     )
     expected = CONFIG.replace('"feed"', '"other feed"').replace("[id]", "[id, day]")
     assert file.read_text() == expected + "schedule:\n  cron: 0 5 * * *\n"
@@ -172,7 +191,10 @@ def test_set(workflows: Workflows) -> None:
     refused = workflows.run("set", "feed", "processing.batch_size=5", code=1).stderr
     assert "${N:-1000}" in refused
     assert "--force" in refused
-    assert "did you mean 'batch_size'" in workflows.run("set", "feed", "processing.batch_sise=5", code=2).stderr
+    assert (
+        "did you mean 'batch_size'"
+        in workflows.run("set", "feed", "processing.batch_sise=5", code=2).stderr
+    )
     assert (
         "expected a positive integer"
         in workflows.run("set", "feed", "processing.batch_size=0", "--force", code=1).stderr
@@ -185,8 +207,14 @@ def test_set(workflows: Workflows) -> None:
 def test_set_from_eight_processes(workflows: Workflows) -> None:
     file = workflows.install("feed", CONFIG)
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda n: workflows.run("set", "feed", f"processing.columns.c{n}=integer"), range(8)))
-    assert {f"c{n}" for n in range(8)} == set(workflows.json("show", "feed")["config"]["processing"]["columns"])
+        list(
+            pool.map(
+                lambda n: workflows.run("set", "feed", f"processing.columns.c{n}=integer"), range(8)
+            )
+        )
+    assert {f"c{n}" for n in range(8)} == set(
+        workflows.json("show", "feed")["config"]["processing"]["columns"]
+    )
     assert file.read_text().startswith("# The feed\n")
 
 
@@ -203,13 +231,16 @@ def test_schema_and_own_model(workflows: Workflows) -> None:
 
 def test_no_output_holds_a_secret(workflows: Workflows) -> None:
     workflows.install("feed", CONFIG)
-    broken = CONFIG.replace("type: oauth2_client_credentials", "type: basic").replace("table: t", "tabel: [${TOKEN}]")
-    workflows.install("broken", broken.replace("client_secret:", "clint_secret:"))
-    literal = CONFIG.replace("${TOKEN}", SECRET).replace("client_secret: ", "client_secret: [") + "  x: : y\n"
-    workflows.install("literal", literal)
-    unquoted = (
-        f"source:\n  type: api\n  api:\n    auth: {{type: bearer, token: {SECRET}, x: 1}}\n    password: {SECRET}\n"
+    broken = CONFIG.replace("type: oauth2_client_credentials", "type: basic").replace(
+        "table: t", "tabel: [${TOKEN}]"
     )
+    workflows.install("broken", broken.replace("client_secret:", "clint_secret:"))
+    literal = (
+        CONFIG.replace("${TOKEN}", SECRET).replace("client_secret: ", "client_secret: [")
+        + "  x: : y\n"
+    )
+    workflows.install("literal", literal)
+    unquoted = f"source:\n  type: api\n  api:\n    auth: {{type: bearer, token: {SECRET}, x: 1}}\n    password: {SECRET}\n"
     workflows.install("unquoted", unquoted)
     set_secret = f"source.api.auth.client_secret={SECRET}"
     outputs = [
@@ -235,7 +266,11 @@ def test_no_output_holds_a_secret(workflows: Workflows) -> None:
             (["schema", "feed"], 0),
         ]
     ]
-    for name in ("SOURCE__API__AUTH__CLIENT_SECRET", "OUTPUT__POSTGRES__URL", "SOURCE__API__AUTH__TOKEN"):
+    for name in (
+        "SOURCE__API__AUTH__CLIENT_SECRET",
+        "OUTPUT__POSTGRES__URL",
+        "SOURCE__API__AUTH__TOKEN",
+    ):
         variable = {f"DATAFLOW__FEED__{name}": SECRET}
         done = subprocess.run(
             [*CLI, "--verbose", "config", "show", "feed", "--origins"],
@@ -269,15 +304,20 @@ def test_nothing_heavy_is_imported(workflows: Workflows, command: list[str]) -> 
 
 def test_an_old_name_of_a_key_is_a_warning(workflows: Workflows) -> None:
     workflows.install("feed", CONFIG.replace("    headers:", "    retries: 7\n    headers:"))
-    warning = (
-        "warning: feed/config.yaml:7:5: source.api.retries: is called 'max_retries' now; the old name is read until"
-    )
+    warning = "warning: feed/config.yaml:7:5: source.api.retries: is called 'max_retries' now; the old name is read until"
     assert warning in workflows.run("validate", "feed").stdout
     (result,) = workflows.json("validate", "feed")
-    assert (result["valid"], [found["path"] for found in result["warnings"]]) == (True, ["source.api.retries"])
+    assert (result["valid"], [found["path"] for found in result["warnings"]]) == (
+        True,
+        ["source.api.retries"],
+    )
     assert workflows.json("show", "feed")["config"]["source"]["api"]["max_retries"] == 7
     shown = subprocess.run(
-        [*CLI, "show", "feed", "--json"], cwd=workflows.folder, env=workflows.env, capture_output=True, text=True
+        [*CLI, "show", "feed", "--json"],
+        cwd=workflows.folder,
+        env=workflows.env,
+        capture_output=True,
+        text=True,
     )
     assert json.loads(shown.stdout)["config"]["source"] == "api feed"
     assert shown.stderr.startswith(warning)

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.e2e
 
 
 def test_a_run_of_assets_is_the_same_run(site: Any, run: Any) -> None:
-    from dataflow_runtime.runner import open_instance
+    from dataflow_runtime.orchestration.run import open_instance
 
     site.install("shipments")
     report = run("shipments")
@@ -30,10 +30,18 @@ def test_a_run_of_assets_is_the_same_run(site: Any, run: Any) -> None:
         (name, "success") for name in ("extract", "transform", "load", "dbt")
     ]
     with open_instance() as instance:
-        events = instance.get_records_for_run(report.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION).records
-        checks = instance.get_records_for_run(report.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION).records
+        events = instance.get_records_for_run(
+            report.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION
+        ).records
+        checks = instance.get_records_for_run(
+            report.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION
+        ).records
     keys = sorted(record.asset_key.to_user_string() for record in events)
-    assert keys == ["shipments/raw/shipments", "shipments/raw/shipments_rejected", "shipments/stg_shipments"]
+    assert keys == [
+        "shipments/raw/shipments",
+        "shipments/raw/shipments_rejected",
+        "shipments/stg_shipments",
+    ]
     assert checks
     report = run("shipments", overrides={"source.mock.rows": 10, "source.mock.bad_ratio": 0})
     assert report.rows == {"extracted": 10, "rejected": 0, "loaded": 10}
@@ -47,7 +55,9 @@ def test_a_failing_dbt_test_fails_the_assets_run_with_the_same_report(site: Any,
     report = run("shipments")
     assert report.status == "failure"
     assert report.error["step"] == "dbt"
-    assert "unique_stg_shipments_id of model stg_shipments: 1 failing rows" in report.error["message"]
+    assert (
+        "unique_stg_shipments_id of model stg_shipments: 1 failing rows" in report.error["message"]
+    )
     assert [failed["name"] for failed in report.dbt["failed"]] == ["unique_stg_shipments_id"]
     assert report.rows["loaded"] == 45
 
@@ -57,7 +67,11 @@ def test_a_registered_graph_runs(site: Any, run: Any) -> None:
         "from dagster import graph, op\nfrom dataflow_runtime import register_workflow\n"
         "@op\ndef work(): ...\n@register_workflow(name='drawn')\n@graph\ndef a_graph():\n    work()\n"
     )
-    site.write("drawn", {"drawn/job.py": code, "drawn/config.yaml": "source: { type: mock }\n"}, {"drawn": "drawn.job"})
+    site.write(
+        "drawn",
+        {"drawn/job.py": code, "drawn/config.yaml": "source: { type: mock }\n"},
+        {"drawn": "drawn.job"},
+    )
     report = run("drawn")
     assert (report.status, report.error) == ("success", None)
 
@@ -65,13 +79,11 @@ def test_a_registered_graph_runs(site: Any, run: Any) -> None:
 def test_reexecution_from_failure_loads_what_was_staged(site: Any, run: Any) -> None:
     from dagster._core.definitions.reconstruct import build_reconstructable_job
 
-    from dataflow_runtime.runner import open_instance
+    from dataflow_runtime.orchestration.run import open_instance
 
     folder = site.install("orders")
     site.home.mkdir()
-    hold = (
-        f"import duckdb; c = duckdb.connect({str(site.home / 'orders.duckdb')!r}); print('held', flush=True); input()"
-    )
+    hold = f"import duckdb; c = duckdb.connect({str(site.home / 'orders.duckdb')!r}); print('held', flush=True); input()"
     holder = subprocess.Popen(
         [sys.executable, "-c", hold],
         stdin=subprocess.PIPE,
@@ -86,22 +98,31 @@ def test_reexecution_from_failure_loads_what_was_staged(site: Any, run: Any) -> 
         holder.communicate("\n")
     assert report.error["step"] == "load"
     assert report.error["message"].startswith(f"warehouse {site.home / 'orders.duckdb'}: ")
-    assert report.error["hint"] == "another program has the DuckDB file open; close it and run again"
+    assert (
+        report.error["hint"] == "another program has the DuckDB file open; close it and run again"
+    )
     (folder / "orders.csv").unlink()  # what is staged is all there is
-    recipe = build_reconstructable_job("dataflow_runtime.definitions", "build_job", ("orders",))
+    recipe = build_reconstructable_job(
+        "dataflow_runtime.orchestration.definitions", "build_job", ("orders",)
+    )
     with (
         open_instance() as instance,
         dg.execute_job(
-            recipe, instance, reexecution_options=dg.ReexecutionOptions.from_failure(report.run_id, instance)
+            recipe,
+            instance,
+            reexecution_options=dg.ReexecutionOptions.from_failure(report.run_id, instance),
         ) as result,
     ):
         assert result.success
-        assert {event.step_key for event in result.get_step_success_events()} == {"orders_load", "orders_dbt"}
+        assert {event.step_key for event in result.get_step_success_events()} == {
+            "orders_load",
+            "orders_dbt",
+        }
     with duckdb.connect(site.home / "orders.duckdb") as connection:
         assert connection.execute("select count(*) from orders_raw.orders").fetchall() == [(36,)]
-        assert connection.execute("select distinct run_id from orders_raw.orders_rejected").fetchall() == [
-            (report.run_id,)
-        ]
+        assert connection.execute(
+            "select distinct run_id from orders_raw.orders_rejected"
+        ).fetchall() == [(report.run_id,)]
 
 
 def test_two_runs_of_one_workflow_take_turns(site: Any, tmp_path: Path) -> None:
@@ -118,8 +139,12 @@ def test_two_runs_of_one_workflow_take_turns(site: Any, tmp_path: Path) -> None:
         assert process.returncode == 0, stdout + stderr
         assert json.loads(stdout)["rows"]["loaded"] == 36
     with duckdb.connect(site.home / "orders.duckdb") as connection:
-        assert connection.execute("select count(*), count(distinct id) from orders_raw.orders").fetchall() == [(36, 36)]
-        assert connection.execute("select count(*) from orders_raw.orders_rejected").fetchall() == [(4,)]
+        assert connection.execute(
+            "select count(*), count(distinct id) from orders_raw.orders"
+        ).fetchall() == [(36, 36)]
+        assert connection.execute("select count(*) from orders_raw.orders_rejected").fetchall() == [
+            (4,)
+        ]
 
 
 def test_different_workflows_run_at_the_same_time(site: Any, tmp_path: Path) -> None:
@@ -135,7 +160,7 @@ def test_different_workflows_run_at_the_same_time(site: Any, tmp_path: Path) -> 
 
 
 def test_a_new_home_may_be_opened_by_several_at_once(site: Any) -> None:
-    from dataflow_runtime.runner import open_instance
+    from dataflow_runtime.orchestration.run import open_instance
 
     def count_runs(_: int) -> int:
         with open_instance() as instance:
@@ -148,7 +173,12 @@ def test_a_new_home_may_be_opened_by_several_at_once(site: Any) -> None:
 def test_steps_in_processes_of_their_own(site: Any) -> None:
     site.install("orders")
     outcome = site.run(
-        "run", "orders", "--json", "--set", "source.file.path=orders_later.csv", DATAFLOW_EXECUTOR="multiprocess"
+        "run",
+        "orders",
+        "--json",
+        "--set",
+        "source.file.path=orders_later.csv",
+        DATAFLOW_EXECUTOR="multiprocess",
     )
     assert outcome.returncode == 0, outcome.stderr
     report = json.loads(outcome.stdout)

@@ -37,9 +37,9 @@ def test_the_instance_is_valid_and_limits_runs_as_a_new_home_does(tmp_path: Path
     home, _ = dagster_instance_config(str(settings.dagster_home))
     limits = [config["concurrency"]["runs"]["tag_concurrency_limits"] for config in (value, home)]
     assert limits[0] == limits[1]
-    (helm,) = load("values.yaml")["dagsterDaemon"]["runCoordinator"]["config"]["queuedRunCoordinator"][
-        "tagConcurrencyLimits"
-    ]
+    (helm,) = load("values.yaml")["dagsterDaemon"]["runCoordinator"]["config"][
+        "queuedRunCoordinator"
+    ]["tagConcurrencyLimits"]
     assert [helm] == limits[0]
 
 
@@ -62,9 +62,13 @@ def commands() -> list[list[str]]:
     found += [service["healthcheck"]["test"][1:] for service in services.values()]
     dockerfile = (DEPLOY / "Dockerfile").read_text()
     found += [
-        shlex.split(line.removeprefix("RUN ")) for line in re.findall(r"^RUN dataflow-runtime .*$", dockerfile, re.M)
+        shlex.split(line.removeprefix("RUN "))
+        for line in re.findall(r"^RUN dataflow-runtime .*$", dockerfile, re.M)
     ]
-    found += [shlex.split(re.sub(r"[\[\],]", " ", line)) for line in re.findall(r"^CMD (.*)$", dockerfile, re.M)]
+    found += [
+        shlex.split(re.sub(r"[\[\],]", " ", line))
+        for line in re.findall(r"^CMD (.*)$", dockerfile, re.M)
+    ]
     return [command for command in found if command[0].startswith(("dagster", "dataflow"))]
 
 
@@ -84,7 +88,10 @@ def test_every_command_takes_its_options(command: list[str]) -> None:
 def test_what_compose_starts_is_what_workspace_and_instance_ask_for() -> None:
     variables = set(load("compose.yaml")["x-dataflow"]["environment"])
     asked = set(
-        re.findall(r"env: (\w+)", (DEPLOY / "dagster.yaml").read_text() + (DEPLOY / "workspace.yaml").read_text())
+        re.findall(
+            r"env: (\w+)",
+            (DEPLOY / "dagster.yaml").read_text() + (DEPLOY / "workspace.yaml").read_text(),
+        )
     )
     assert asked == variables
     (deployment,) = load("values.yaml")["dagster-user-deployments"]["deployments"]

@@ -95,14 +95,20 @@ class Deployment:
 
     def query(self, text: str, **variables: Any) -> Any:
         body = json.dumps({"query": text, "variables": variables}).encode()
-        request = urllib.request.Request(f"{self.url}/graphql", body, {"Content-Type": "application/json"})
+        request = urllib.request.Request(
+            f"{self.url}/graphql", body, {"Content-Type": "application/json"}
+        )
         with urllib.request.urlopen(request, timeout=60) as response:
             answer = json.load(response)
         assert "errors" not in answer, answer["errors"]
         return answer["data"]
 
     def launch(self, job: str) -> str:
-        selector = {"repositoryLocationName": LOCATION, "repositoryName": "__repository__", "jobName": job}
+        selector = {
+            "repositoryLocationName": LOCATION,
+            "repositoryName": "__repository__",
+            "jobName": job,
+        }
         launched = self.query(
             "mutation ($of: ExecutionParams!) { launchRun(executionParams: $of) { __typename"
             " ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }",
@@ -142,15 +148,37 @@ def deployment(tmp_path_factory: pytest.TempPathFactory, site_type: Any) -> Iter
     write(site.install("orders", "import_error", "shipments").parent / "orders" / "orders.csv", "1")
     site.environ |= {f"DATAFLOW__ORDERS__{key}": value for key, value in PARTITIONED.items()}
     site.write("held", {"held/job.py": HELD, "held/config.yaml": MOCK}, {"held": "held.job"})
-    site.write("ticker", {"ticker/job.py": TICKER, "ticker/config.yaml": MOCK}, {"ticker": "ticker.job"})
+    site.write(
+        "ticker", {"ticker/job.py": TICKER, "ticker/config.yaml": MOCK}, {"ticker": "ticker.job"}
+    )
     dagster_home, workspace = folder / "dagster", DEPLOY / "workspace.yaml"
     dagster_home.mkdir()
     shutil.copyfile(DEPLOY / "dagster.yaml", dagster_home / "dagster.yaml")
     code_port, port = free_port(), free_port()
     module = [sys.executable, "-m"]
     commands = {
-        "code": [*module, "dagster", "code-server", "start", "-h", "127.0.0.1", "-p", str(code_port), "-m", LOCATION],
-        "webserver": [*module, "dagster_webserver", "-h", "127.0.0.1", "-p", str(port), "-w", str(workspace)],
+        "code": [
+            *module,
+            "dagster",
+            "code-server",
+            "start",
+            "-h",
+            "127.0.0.1",
+            "-p",
+            str(code_port),
+            "-m",
+            LOCATION,
+        ],
+        "webserver": [
+            *module,
+            "dagster_webserver",
+            "-h",
+            "127.0.0.1",
+            "-p",
+            str(port),
+            "-w",
+            str(workspace),
+        ],
         "daemon": [*module, "dagster._daemon", "run", "-w", str(workspace)],
     }
     with ExitStack() as stack:
@@ -166,14 +194,18 @@ def deployment(tmp_path_factory: pytest.TempPathFactory, site_type: Any) -> Iter
         processes = {}
         for name, command in commands.items():
             log = stack.enter_context((folder / f"{name}.log").open("w"))
-            process = subprocess.Popen(command, env=environ, cwd=folder, stdout=log, stderr=log, start_new_session=True)
+            process = subprocess.Popen(
+                command, env=environ, cwd=folder, stdout=log, stderr=log, start_new_session=True
+            )
             processes[name] = process
             stack.callback(process.wait)
             stack.callback(os.killpg, process.pid, signal.SIGKILL)
             if name == "code":
                 health = [*module, "dagster", "api", "grpc-health-check", "-p", str(code_port)]
                 eventually(
-                    lambda health=health: not subprocess.run(health, env=environ, capture_output=True).returncode,
+                    lambda health=health: (
+                        not subprocess.run(health, env=environ, capture_output=True).returncode
+                    ),
                     "the code server",
                 )
         deployment = Deployment(f"http://127.0.0.1:{port}", folder, site)
@@ -192,7 +224,8 @@ def deployment(tmp_path_factory: pytest.TempPathFactory, site_type: Any) -> Iter
             "repositoryLocationName": LOCATION, "repositoryName": "__repository__", "scheduleName": "ticker_schedule",
         }  # fmt: skip
         started = deployment.query(
-            "mutation ($of: ScheduleSelector!) { startSchedule(scheduleSelector: $of) { __typename } }", of=selector
+            "mutation ($of: ScheduleSelector!) { startSchedule(scheduleSelector: $of) { __typename } }",
+            of=selector,
         )
         assert started["startSchedule"]["__typename"] == "ScheduleStateResult"
         yield deployment
@@ -207,7 +240,8 @@ def test_a_killed_run_ends_as_failed_and_goes_on_where_it_was(deployment: Deploy
     assert deployment.ended(run_id) == "FAILURE"
     (deployment.folder / "go").touch()
     (retry,) = eventually(
-        lambda: [run for run in deployment.runs() if run["parentRunId"] == run_id], "the retry of the killed run"
+        lambda: [run for run in deployment.runs() if run["parentRunId"] == run_id],
+        "the retry of the killed run",
     )
     assert deployment.ended(retry["runId"]) == "SUCCESS"
     assert deployment.ended(second) == "SUCCESS"
@@ -217,7 +251,10 @@ def test_a_killed_run_ends_as_failed_and_goes_on_where_it_was(deployment: Deploy
 
 def test_a_schedule_fires(deployment: Deployment) -> None:
     tick = eventually(
-        lambda: deployment.runs(tags=[{"key": "dagster/schedule_name", "value": "ticker_schedule"}]), "a tick"
+        lambda: deployment.runs(
+            tags=[{"key": "dagster/schedule_name", "value": "ticker_schedule"}]
+        ),
+        "a tick",
     )[-1]
     assert tick["jobName"] == "ticker_job"
     assert deployment.ended(tick["runId"]) == "SUCCESS"
@@ -230,14 +267,18 @@ def test_a_backfill_does_what_the_command_does(deployment: Deployment) -> None:
         "mutation ($of: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $of) { __typename"
         " ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } } }",
         of={
-            "selector": {"partitionSetName": "orders_job_partition_set", "repositorySelector": repository},
+            "selector": {
+                "partitionSetName": "orders_job_partition_set",
+                "repositorySelector": repository,
+            },
             "partitionNames": ["2024-03-02", "2024-03-03"],
         },
     )["launchPartitionBackfill"]
     assert launched["__typename"] == "LaunchBackfillSuccess", launched
     tag = {"key": "dagster/backfill", "value": launched["backfillId"]}
     runs = eventually(
-        lambda: runs if len(runs := deployment.runs(tags=[tag])) == 2 else None, "the runs of the backfill"
+        lambda: runs if len(runs := deployment.runs(tags=[tag])) == 2 else None,
+        "the runs of the backfill",
     )
     assert [deployment.ended(run["runId"]) for run in runs] == ["SUCCESS", "SUCCESS"]
     assert days(deployment.site) == [(2, 3, 3), (3, 3, 3)]

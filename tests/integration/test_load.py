@@ -70,9 +70,13 @@ class Warehouse:
 
 
 @pytest.fixture(params=["duckdb", "postgres"])
-def warehouse(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Warehouse:
+def warehouse(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Warehouse:
     monkeypatch.setenv("DATAFLOW_HOME", str(tmp_path / "home"))
-    return Warehouse(tmp_path, request.getfixturevalue("postgres") if request.param == "postgres" else None)
+    return Warehouse(
+        tmp_path, request.getfixturevalue("postgres") if request.param == "postgres" else None
+    )
 
 
 def rows(*pairs: tuple[str, int]) -> pl.DataFrame:
@@ -90,7 +94,9 @@ def test_a_replacement_leaves_views_on_the_table_and_may_have_no_rows(warehouse:
 
 
 @pytest.mark.parametrize("batches", [1, 3])
-def test_of_one_key_a_load_keeps_one_row_the_newest_by_the_cursor(warehouse: Warehouse, batches: int) -> None:
+def test_of_one_key_a_load_keeps_one_row_the_newest_by_the_cursor(
+    warehouse: Warehouse, batches: int
+) -> None:
     config = warehouse.config("merge", primary_key=["id"], cursor={"column": "n"})
     given = rows(("a", 2), ("b", 1), ("a", 9), ("a", 3))
     warehouse.load(config, *(given[i::batches] for i in range(batches)))
@@ -127,11 +133,20 @@ def test_a_day_that_is_appended_again_takes_the_place_of_the_day(warehouse: Ware
 
     def seen(*days: int) -> pl.DataFrame:
         pairs = [(str(day), datetime(2024, 3, day, 12, tzinfo=UTC)) for day in days]
-        return pl.DataFrame(pairs, schema={"id": pl.String, "Seen, {at}": pl.Datetime("us", "UTC")}, orient="row")
+        return pl.DataFrame(
+            pairs, schema={"id": pl.String, "Seen, {at}": pl.Datetime("us", "UTC")}, orient="row"
+        )
 
     warehouse.load(config, seen(1, 2, 2, 3))
     day = Window(datetime(2024, 3, 2, tzinfo=UTC), datetime(2024, 3, 3, tzinfo=UTC))
     warehouse.load(config, seen(2), window=day)
-    assert [key for (key,) in warehouse.query("select id from things_raw.things order by 1")] == ["1", "2", "3"]
+    assert [key for (key,) in warehouse.query("select id from things_raw.things order by 1")] == [
+        "1",
+        "2",
+        "3",
+    ]
     warehouse.load(config, seen(), window=day)
-    assert [key for (key,) in warehouse.query("select id from things_raw.things order by 1")] == ["1", "3"]
+    assert [key for (key,) in warehouse.query("select id from things_raw.things order by 1")] == [
+        "1",
+        "3",
+    ]

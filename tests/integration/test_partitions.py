@@ -31,7 +31,9 @@ def orders(site: Any, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def write(file: Path, amount: str) -> None:
     rows = [
-        f"d{day}h{hour},2024-03-0{day}T{hour:02}:00:00Z,open,{amount}" for day in range(1, 5) for hour in (0, 12, 23)
+        f"d{day}h{hour},2024-03-0{day}T{hour:02}:00:00Z,open,{amount}"
+        for day in range(1, 5)
+        for hour in (0, 12, 23)
     ]
     file.write_text(HEADER + "\n".join(rows) + "\n")
 
@@ -43,7 +45,9 @@ def days(site: Any) -> list[Any]:
         ).fetchall()
 
 
-def test_a_partition_is_a_day_and_running_it_again_loads_it_again(site: Any, orders: Path, run: Any) -> None:
+def test_a_partition_is_a_day_and_running_it_again_loads_it_again(
+    site: Any, orders: Path, run: Any
+) -> None:
     report = run("orders", partition="2024-03-03")
     assert report.error is None
     assert report.rows == {"extracted": 3, "rejected": 0, "loaded": 3}
@@ -53,9 +57,11 @@ def test_a_partition_is_a_day_and_running_it_again_loads_it_again(site: Any, ord
     assert days(site) == [(1, 3, 3), (3, 3, 30)]
 
 
-def test_a_backfill_of_dagster_does_what_the_command_does(site: Any, orders: Path, run: Any) -> None:
-    from dataflow_runtime.definitions import build_job
-    from dataflow_runtime.runner import open_instance
+def test_a_backfill_of_dagster_does_what_the_command_does(
+    site: Any, orders: Path, run: Any
+) -> None:
+    from dataflow_runtime.orchestration.definitions import build_job
+    from dataflow_runtime.orchestration.run import open_instance
 
     run("orders", partition="2024-03-01")
     job = build_job("orders")
@@ -72,12 +78,20 @@ def test_a_backfill_of_dagster_does_what_the_command_does(site: Any, orders: Pat
     [
         ([], "workflow 'orders' is partitioned: name one"),
         (["--partition", "2023-01-01"], "workflow 'orders' has no partition '2023-01-01'"),
-        (["--partition", "2024-03-01", "--from", "2024-03-01"], "--partition and --from/--to do not go together"),
-        (["--from", "2024-03-02", "--to", "2024-03-01"], "no time lies between from 2024-03-02 and to 2024-03-01"),
+        (
+            ["--partition", "2024-03-01", "--from", "2024-03-01"],
+            "--partition and --from/--to do not go together",
+        ),
+        (
+            ["--from", "2024-03-02", "--to", "2024-03-01"],
+            "no time lies between from 2024-03-02 and to 2024-03-01",
+        ),
         (["--from", "yesterday"], "from: 'yesterday' is no time"),
     ],
 )
-def test_what_cannot_be_run_is_an_error_of_usage(site: Any, orders: Path, arguments: list[str], message: str) -> None:
+def test_what_cannot_be_run_is_an_error_of_usage(
+    site: Any, orders: Path, arguments: list[str], message: str
+) -> None:
     environ = {f"DATAFLOW__ORDERS__{key}": value for key, value in PARTITIONED.items()}
     outcome = site.run("run", "orders", *arguments, **environ)
     assert outcome.returncode == 2
@@ -85,7 +99,9 @@ def test_what_cannot_be_run_is_an_error_of_usage(site: Any, orders: Path, argume
     assert "Traceback" not in outcome.stderr
 
 
-def test_a_range_needs_a_cursor_but_no_partitions(site: Any, orders: Path, run: Any, monkeypatch: Any) -> None:
+def test_a_range_needs_a_cursor_but_no_partitions(
+    site: Any, orders: Path, run: Any, monkeypatch: Any
+) -> None:
     monkeypatch.delenv("DATAFLOW__ORDERS__SCHEDULE__PARTITIONS")
     report = run("orders", start="2024-03-02", end="2024-03-03T12:00+00:00")
     assert report.rows == {"extracted": 4, "rejected": 0, "loaded": 4}
@@ -98,20 +114,26 @@ def test_a_range_needs_a_cursor_but_no_partitions(site: Any, orders: Path, run: 
     assert report.error["hint"] == "set processing.cursor: {column: …} in config.yaml"
 
 
-def test_raw_tables_are_partitioned_and_models_are_not(site: Any, run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from dataflow_runtime.definitions import build_definitions
-    from dataflow_runtime.runner import open_instance
+def test_raw_tables_are_partitioned_and_models_are_not(
+    site: Any, run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dataflow_runtime.orchestration.definitions import build_definitions
+    from dataflow_runtime.orchestration.run import open_instance
 
     site.install("shipments")
     for key, value in (PARTITIONED | {"PROCESSING__CURSOR__COLUMN": "sent_at"}).items():
         monkeypatch.setenv(f"DATAFLOW__SHIPMENTS__{key}", value)
     graph = build_definitions().resolve_asset_graph()
-    partitioned = {key.to_user_string() for key in graph.get_all_asset_keys() if graph.get(key).is_partitioned}
+    partitioned = {
+        key.to_user_string() for key in graph.get_all_asset_keys() if graph.get(key).is_partitioned
+    }
     assert partitioned == {"shipments/raw/shipments", "shipments/raw/shipments_rejected"}
     report = run("shipments", partition="2024-03-02")
     assert report.error is None
     with open_instance() as instance:
-        records = instance.get_records_for_run(report.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION).records
+        records = instance.get_records_for_run(
+            report.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION
+        ).records
     found = {record.asset_key.to_user_string(): record.partition_key for record in records}
     assert found == {
         "shipments/raw/shipments": "2024-03-02",
@@ -134,21 +156,26 @@ def failing(rows, folder=Path(__file__).parent):
 
 
 def attempts(instance: dg.DagsterInstance, run_id: str) -> int:
-    records = instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.STEP_UP_FOR_RETRY).records
+    records = instance.get_records_for_run(
+        run_id, of_type=dg.DagsterEventType.STEP_UP_FOR_RETRY
+    ).records
     return len(records)
 
 
 def test_a_step_is_tried_again_as_the_config_says_and_a_mistake_is_not(
     site: Any, orders: Path, run: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dataflow_runtime.runner import open_instance
+    from dataflow_runtime.orchestration.run import open_instance
 
     monkeypatch.delenv("DATAFLOW__ORDERS__SCHEDULE__PARTITIONS")
     monkeypatch.setenv("DATAFLOW__ORDERS__RETRIES__MAX_RETRIES", "2")
     monkeypatch.setenv("DATAFLOW__ORDERS__RETRIES__DELAY", "0.1")
     transform = orders.with_name("transform.py")
     transform.write_text(
-        transform.read_text().replace("    return rows.with", "    rows = failing(rows)\n    return rows.with") + FLAKY
+        transform.read_text().replace(
+            "    return rows.with", "    rows = failing(rows)\n    return rows.with"
+        )
+        + FLAKY
     )
     report = run("orders")
     assert (report.status, report.error) == ("success", None)
@@ -159,8 +186,10 @@ def test_a_step_is_tried_again_as_the_config_says_and_a_mistake_is_not(
         assert (attempts(instance, report.run_id), attempts(instance, failed.run_id)) == (2, 0)
 
 
-def test_a_run_that_was_killed_is_ended_before_the_next(site: Any, orders: Path, run: Any, monkeypatch: Any) -> None:
-    from dataflow_runtime.runner import open_instance
+def test_a_run_that_was_killed_is_ended_before_the_next(
+    site: Any, orders: Path, run: Any, monkeypatch: Any
+) -> None:
+    from dataflow_runtime.orchestration.run import open_instance
 
     monkeypatch.delenv("DATAFLOW__ORDERS__SCHEDULE__PARTITIONS")
     assert site.run("run", "orders", ORDERS_KILL="extract").returncode == -9

@@ -27,7 +27,10 @@ def query(site: Any, statement: str) -> list[Any]:
 def tables(site: Any) -> list[Any]:
     if not (site.home / "orders.duckdb").exists():
         return []
-    return query(site, "select table_name from information_schema.tables where table_schema not like '%staging%'")
+    return query(
+        site,
+        "select table_name from information_schema.tables where table_schema not like '%staging%'",
+    )
 
 
 def test_the_report(site: Any, orders: Path, run: Any) -> None:
@@ -46,10 +49,13 @@ def test_the_report(site: Any, orders: Path, run: Any) -> None:
     assert query(site, "select sum(orders) from orders_marts.fct_orders_daily") == [(36,)]
 
 
-def test_rejected_rows_are_kept_with_reason_run_time_and_values(site: Any, orders: Path, run: Any) -> None:
+def test_rejected_rows_are_kept_with_reason_run_time_and_values(
+    site: Any, orders: Path, run: Any
+) -> None:
     report = run("orders")
     rows = query(
-        site, "select row_key, checks, run_id, rejected_at, row from orders_raw.orders_rejected order by row_key"
+        site,
+        "select row_key, checks, run_id, rejected_at, row from orders_raw.orders_rejected order by row_key",
     )
     assert [(key, checks) for key, checks, *_ in rows] == [
         ("o005", "amount_positive"),
@@ -81,10 +87,14 @@ def test_a_second_run_leaves_every_row_once_and_takes_what_is_new(
     assert run("orders").status == "success"
     # The row without a key has another status now: it is another row.
     assert query(site, counts) == [(46, 5)]
-    assert query(site, "select count(*) from orders_raw.orders where status = 'shipped' and id > 'o020'") == [(18,)]
+    assert query(
+        site, "select count(*) from orders_raw.orders where status = 'shipped' and id > 'o020'"
+    ) == [(18,)]
 
 
-def test_too_many_rejected_rows_fail_before_anything_loads(site: Any, orders: Path, run: Any) -> None:
+def test_too_many_rejected_rows_fail_before_anything_loads(
+    site: Any, orders: Path, run: Any
+) -> None:
     report = run("orders", env="strict")
     assert report.status == "failure"
     assert report.error["step"] == "transform"
@@ -119,7 +129,9 @@ def test_a_failing_dbt_test_names_test_model_and_rows(site: Any, orders: Path, r
     (failed,) = report.dbt["failed"]
     assert (failed["name"], failed["model"], failed["failures"]) == (name, "stg_orders", 1)
     assert report.error["step"] == "dbt"
-    assert report.error["message"] == f"dbt build failed: {name} of model stg_orders: 1 failing rows"
+    assert (
+        report.error["message"] == f"dbt build failed: {name} of model stg_orders: 1 failing rows"
+    )
     assert report.rows["loaded"] == 9
     assert report.dbt["models"] == 1, "what stands on a failed test is not built"
 
@@ -162,7 +174,9 @@ def test_a_source_that_cannot_be_used_loads_nothing(
 
 
 def test_a_truncated_geojson_names_the_line(site: Any, orders: Path, run: Any) -> None:
-    (orders / "cut.geojson").write_text('{"type": "FeatureCollection",\n "features": [\n  {"id": "o1", "prop')
+    (orders / "cut.geojson").write_text(
+        '{"type": "FeatureCollection",\n "features": [\n  {"id": "o1", "prop'
+    )
     report = run("orders", overrides={"source.file.path": "cut.geojson"})
     assert report.error["step"] == "extract"
     assert "cut.geojson:3:" in report.error["message"]
@@ -186,13 +200,18 @@ def test_all_rows_rejected_is_no_crash(site: Any, orders: Path, run: Any) -> Non
 
 
 def test_a_wrong_type_in_row_1000_rejects_this_row(site: Any, orders: Path, run: Any) -> None:
-    lines = [f"o{n:04},2024-03-01T00:00:00Z,open,{'1.5' if n != 1000 else 'a lot'}\n" for n in range(1, 1501)]
+    lines = [
+        f"o{n:04},2024-03-01T00:00:00Z,open,{'1.5' if n != 1000 else 'a lot'}\n"
+        for n in range(1, 1501)
+    ]
     (orders / "orders.csv").write_text(HEADER + "".join(lines))
     report = run("orders", overrides={"processing.batch_size": 10_000})
     assert report.status == "success"
     assert report.rejected_by == {"type:amount": 1}
     assert query(site, "select row_key from orders_raw.orders_rejected") == [("o1000",)]
-    assert query(site, "select count(*), sum(amount) from orders_raw.orders") == [(1499, 1499 * 1.5)]
+    assert query(site, "select count(*), sum(amount) from orders_raw.orders") == [
+        (1499, 1499 * 1.5)
+    ]
 
 
 def test_a_bug_in_the_workflow_names_its_line(
@@ -201,7 +220,9 @@ def test_a_bug_in_the_workflow_names_its_line(
     monkeypatch.setenv("ORDERS_TOKEN", "planted-token-1234")
     monkeypatch.setenv("ORDERS_BUG", "planted-token-1234")
     report = run("orders")
-    line = (orders / "transform.py").read_text().splitlines().index("        raise KeyError(message)") + 1
+    line = (orders / "transform.py").read_text().splitlines().index(
+        "        raise KeyError(message)"
+    ) + 1
     assert report.error == {
         "step": "transform",
         "message": f"KeyError: '**********' ({orders / 'transform.py'}:{line})",
@@ -224,7 +245,7 @@ def test_what_transform_changes_in_the_schema_is_loaded(site: Any, orders: Path,
 
 
 def test_the_last_run_is_shown(site: Any, orders: Path, run: Any) -> None:
-    from dataflow_runtime.catalog import show_workflow
+    from dataflow_runtime.orchestration.listing import show_workflow
 
     assert show_workflow("orders")["last_run"] is None
     run("orders", env="strict")

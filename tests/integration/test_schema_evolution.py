@@ -51,17 +51,23 @@ def test_columns_come_and_go(warehouse: Any, load: Load, disposition: str) -> No
         (None, 1, "bigint"),
     ],
 )
-def test_a_wider_type_in_a_later_run(warehouse: Any, load: Load, first: Any, second: Any, kind: str | None) -> None:
+def test_a_wider_type_in_a_later_run(
+    warehouse: Any, load: Load, first: Any, second: Any, kind: str | None
+) -> None:
     load([rows(first)])
     if kind is None:  # 38 digits are the most
-        with pytest.raises(DataflowError, match=r"column 'v' of things_raw.things holds decimals \(38, 9\)"):
+        with pytest.raises(
+            DataflowError, match=r"column 'v' of things_raw.things holds decimals \(38, 9\)"
+        ):
             load([rows(second, first=2)])
         return
     load([rows(second, first=2)])
     expected = second if kind != "varchar" else str(second)
     assert values(warehouse) == [(1, first), (2, expected)]
     found = warehouse.columns()["v"]
-    assert {"double precision": "double", "character varying": "varchar", "text": "varchar"}.get(found, found) == kind
+    assert {"double precision": "double", "character varying": "varchar", "text": "varchar"}.get(
+        found, found
+    ) == kind
 
 
 @pytest.mark.parametrize(
@@ -76,8 +82,13 @@ def test_a_wider_type_in_a_later_run(warehouse: Any, load: Load, first: Any, sec
         ([{"a": 1}, "a"], ['{"a": 1}', "a"]),
     ],
 )
-def test_batches_of_differing_types(warehouse: Any, load: Load, batches: list[Any], expected: list[Any]) -> None:
-    load([rows(value, first=number) for number, value in enumerate(batches)], processing__batch_size=1)
+def test_batches_of_differing_types(
+    warehouse: Any, load: Load, batches: list[Any], expected: list[Any]
+) -> None:
+    load(
+        [rows(value, first=number) for number, value in enumerate(batches)],
+        processing__batch_size=1,
+    )
     assert [value for _, value in values(warehouse)] == expected
 
 
@@ -93,7 +104,8 @@ def test_views_on_a_column_that_is_widened_stay(warehouse: Any, load: Load) -> N
 
 
 @pytest.mark.parametrize(
-    ("first", "second"), [(1, "x"), (1.5, "x"), (True, 1), (date(2024, 1, 1), "soon"), (2**53 + 1, 0.5)]
+    ("first", "second"),
+    [(1, "x"), (1.5, "x"), (True, 1), (date(2024, 1, 1), "soon"), (2**53 + 1, 0.5)],
 )
 def test_a_type_that_the_table_cannot_take_is_refused_by_name(
     warehouse: Any, load: Load, first: Any, second: Any
@@ -112,7 +124,10 @@ def test_a_type_that_the_table_cannot_take_is_refused_by_name(
     ("row", "message"),
     [
         ({"id": 1, "v": 2, "new": 3}, "column 'new' is new, and table things_raw.things is frozen"),
-        ({"id": 1, "v": 2.5}, "column 'v' of things_raw.things holds integers, the rows have floats"),
+        (
+            {"id": 1, "v": 2.5},
+            "column 'v' of things_raw.things holds integers, the rows have floats",
+        ),
         ({"id": 1, "v": "x"}, "column 'v' of things_raw.things holds integers, the rows have text"),
     ],
 )

@@ -12,7 +12,7 @@ import duckdb
 import psycopg2
 import pytest
 
-from dataflow_runtime.runner import open_instance
+from dataflow_runtime.orchestration.run import open_instance
 
 pytestmark = pytest.mark.e2e
 
@@ -51,7 +51,9 @@ def source(site: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callab
     """A function that writes the orders that the source holds."""
     site.install("orders")
     monkeypatch.setenv("ORDERS_FILE", str(tmp_path / "orders.csv"))
-    return lambda *rows: (tmp_path / "orders.csv").write_text(HEADER + "".join(f"{row}\n" for row in rows))
+    return lambda *rows: (tmp_path / "orders.csv").write_text(
+        HEADER + "".join(f"{row}\n" for row in rows)
+    )
 
 
 def test_a_rejected_row_that_is_corrected_loads_and_leaves_the_rejected_ones(
@@ -110,7 +112,9 @@ def test_a_text_with_a_nul_byte_is_loaded_or_rejected_never_lost(
     source("1\0x,2024-01-01,paid,5", "2,2024-01-01,paid,7")
     assert run("orders", overrides=overrides).error is None
     if overrides:  # PostgreSQL's text type has no such character
-        assert query("select row_key, checks from orders_raw.orders_rejected") == [("1\\u0000x", "nul_byte")]
+        assert query("select row_key, checks from orders_raw.orders_rejected") == [
+            ("1\\u0000x", "nul_byte")
+        ]
     else:
         assert query("select id from orders_raw.orders order by 1") == [("1\0x",), ("2",)]
 
@@ -123,7 +127,9 @@ def test_a_failing_dbt_test_fails_the_run_and_its_artifacts_are_kept(
     failed = run("orders", overrides=overrides)
     name = "accepted_values_stg_orders_status__open__paid__shipped"
     assert failed.status == "failure"
-    assert failed.error["message"] == f"dbt build failed: {name} of model stg_orders: 1 failing rows"
+    assert (
+        failed.error["message"] == f"dbt build failed: {name} of model stg_orders: 1 failing rows"
+    )
     source("1,2024-01-01,paid,5", "2,2024-01-01,paid,7")
     good = run("orders", overrides=overrides)
     assert good.error is None
@@ -141,10 +147,24 @@ def test_dbt_itself_with_the_connection_of_the_config(
     overrides, _ = warehouse
     source("1,2024-01-01,paid,5")
     assert run("orders", overrides=overrides).error is None
-    variables = {f"DATAFLOW__ORDERS__{key.upper().replace('.', '__')}": value for key, value in overrides.items()}
+    variables = {
+        f"DATAFLOW__ORDERS__{key.upper().replace('.', '__')}": value
+        for key, value in overrides.items()
+    }
     shown = site.run(
-        "dbt", "orders", "--", "show", "--inline", "select amount from {{ ref('stg_orders') }}", **variables
+        "dbt",
+        "orders",
+        "--",
+        "show",
+        "--inline",
+        "select amount from {{ ref('stg_orders') }}",
+        **variables,
     )
     assert shown.returncode == 0, shown.stdout + shown.stderr
     assert "| 5 |" in " ".join(shown.stdout.split()) or "| 5.0 |" in " ".join(shown.stdout.split())
-    assert site.run("dbt", "orders", "--", "run", "--select", "no_such+", "--warn-error", **variables).returncode != 0
+    assert (
+        site.run(
+            "dbt", "orders", "--", "run", "--select", "no_such+", "--warn-error", **variables
+        ).returncode
+        != 0
+    )

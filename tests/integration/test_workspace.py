@@ -18,12 +18,17 @@ def test_each_workflow_is_a_location_of_its_own(site: Any, tmp_path: Path) -> No
     site.install("good", "import_error")
     outcome = site.run("workspace", "--file", "all.yaml")
     assert (outcome.returncode, outcome.stdout) == (0, ""), outcome.stderr
-    entries = [entry["python_module"] for entry in YAML(typ="safe").load(tmp_path / "all.yaml")["load_from"]]
+    entries = [
+        entry["python_module"]
+        for entry in YAML(typ="safe").load(tmp_path / "all.yaml")["load_from"]
+    ]
     assert [(entry["location_name"], entry["attribute"]) for entry in entries] == [
         (name, name) for name in ("good", "import_error")
     ]
     assert {entry["executable_path"] for entry in entries} == {sys.executable}
-    assert site.run("workspace", "--file", "all.yaml").returncode == 0, "what it wrote it writes again"
+    assert site.run("workspace", "--file", "all.yaml").returncode == 0, (
+        "what it wrote it writes again"
+    )
 
 
 def test_a_file_of_somebody_else_is_not_overwritten(site: Any, tmp_path: Path) -> None:
@@ -43,7 +48,9 @@ def test_a_file_of_somebody_else_is_not_overwritten(site: Any, tmp_path: Path) -
         (f"nobody={sys.executable}", "unknown workflow 'nobody'"),
     ],
 )
-def test_a_python_that_has_not_the_workflow_is_an_error(site: Any, python: str, message: str) -> None:
+def test_a_python_that_has_not_the_workflow_is_an_error(
+    site: Any, python: str, message: str
+) -> None:
     site.install("good")
     outcome = site.run("workspace", "--python", python)
     assert outcome.returncode == 2
@@ -65,12 +72,16 @@ def test_a_workflow_that_kills_its_process_leaves_the_others_live(
     other = tmp_path / "other"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", other], check=True)
     (packages,) = other.glob("lib/*/site-packages")
-    (packages / "all.pth").write_text(f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n")
+    (packages / "all.pth").write_text(
+        f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n"
+    )
     assert site.run("workspace", "--python", f"good={other / 'bin' / 'python'}").returncode == 0
     monkeypatch.setenv("PYTHONPATH", str(site.folder))
     with (
         DagsterInstance.local_temp(str(tmp_path)) as instance,
-        WorkspaceProcessContext(instance, WorkspaceFileTarget([str(tmp_path / "workspace.yaml")])) as process,
+        WorkspaceProcessContext(
+            instance, WorkspaceFileTarget([str(tmp_path / "workspace.yaml")])
+        ) as process,
     ):
         workspace = process.create_request_context()
         assert [location.name for location in workspace.code_locations] == ["good"]

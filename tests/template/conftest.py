@@ -36,9 +36,21 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def render(template: Path) -> Render:
     """Return a function that renders the template into a folder, with answers; it never needs trust."""
 
-    def run(destination: Path, *, source: str | Path = template, vcs_ref: str | None = None, **answers: object) -> Path:
+    def run(
+        destination: Path,
+        *,
+        source: str | Path = template,
+        vcs_ref: str | None = None,
+        **answers: object,
+    ) -> Path:
         copier.run_copy(
-            str(source), destination, data=answers, vcs_ref=vcs_ref, defaults=True, unsafe=False, quiet=True
+            str(source),
+            destination,
+            data=answers,
+            vcs_ref=vcs_ref,
+            defaults=True,
+            unsafe=False,
+            quiet=True,
         )
         return destination
 
@@ -97,7 +109,9 @@ def make_releases(commit: Callable[[Path], Path]) -> Callable[[Path], Path]:
 
 
 @pytest.fixture(scope="session")
-def releases(make_releases: Callable[[Path], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def releases(
+    make_releases: Callable[[Path], Path], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """A repository of the template's releases and, as HEAD, of this checkout; not to be changed."""
     return make_releases(tmp_path_factory.mktemp("releases") / "template")
 
@@ -137,7 +151,15 @@ class Environment:
         return run.stdout
 
     def pip(self, *arguments: str, folder: Path) -> str:
-        return self.run("python", "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments, folder=folder)
+        return self.run(
+            "python",
+            "-m",
+            "pip",
+            "--quiet",
+            "--disable-pip-version-check",
+            *arguments,
+            folder=folder,
+        )
 
     def runtime(self, *arguments: str, folder: Path) -> Any:
         return json.loads(self.run("dataflow-runtime", *arguments, "--json", folder=folder))

@@ -27,20 +27,36 @@ VERSION_FILE = "dataflow_runtime/__init__.py"
 EXAMPLE = "docs/example_workflow"
 # What Copier reads: the questions, the files, and the version that the requirement is made of.
 READ_BY_COPIER = ("copier.yml", "template", VERSION_FILE)
-SDIST = ("dataflow_runtime", "template", "docs", "tests", "copier.yml", "noxfile.py", "pyproject.toml", "LICENSE")
+SDIST = (
+    "dataflow_runtime",
+    "template",
+    "docs",
+    "tests",
+    "copier.yml",
+    "noxfile.py",
+    "pyproject.toml",
+    "LICENSE",
+)
 NUMBER = re.compile(r"\d+\.\d+\.\d+")
 
 
 def released() -> dict[str, Path]:
     """Return the archives by tag, oldest first."""
     archives = {path.name.removesuffix(".tar.gz"): path for path in RELEASES.glob("v*.tar.gz")}
-    return dict(sorted(archives.items(), key=lambda item: [int(part) for part in item[0][1:].split(".")]))
+    return dict(
+        sorted(archives.items(), key=lambda item: [int(part) for part in item[0][1:].split(".")])
+    )
 
 
 def template_files(root: Path) -> dict[str, bytes]:
     """Return what Copier reads below a folder, path to content."""
     paths = [root / name for name in READ_BY_COPIER]
-    files = [file for path in paths for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file()]
+    files = [
+        file
+        for path in paths
+        for file in ([path] if path.is_file() else path.rglob("*"))
+        if file.is_file()
+    ]
     return {file.relative_to(root).as_posix(): file.read_bytes() for file in sorted(files)}
 
 
@@ -118,17 +134,28 @@ def mismatches(root: Path, dist: Path) -> Iterator[str]:
     if not NUMBER.fullmatch(version):
         yield f"{VERSION_FILE}: {version} is no number of a release: run `nox -s release -- 1.2.3`"
         return
-    top = re.search(r"^## (\S+)", (root / "docs" / "changelog.md").read_text(encoding="utf-8"), re.MULTILINE)
+    top = re.search(
+        r"^## (\S+)", (root / "docs" / "changelog.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
     if top is None or top[1] != version:
         yield f"docs/changelog.md: the top entry is {top and top[1]}, expected {version}"
-    for name, expected in ((".copier-answers.yml", f"_commit: v{version}\n"), ("pyproject.toml", requirement(version))):
+    for name, expected in (
+        (".copier-answers.yml", f"_commit: v{version}\n"),
+        ("pyproject.toml", requirement(version)),
+    ):
         if expected not in (root / EXAMPLE / name).read_text(encoding="utf-8"):
             yield f"{EXAMPLE}/{name}: expected {expected.strip()}"
     archive = root / "tests" / "template" / "releases" / f"v{version}.tar.gz"
     kept = read_archive(archive) if archive.exists() else {}
-    changed = sorted(name for name in kept.keys() | files.keys() if kept.get(name) != files.get(name))
+    changed = sorted(
+        name for name in kept.keys() | files.keys() if kept.get(name) != files.get(name)
+    )
     if changed:
-        what = f"{len(changed)} files differ from the template ({changed[0]}, …)" if kept else "missing"
+        what = (
+            f"{len(changed)} files differ from the template ({changed[0]}, …)"
+            if kept
+            else "missing"
+        )
         yield f"{archive.relative_to(root)}: {what}: run `nox -s release -- {version}`, or with the next number"
     yield from _rendered_mismatches(files, version)
     head = _git(root, "rev-parse", "HEAD")
@@ -147,22 +174,31 @@ def _rendered_mismatches(files: Mapping[str, bytes], version: str) -> Iterator[s
             (template / name).parent.mkdir(parents=True, exist_ok=True)
             (template / name).write_bytes(content)
         workflow = Path(folder, "orders")
-        copier.run_copy(str(template), workflow, data={"runtime_source": "index"}, defaults=True, quiet=True)
-        project = tomllib.loads((workflow / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        copier.run_copy(
+            str(template), workflow, data={"runtime_source": "index"}, defaults=True, quiet=True
+        )
+        project = tomllib.loads((workflow / "pyproject.toml").read_text(encoding="utf-8"))[
+            "project"
+        ]
         if project["dependencies"] != [requirement(version)]:
             yield f"the template renders the requirement {project['dependencies']}, expected {requirement(version)}"
 
 
 def _built_mismatches(root: Path, dist: Path, version: str) -> Iterator[str]:
     """Compare the content of wheel and sdist with the files that git tracks."""
-    wheel, sdist = (dist / f"dataflow_runtime-{version}{end}" for end in ("-py3-none-any.whl", ".tar.gz"))
+    wheel, sdist = (
+        dist / f"dataflow_runtime-{version}{end}" for end in ("-py3-none-any.whl", ".tar.gz")
+    )
     built = sorted(path.name for path in dist.iterdir())
     if built != sorted([wheel.name, sdist.name]):
         yield f"built {', '.join(built)}, expected {wheel.name} and {sdist.name}"
         return
     tracked = set(_git(root, "ls-files").splitlines())
     info = f"dataflow_runtime-{version}.dist-info"
-    about = {f"{info}/{name}" for name in ("METADATA", "WHEEL", "RECORD", "entry_points.txt", "licenses/LICENSE")}
+    about = {
+        f"{info}/{name}"
+        for name in ("METADATA", "WHEEL", "RECORD", "entry_points.txt", "licenses/LICENSE")
+    }
     with zipfile.ZipFile(wheel) as archive:
         held = set(archive.namelist())
     yield from _differences(
@@ -171,7 +207,11 @@ def _built_mismatches(root: Path, dist: Path, version: str) -> Iterator[str]:
     with tarfile.open(sdist) as tar:
         held = {member.name.partition("/")[2] for member in tar.getmembers() if member.isfile()}
     # hatchling adds README.md, .gitignore and the metadata by itself.
-    expected = {name for name in tracked if name.split("/")[0] in SDIST} | {"README.md", ".gitignore", "PKG-INFO"}
+    expected = {name for name in tracked if name.split("/")[0] in SDIST} | {
+        "README.md",
+        ".gitignore",
+        "PKG-INFO",
+    }
     yield from _differences(sdist.name, held, expected)
 
 
@@ -183,7 +223,9 @@ def _differences(name: str, held: set[str], expected: set[str]) -> Iterator[str]
 
 
 def _tagged_commit(version: str, root: Path = ROOT) -> str:
-    return _git(root, "rev-parse", "--quiet", "--verify", f"refs/tags/v{version}^{{commit}}", check=False)
+    return _git(
+        root, "rev-parse", "--quiet", "--verify", f"refs/tags/v{version}^{{commit}}", check=False
+    )
 
 
 def _git(root: Path, *arguments: str, check: bool = True) -> str:
@@ -198,10 +240,17 @@ def main(arguments: list[str]) -> None:
             prepare(version)
         case ["check", dist]:
             if problems := list(mismatches(ROOT, Path(dist))):
-                raise SystemExit("not ready to be released:\n" + "\n".join(f"- {problem}" for problem in problems))
+                raise SystemExit(
+                    "not ready to be released:\n"
+                    + "\n".join(f"- {problem}" for problem in problems)
+                )
             version = version_of(template_files(ROOT))
             done = f"git tag v{version} && git push origin v{version}"
-            print(f"v{version} is tagged here." if _tagged_commit(version) else f"Ready. Once it is committed: {done}")
+            print(
+                f"v{version} is tagged here."
+                if _tagged_commit(version)
+                else f"Ready. Once it is committed: {done}"
+            )
         case _:
             raise SystemExit(__doc__)
 

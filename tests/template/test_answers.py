@@ -42,7 +42,9 @@ def read_names(root: Path, name: str) -> set[str]:
         ("日本", "my_workflow"),
     ],
 )
-def test_the_name_comes_from_the_folder(render: Render, tmp_path: Path, folder: str, name: str) -> None:
+def test_the_name_comes_from_the_folder(
+    render: Render, tmp_path: Path, folder: str, name: str
+) -> None:
     workflow = render(tmp_path / folder)
     assert (workflow / "src" / name / "dagster_job.py").is_file()
 
@@ -50,7 +52,10 @@ def test_the_name_comes_from_the_folder(render: Render, tmp_path: Path, folder: 
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("", "at most 40 lower-case letters, digits and single underscores, starting with a letter"),
+        (
+            "",
+            "at most 40 lower-case letters, digits and single underscores, starting with a letter",
+        ),
         ("Orders", '"Orders" is not a workflow name'),
         ("2orders", "is not a workflow name"),
         ("_orders", "is not a workflow name"),
@@ -63,14 +68,19 @@ def test_the_name_comes_from_the_folder(render: Render, tmp_path: Path, folder: 
         ("{{ 7 * 7 }}", "is not a workflow name"),
         ("örders", "is not a workflow name"),
         ("o" * 41, "at most 40"),
-        ("lambda", "'lambda' is taken: it is a Python keyword, a module of the standard library, or a package"),
+        (
+            "lambda",
+            "'lambda' is taken: it is a Python keyword, a module of the standard library, or a package",
+        ),
         ("json", "choose another name, such as 'json_workflow'"),
         ("dagster", "'dagster' is taken"),
         ("dataflow_runtime", "'dataflow_runtime' is taken"),
         ("tests", "'tests' is taken"),
     ],
 )
-def test_a_bad_name_is_refused_with_the_reason(render: Render, tmp_path: Path, name: str, reason: str) -> None:
+def test_a_bad_name_is_refused_with_the_reason(
+    render: Render, tmp_path: Path, name: str, reason: str
+) -> None:
     with pytest.raises(ValueError, match="workflow_name") as refused:
         render(tmp_path / "workflow", workflow_name=name)
     assert reason in str(refused.value)
@@ -92,7 +102,11 @@ def test_a_bad_name_is_refused_with_the_reason(render: Render, tmp_path: Path, n
         ("schedule", "hourly", "expected a cron expression of 5 fields"),
         ("schedule", "* * * *", "such as '0 6 * * 1-5', or nothing"),
         ("schedule", "* * * * * *", "expected a cron expression of 5 fields"),
-        ("schedule", "60 * * * *", 'field 1 of the cron expression is "60", which is no minute (0-59)'),
+        (
+            "schedule",
+            "60 * * * *",
+            'field 1 of the cron expression is "60", which is no minute (0-59)',
+        ),
         ("schedule", "0 24 * * *", "no hour (0-23)"),
         ("schedule", "0 0 0 * *", "no day of month (1-31)"),
         ("schedule", "0 0 * 13 *", "no month (1-12 or jan-dec)"),
@@ -100,7 +114,11 @@ def test_a_bad_name_is_refused_with_the_reason(render: Render, tmp_path: Path, n
         ("schedule", "*/0 * * * *", "field 1"),
         ("schedule", "0 18-6 * * *", "the range 18-6, which ends before it begins"),
         ("schedule", '0 0 * * *"', "field 5"),
-        ("timezone", "Mars/Olympus", '"Mars/Olympus" is not a time zone: allowed are UTC and the names'),
+        (
+            "timezone",
+            "Mars/Olympus",
+            '"Mars/Olympus" is not a time zone: allowed are UTC and the names',
+        ),
         ("timezone", "europe/berlin", "such as 'Europe/Berlin'"),
         ("timezone", "", "is not a time zone"),
         ("source_type", "ftp", "is not in ['mock', 'file', 'api', 'database']"),
@@ -119,10 +137,19 @@ def test_a_bad_answer_is_refused_with_the_reason(
 
 @pytest.mark.parametrize(
     "schedule",
-    ["", "* * * * *", "*/15 0-6,18-23 1,15 jan-jun MON-fri", "5 4 * * 7", "0 0 29 2 *", "0 0-23/2 1-31/7 * *"],
+    [
+        "",
+        "* * * * *",
+        "*/15 0-6,18-23 1,15 jan-jun MON-fri",
+        "5 4 * * 7",
+        "0 0 29 2 *",
+        "0 0-23/2 1-31/7 * *",
+    ],
 )
 @pytest.mark.parametrize("timezone", ["America/Argentina/Buenos_Aires", "Etc/GMT+5"])
-def test_a_schedule_arrives_in_the_config(render: Render, tmp_path: Path, schedule: str, timezone: str) -> None:
+def test_a_schedule_arrives_in_the_config(
+    render: Render, tmp_path: Path, schedule: str, timezone: str
+) -> None:
     workflow = render(tmp_path / "orders", schedule=schedule, timezone=timezone)
     config = read_yaml(workflow / "src" / "orders" / "config.yaml")
     assert config["schedule"] == {"cron": schedule or None, "timezone": timezone}
@@ -171,7 +198,9 @@ def registered_metadata(module: Path) -> dict[str, Any]:
 
 
 def test_markdown_in_free_text_stays_text(render: Render, tmp_path: Path) -> None:
-    readme = (render(tmp_path / "orders", description="<b>*bold*</b> [x](y)") / "README.md").read_text()
+    readme = (
+        render(tmp_path / "orders", description="<b>*bold*</b> [x](y)") / "README.md"
+    ).read_text()
     assert r"\<b\>\*bold\*\</b\> \[x\](y)" in readme
 
 
@@ -181,10 +210,15 @@ def test_the_names_of_what_is_installed_beside_a_workflow_are_taken(root: Path) 
     assert {name for name in sys.stdlib_module_names if WORKFLOW_NAME.fullmatch(name)} <= taken
 
     project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
-    requirements = [*project["dependencies"], *itertools.chain(*project["optional-dependencies"].values())]
+    requirements = [
+        *project["dependencies"],
+        *itertools.chain(*project["optional-dependencies"].values()),
+    ]
     required = {canonicalize_name(Requirement(requirement).name) for requirement in requirements}
     for module, distributions in packages_distributions().items():
-        if WORKFLOW_NAME.fullmatch(module) and required & {canonicalize_name(name) for name in distributions}:
+        if WORKFLOW_NAME.fullmatch(module) and required & {
+            canonicalize_name(name) for name in distributions
+        }:
             assert module in taken, f"add {module!r} to template/_lists/reserved_names.txt"
 
 
@@ -193,4 +227,6 @@ def test_the_time_zones_are_those_of_the_database(root: Path) -> None:
     known = zoneinfo.available_timezones() - {"localtime", "Factory", "posixrules"}
     assert "UTC" in zones
     # The database gains and loses a zone or two a year.
-    assert len(zones ^ known) <= 20, f"refresh template/_lists/time_zones.txt: {sorted(zones ^ known)}"
+    assert len(zones ^ known) <= 20, (
+        f"refresh template/_lists/time_zones.txt: {sorted(zones ^ known)}"
+    )

@@ -28,7 +28,9 @@ def checkout(root: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.e2e
-def test_what_is_checked_is_the_folder_and_not_the_one_with_its_settings(checkout: Path, tmp_path: Path) -> None:
+def test_what_is_checked_is_the_folder_and_not_the_one_with_its_settings(
+    checkout: Path, tmp_path: Path
+) -> None:
     branch = shutil.copytree(checkout, tmp_path / "branch")
     assert find_problems(branch, scratch=tmp_path / "1", settings=checkout) == []
     module = branch / "good" / "dagster_job.py"
@@ -39,8 +41,12 @@ def test_what_is_checked_is_the_folder_and_not_the_one_with_its_settings(checkou
     assert find_problems(checkout, scratch=tmp_path / "3", settings=checkout) == []
 
 
-@pytest.mark.parametrize("text", ["", "[project", "[project]\nname = 'x'\nversion = '1'\n", "project = 1\n"])
-def test_a_project_file_that_cannot_be_used_is_a_problem(checkout: Path, tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize(
+    "text", ["", "[project", "[project]\nname = 'x'\nversion = '1'\n", "project = 1\n"]
+)
+def test_a_project_file_that_cannot_be_used_is_a_problem(
+    checkout: Path, tmp_path: Path, text: str
+) -> None:
     (checkout / "pyproject.toml").write_text(text)
     (problem,) = find_problems(checkout, scratch=tmp_path / "scratch", settings=checkout)
     assert problem.startswith("pyproject.toml cannot be read: ")

@@ -43,15 +43,30 @@ REMOVED = {
     "src/example_workflow/evidence/sources/latest.sql",
 }
 # Left behind by work in the folder; git ignores them too.
-CACHES = {"__pycache__", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".venv", ".dataflow", "build", "dist"}
+CACHES = {
+    "__pycache__",
+    ".mypy_cache",
+    ".pytest_cache",
+    ".ruff_cache",
+    ".venv",
+    ".dataflow",
+    "build",
+    "dist",
+}
 
 
 def read(folder: Path) -> dict[str, bytes]:
     """Return the files of a folder, path to content; of the answers, those that people gave."""
     paths = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
-    files = {path.as_posix(): (folder / path).read_bytes() for path in paths if not CACHES & set(path.parts)}
+    files = {
+        path.as_posix(): (folder / path).read_bytes()
+        for path in paths
+        if not CACHES & set(path.parts)
+    }
     lines = files[".copier-answers.yml"].splitlines(keepends=True)
-    return files | {".copier-answers.yml": b"".join(line for line in lines if not line.startswith(b"_"))}
+    return files | {
+        ".copier-answers.yml": b"".join(line for line in lines if not line.startswith(b"_"))
+    }
 
 
 @pytest.fixture(scope="module")
@@ -59,9 +74,13 @@ def example(root: Path) -> Path:
     return root / "docs" / "example_workflow"
 
 
-def test_what_the_example_does_not_own_equals_a_fresh_rendering(example: Path, render: Render, tmp_path: Path) -> None:
+def test_what_the_example_does_not_own_equals_a_fresh_rendering(
+    example: Path, render: Render, tmp_path: Path
+) -> None:
     answers = YAML(typ="safe").load(example / ".copier-answers.yml")
-    rendered = render(tmp_path / "example", **{key: value for key, value in answers.items() if key[0] != "_"})
+    rendered = render(
+        tmp_path / "example", **{key: value for key, value in answers.items() if key[0] != "_"}
+    )
     fresh, ours = read(rendered), read(example)
 
     assert set(ours) - set(fresh) == ADDED

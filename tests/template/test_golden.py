@@ -20,16 +20,24 @@ LEFT_OUT = {".copier-answers.yml", "config.schema.json"}
 
 
 def read(folder: Path) -> dict[str, str]:
-    files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    files = {
+        path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()
+    }
     # A suffix keeps tools from taking the golden files for part of this repository.
     names = {name: name.removesuffix(".golden") for name in files}
-    return {names[name]: path.read_text(encoding="utf-8") for name, path in files.items() if name not in LEFT_OUT}
+    return {
+        names[name]: path.read_text(encoding="utf-8")
+        for name, path in files.items()
+        if name not in LEFT_OUT
+    }
 
 
 def test_the_rendering_is_the_golden_one(render: Render, root: Path, tmp_path: Path) -> None:
     fresh = read(render(tmp_path / "golden", **ANSWERS))
     requirement = release.requirement(release.version_of(release.template_files(root)))
-    fresh["pyproject.toml"] = fresh["pyproject.toml"].replace(requirement, "dataflow-runtime[run]==VERSION")
+    fresh["pyproject.toml"] = fresh["pyproject.toml"].replace(
+        requirement, "dataflow-runtime[run]==VERSION"
+    )
     if os.environ.get("UPDATE_GOLDEN"):
         shutil.rmtree(GOLDEN, ignore_errors=True)
         for name, text in fresh.items():

@@ -23,7 +23,9 @@ MakeEnvironment = Callable[[Path], Any]
 
 pytestmark = pytest.mark.e2e
 
-EVERY = list(itertools.product(("mock", "file", "api", "database"), ("duckdb", "postgres"), (True, False)))
+EVERY = list(
+    itertools.product(("mock", "file", "api", "database"), ("duckdb", "postgres"), (True, False))
+)
 # Every pair of answers; `nox -s template` sets the variable and tries every combination.
 PAIRWISE = [answers for number, answers in enumerate(EVERY) if number % 8 in (0, 3, 5, 6)]
 COMBINATIONS = EVERY if os.environ.get("TEMPLATE_COMBINATIONS") == "all" else PAIRWISE
@@ -62,12 +64,16 @@ def commit(folder: Path) -> str:
 
 
 def has_loaded(report: dict[str, Any]) -> bool:
-    return bool(report["status"] == "success" and report["rows"]["loaded"] and report["dbt"]["models"] == 2)
+    return bool(
+        report["status"] == "success" and report["rows"]["loaded"] and report["dbt"]["models"] == 2
+    )
 
 
 def test_pairwise_holds_every_pair() -> None:
     for one, other in itertools.combinations(range(3), 2):
-        assert {(row[one], row[other]) for row in PAIRWISE} == {(row[one], row[other]) for row in EVERY}
+        assert {(row[one], row[other]) for row in PAIRWISE} == {
+            (row[one], row[other]) for row in EVERY
+        }
 
 
 @pytest.mark.parametrize(("source_type", "warehouse", "assets"), COMBINATIONS)
@@ -94,7 +100,9 @@ def test_a_rendered_workflow_passes_its_own_checks(
     shared.run("python", "-m", "twine", "check", "--strict", str(wheel), folder=workflow)
 
 
-def check_and_run(environment: Any, workflow: Path, name: str, source_type: str, warehouse: str) -> None:
+def check_and_run(
+    environment: Any, workflow: Path, name: str, source_type: str, warehouse: str
+) -> None:
     """Check and run a workflow as its README says to before its source and its server are there."""
     variables = {
         f"{name.upper()}_API_URL": "http://127.0.0.1:9/",
@@ -107,7 +115,9 @@ def check_and_run(environment: Any, workflow: Path, name: str, source_type: str,
     arguments = ["--set", "source.type=mock"] if source_type in ("api", "database") else []
     # Its own tests load into a real PostgreSQL.
     arguments += ["--set", "output.warehouse=duckdb"] if warehouse == "postgres" else []
-    output = environment.run(*runtime, "run", name, *arguments, "--json", folder=workflow, **variables)
+    output = environment.run(
+        *runtime, "run", name, *arguments, "--json", folder=workflow, **variables
+    )
     assert has_loaded(json.loads(output))
 
 
@@ -119,7 +129,10 @@ def test_two_workflows_from_a_path_and_from_git_stand_side_by_side(
     environment = make_environment(tmp_path / "venv")
     environment.pip("install", str(orders), commit(visits), folder=tmp_path)
 
-    assert [row["name"] for row in environment.runtime("list", folder=tmp_path)] == ["orders", "visits"]
+    assert [row["name"] for row in environment.runtime("list", folder=tmp_path)] == [
+        "orders",
+        "visits",
+    ]
     assert [row["status"] for row in environment.runtime("check", folder=tmp_path)] == ["ok", "ok"]
     assert has_loaded(environment.runtime("run", "orders", folder=tmp_path))
     assert has_loaded(environment.runtime("run", "visits", folder=tmp_path))
@@ -142,13 +155,17 @@ def test_a_wheel_holds_the_whole_workflow_and_runs(
 ) -> None:
     orders = render(tmp_path / "orders", source=project, source_type="file")
     environment = make_environment(tmp_path / "venv")
-    environment.pip("wheel", "--no-deps", "--wheel-dir", str(tmp_path / "dist"), str(orders), folder=tmp_path)
+    environment.pip(
+        "wheel", "--no-deps", "--wheel-dir", str(tmp_path / "dist"), str(orders), folder=tmp_path
+    )
     (wheel,) = (tmp_path / "dist").glob("*.whl")
 
     with zipfile.ZipFile(wheel) as archive:
         shipped = {name for name in archive.namelist() if ".dist-info/" not in name}
     package = orders / "src"
-    assert shipped == {path.relative_to(package).as_posix() for path in package.rglob("*") if path.is_file()}
+    assert shipped == {
+        path.relative_to(package).as_posix() for path in package.rglob("*") if path.is_file()
+    }
 
     shutil.rmtree(orders)
     environment.pip("install", str(wheel), folder=tmp_path)

@@ -50,14 +50,22 @@ def merge(git: Git, commit: Commit, tmp_path: Path) -> Callable[[str, str, str],
     ],
 )
 def test_lines_side_by_side_are_merged(
-    merge: Callable[[str, str, str], tuple[str, bool]], base: str, ours: str, theirs: str, merged: str
+    merge: Callable[[str, str, str], tuple[str, bool]],
+    base: str,
+    ours: str,
+    theirs: str,
+    merged: str,
 ) -> None:
     assert merge(base, ours, theirs) == (merged, False)
 
 
 @pytest.mark.parametrize(
     ("base", "ours", "theirs"),
-    [("a\nb\n", "A\nb\n", "AA\nb\n"), ("a\n", "a\nmine\n", "a\ntheirs\n"), ("a\nb\n", "b\n", "A\nb\n")],
+    [
+        ("a\nb\n", "A\nb\n", "AA\nb\n"),
+        ("a\n", "a\nmine\n", "a\ntheirs\n"),
+        ("a\nb\n", "b\n", "A\nb\n"),
+    ],
     ids=["the same line", "both add at one place", "removed here, changed there"],
 )
 def test_a_line_that_both_changed_stays_a_conflict(

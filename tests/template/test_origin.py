@@ -32,7 +32,9 @@ def answers(workflow: Path) -> dict[str, Any]:
 
 def git(folder: Path, *arguments: str) -> str:
     who = ["-c", "user.name=t", "-c", "user.email=t@example.com", "-c", "init.defaultBranch=main"]
-    run = subprocess.run(["git", *who, *arguments], cwd=folder, check=True, capture_output=True, text=True)
+    run = subprocess.run(
+        ["git", *who, *arguments], cwd=folder, check=True, capture_output=True, text=True
+    )
     return run.stdout.strip()
 
 
@@ -73,7 +75,9 @@ def test_a_path_with_odd_characters_is_a_valid_url(render: Render, tmp_path: Pat
     assert requirement(workflow) == f"dataflow-runtime[run] @ {source.as_uri()}"
 
 
-def test_a_local_repository_is_required_by_its_path(render: Render, repository: Path, tmp_path: Path) -> None:
+def test_a_local_repository_is_required_by_its_path(
+    render: Render, repository: Path, tmp_path: Path
+) -> None:
     workflow = render(tmp_path / "orders", source=repository)
     assert requirement(workflow) == f"dataflow-runtime[run] @ {repository.as_uri()}"
     assert answers(workflow)["_commit"] == f"v{__version__}"
@@ -84,21 +88,51 @@ def test_a_local_repository_is_required_by_its_path(render: Render, repository: 
     [
         ("gh:org/dataflow-template", "https://github.com/org/dataflow-template.git"),
         ("gl:org/dataflow-template.git", "https://gitlab.com/org/dataflow-template.git"),
-        ("https://github.com/org/dataflow-template.git", "https://github.com/org/dataflow-template.git"),
-        ("git+https://github.com/org/dataflow-template.git", "https://github.com/org/dataflow-template.git"),
-        ("git@example.com:org/dataflow-template.git", "ssh://git@example.com/org/dataflow-template.git"),
-        ("ssh://git@example.com/org/dataflow-template.git", "ssh://git@example.com/org/dataflow-template.git"),
+        (
+            "https://github.com/org/dataflow-template.git",
+            "https://github.com/org/dataflow-template.git",
+        ),
+        (
+            "git+https://github.com/org/dataflow-template.git",
+            "https://github.com/org/dataflow-template.git",
+        ),
+        (
+            "git@example.com:org/dataflow-template.git",
+            "ssh://git@example.com/org/dataflow-template.git",
+        ),
+        (
+            "ssh://git@example.com/org/dataflow-template.git",
+            "ssh://git@example.com/org/dataflow-template.git",
+        ),
     ],
 )
 def test_a_git_url_is_required_at_the_tag_that_was_rendered(
     repository: Path, tmp_path: Path, source: str, url: str
 ) -> None:
-    address = url.replace("ssh://git@example.com/", "git@example.com:") if source.startswith("git@") else url
+    address = (
+        url.replace("ssh://git@example.com/", "git@example.com:")
+        if source.startswith("git@")
+        else url
+    )
     # Git finds the test's repository at the address of a host that is never asked.
     redirect = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": f"url.{repository.as_uri()}.insteadOf"}
-    environment = {**os.environ, **redirect, "GIT_CONFIG_VALUE_0": address, "COPIER_CACHE_DIR": str(tmp_path / "cache")}
+    environment = {
+        **os.environ,
+        **redirect,
+        "GIT_CONFIG_VALUE_0": address,
+        "COPIER_CACHE_DIR": str(tmp_path / "cache"),
+    }
     workflow = tmp_path / "orders"
-    copier = [sys.executable, "-m", "copier", "copy", "--defaults", "--quiet", source, str(workflow)]
+    copier = [
+        sys.executable,
+        "-m",
+        "copier",
+        "copy",
+        "--defaults",
+        "--quiet",
+        source,
+        str(workflow),
+    ]
     subprocess.run(copier, env=environment, check=True, capture_output=True)
     assert requirement(workflow) == f"dataflow-runtime[run] @ git+{url}@v{__version__}"
     assert answers(workflow)["_src_path"] == source
@@ -117,17 +151,23 @@ def test_between_tags_the_commit_is_required(
     assert requirement(workflow) == f"dataflow-runtime[run] @ git+{local_url(repository)}@{head}"
 
 
-def test_a_bare_repository_is_required_through_git(render: Render, repository: Path, tmp_path: Path) -> None:
+def test_a_bare_repository_is_required_through_git(
+    render: Render, repository: Path, tmp_path: Path
+) -> None:
     bare = tmp_path / "bare.git"
     git(tmp_path, "clone", "--quiet", "--bare", str(repository), str(bare))
     workflow = render(tmp_path / "orders", source=bare)
     assert requirement(workflow) == f"dataflow-runtime[run] @ git+{local_url(bare)}@v{__version__}"
 
 
-def test_from_the_index_the_next_compatible_versions_are_allowed(render: Render, tmp_path: Path) -> None:
+def test_from_the_index_the_next_compatible_versions_are_allowed(
+    render: Render, tmp_path: Path
+) -> None:
     major, minor = __version__.split(".")[:2]
     workflow = render(tmp_path / "orders", runtime_source="index")
-    assert requirement(workflow) == f"dataflow-runtime[run]>={__version__},<{major}.{int(minor) + 1}"
+    assert (
+        requirement(workflow) == f"dataflow-runtime[run]>={__version__},<{major}.{int(minor) + 1}"
+    )
 
 
 def test_postgres_brings_its_extra(render: Render, tmp_path: Path) -> None:
@@ -150,9 +190,23 @@ def test_an_update_from_a_relative_path_keeps_edits(
     git(repository, "commit", "--quiet", "--all", "--message", "More")
 
     monkeypatch.chdir(workflow)
-    copier = [sys.executable, "-m", "copier", "update", "--defaults", "--quiet", "--vcs-ref", "HEAD"]
+    copier = [
+        sys.executable,
+        "-m",
+        "copier",
+        "update",
+        "--defaults",
+        "--quiet",
+        "--vcs-ref",
+        "HEAD",
+    ]
     subprocess.run(copier, check=True, capture_output=True)
 
-    assert git(workflow, "status", "--short").split() == ["M", ".copier-answers.yml", "M", ".gitignore"]
+    assert git(workflow, "status", "--short").split() == [
+        "M",
+        ".copier-answers.yml",
+        "M",
+        ".gitignore",
+    ]
     assert "*.duckdb" in (workflow / ".gitignore").read_text()
     assert "# mine" in config.read_text()

@@ -46,17 +46,20 @@ def test_versions_behind_and_files_edited_or_missing(
     tag = git(releases, "tag", "--list").split()[-1]
     behind = int(git(releases, "rev-list", "--count", f"v0.1.0..{tag}"))
     assert behind >= 2
-    assert found["old"] == {
-        "path": str(old),
-        "workflow": "old",
-        "version": "v0.1.0",
-        "latest": tag,
-        "behind": behind,
-        "edited": ["src/old/config.yaml"],
-        "missing": ["README.md"],
-        "runtime": __version__,  # it is required by the path of the template, where this checkout stands
-        "error": None,
-    }
+    assert (
+        found["old"]
+        == {
+            "path": str(old),
+            "workflow": "old",
+            "version": "v0.1.0",
+            "latest": tag,
+            "behind": behind,
+            "edited": ["src/old/config.yaml"],
+            "missing": ["README.md"],
+            "runtime": __version__,  # it is required by the path of the template, where this checkout stands
+            "error": None,
+        }
+    )
     assert found["untouched"] == {
         "path": str(untouched),
         "workflow": "untouched",
@@ -103,7 +106,9 @@ def test_a_row_that_cannot_be_told_says_why_and_the_others_go_on(
     (copied("no_answers") / ".copier-answers.yml").unlink()
     render(fleet / "no_git", source=release.copy_template(tmp_path / "folder"))
     (fleet / "not_a_workflow").mkdir()
-    (fleet / "not_a_workflow" / ".copier-answers.yml").write_text("_src_path: gh:other/template\nname: x\n")
+    (fleet / "not_a_workflow" / ".copier-answers.yml").write_text(
+        "_src_path: gh:other/template\nname: x\n"
+    )
 
     found = rows(site, fleet, code=1)
 
@@ -129,7 +134,10 @@ def test_a_row_that_cannot_be_told_says_why_and_the_others_go_on(
     run = site.run("outdated", fleet)
     assert "Traceback" not in run.stdout + run.stderr
     assert "pa55word" not in run.stdout + run.stderr
-    assert f"{len(found)} checkouts: 0 behind, 0 edited since, {len(reasons)} cannot be told" in run.stdout
+    assert (
+        f"{len(found)} checkouts: 0 behind, 0 edited since, {len(reasons)} cannot be told"
+        in run.stdout
+    )
 
 
 def test_a_template_without_tags_is_counted_by_its_commits(
@@ -157,7 +165,12 @@ def test_a_version_between_two_tags_is_found(
     description = git(own_releases, "describe", "--tags")
     assert re.search(r"-\d+-g[0-9a-f]+$", description)
     row = rows(site, tmp_path / "orders", code=0)["orders"]
-    assert (row["version"], row["behind"], row["edited"], row["missing"]) == (description, 0, [], [])
+    assert (row["version"], row["behind"], row["edited"], row["missing"]) == (
+        description,
+        0,
+        [],
+        [],
+    )
     git(own_releases, "tag", "v9.0.0")
     (own_releases / "later").touch()
     commit(own_releases)
@@ -167,12 +180,20 @@ def test_a_version_between_two_tags_is_found(
 
 
 @pytest.mark.parametrize(
-    "source", ["gh:org/dataflow-template", "git+https://example.com/org/t.git", "git@example.com:org/t.git", "file"]
+    "source",
+    [
+        "gh:org/dataflow-template",
+        "git+https://example.com/org/t.git",
+        "git@example.com:org/t.git",
+        "file",
+    ],
 )
 def test_a_template_on_a_host_is_fetched_once_for_all(
     site: Any, render: Render, releases: Path, fleet: Path, tmp_path: Path, source: str
 ) -> None:
-    url = {"gh:org/dataflow-template": "https://github.com/org/dataflow-template.git"}.get(source, source)
+    url = {"gh:org/dataflow-template": "https://github.com/org/dataflow-template.git"}.get(
+        source, source
+    )
     if source == "file":
         source, url = f"git+{releases.as_uri()}", ""
     redirect = {
@@ -190,7 +211,11 @@ def test_a_template_on_a_host_is_fetched_once_for_all(
     assert [(row["error"], bool(row["behind"])) for row in found.values()] == [(None, True)] * 3
     # Rendered from a path and said to be from elsewhere: the requirement is what differs.
     assert [row["edited"] for row in found.values()] == [["pyproject.toml"]] * 3
-    fetches = [line for line in trace.read_text().splitlines() if re.search(r"built-in: git (fetch|clone)", line)]
+    fetches = [
+        line
+        for line in trace.read_text().splitlines()
+        if re.search(r"built-in: git (fetch|clone)", line)
+    ]
     assert len([line for line in fetches if " fetch " in line]) == 1
     assert all(str(site.home / "templates") in line for line in fetches if " clone " in line)
 
@@ -209,7 +234,13 @@ def test_the_runtime_is_what_the_requirement_names(
         workflow = render(fleet / name, source=releases)
         replace(workflow / "pyproject.toml", r'"dataflow-runtime\[run\][^"]*"', line)
     found = {name: row["runtime"] for name, row in rows(site, fleet, code=0).items()}
-    assert found == {"index": "<0.2,>=0.1.0", "tag": "0.1.0", "hash": "0.2.0", "path": __version__, "other": None}
+    assert found == {
+        "index": "<0.2,>=0.1.0",
+        "tag": "0.1.0",
+        "hash": "0.2.0",
+        "path": __version__,
+        "other": None,
+    }
 
 
 def test_a_workflow_installed_as_editable_is_among_them_wherever_it_is(
@@ -230,7 +261,11 @@ def test_environments_and_hidden_folders_are_not_searched(
     for place in (".venv", "venv/lib", "node_modules/x", ".git"):
         render(fleet / place / "orders", source=releases)
     run = site.run("outdated", fleet)
-    assert (run.returncode, run.stdout, run.stderr.splitlines()[-1]) == (0, "", "no workflow checkout is found")
+    assert (run.returncode, run.stdout, run.stderr.splitlines()[-1]) == (
+        0,
+        "",
+        "no workflow checkout is found",
+    )
 
 
 def test_a_folder_that_is_not_there_is_wrong_usage(site: Any, fleet: Path) -> None:
@@ -247,7 +282,9 @@ def test_line_ends_are_not_edits(site: Any, render: Render, releases: Path, flee
 
 def test_without_copier_it_says_what_to_install(site: Any) -> None:
     # Found first, and not there.
-    (site.folder / "copier.py").write_text('raise ModuleNotFoundError("No module named copier", name="copier")\n')
+    (site.folder / "copier.py").write_text(
+        'raise ModuleNotFoundError("No module named copier", name="copier")\n'
+    )
     run = site.run("outdated")
     assert run.returncode == 1
     assert "this command needs copier" in run.stderr

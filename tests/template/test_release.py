@@ -16,8 +16,19 @@ from tests.template import release
 Git = Callable[..., str]
 Commit = Callable[[Path], Path]
 
-COPIED = ("dataflow_runtime", "template", "docs", "copier.yml", "noxfile.py", "pyproject.toml", "LICENSE", "README.md")
-CACHES = shutil.ignore_patterns("__pycache__", ".*_cache", ".venv", ".dataflow", "build", "dist", "node_modules")
+COPIED = (
+    "dataflow_runtime",
+    "template",
+    "docs",
+    "copier.yml",
+    "noxfile.py",
+    "pyproject.toml",
+    "LICENSE",
+    "README.md",
+)
+CACHES = shutil.ignore_patterns(
+    "__pycache__", ".*_cache", ".venv", ".dataflow", "build", "dist", "node_modules"
+)
 
 
 @pytest.fixture
@@ -27,7 +38,9 @@ def checkout(root: Path, commit: Commit, tmp_path: Path) -> Path:
     folder.mkdir()
     for name in COPIED:
         source = root / name
-        shutil.copytree(source, folder / name, ignore=CACHES) if source.is_dir() else shutil.copy(source, folder)
+        shutil.copytree(source, folder / name, ignore=CACHES) if source.is_dir() else shutil.copy(
+            source, folder
+        )
     (folder / ".gitignore").write_text("__pycache__/\n")
     files = release.template_files(folder)
     version = release.version_of(files)
@@ -104,9 +117,15 @@ def test_each_thing_that_is_not_in_step_is_named(
 @pytest.mark.parametrize(
     ("build_as", "found"),
     [
-        ({"extra": "dataflow_runtime/secret.py"}, ["py3-none-any.whl should not hold dataflow_runtime/secret.py", ""]),
+        (
+            {"extra": "dataflow_runtime/secret.py"},
+            ["py3-none-any.whl should not hold dataflow_runtime/secret.py", ""],
+        ),
         ({"extra": "tests/new.py"}, ["py3-none-any.whl should not hold tests/new.py", ""]),
-        ({"without": "dataflow_runtime/py.typed"}, ["py3-none-any.whl lacks dataflow_runtime/py.typed", ""]),
+        (
+            {"without": "dataflow_runtime/py.typed"},
+            ["py3-none-any.whl lacks dataflow_runtime/py.typed", ""],
+        ),
         ({"without": "template/.gitignore"}, [".tar.gz lacks template/.gitignore"]),
     ],
     ids=str,
@@ -134,6 +153,8 @@ def test_a_number_that_is_none_is_refused() -> None:
 def test_an_archive_is_the_same_each_time(root: Path, tmp_path: Path) -> None:
     files = release.template_files(root)
     for name in ("one", "two"):
-        release.write_archive(dict(reversed(files.items())) if name == "two" else files, tmp_path / name)
+        release.write_archive(
+            dict(reversed(files.items())) if name == "two" else files, tmp_path / name
+        )
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
     assert release.read_archive(tmp_path / "one") == files

@@ -15,7 +15,9 @@ from ruamel.yaml import YAML
 
 Render = Callable[..., Path]
 
-COMBINATIONS = list(itertools.product(("mock", "file", "api", "database"), ("duckdb", "postgres"), (True, False)))
+COMBINATIONS = list(
+    itertools.product(("mock", "file", "api", "database"), ("duckdb", "postgres"), (True, False))
+)
 # Lines must not get too long, nor imports change places, with the name.
 NAMES = ("a", "orders", "zz_top", "n" * 19 + "_" + "m" * 20)
 
@@ -53,7 +55,9 @@ ALWAYS = [
 
 
 @pytest.fixture(scope="module")
-def workflows(render: Render, tmp_path_factory: pytest.TempPathFactory) -> dict[Path, dict[str, Any]]:
+def workflows(
+    render: Render, tmp_path_factory: pytest.TempPathFactory
+) -> dict[Path, dict[str, Any]]:
     """Every combination, rendered: folder to answers."""
     folder = tmp_path_factory.mktemp("workflows")
     rendered: dict[Path, dict[str, Any]] = {}
@@ -104,15 +108,25 @@ def test_every_file_is_readable_by_its_own_kind(workflows: dict[Path, dict[str, 
 
 def test_no_jinja_is_left_but_that_of_dbt(workflows: dict[Path, dict[str, Any]]) -> None:
     for folder in workflows:
-        for path in (path for path in files(folder) if path.suffix in (".py", ".toml", ".md", ".sql", ".yml", ".yaml")):
+        for path in (
+            path
+            for path in files(folder)
+            if path.suffix in (".py", ".toml", ".md", ".sql", ".yml", ".yaml")
+        ):
             text = path.read_text(encoding="utf-8").replace("{{ x }}", "")
             assert not re.search(r"{%|{#(?!if|each)", text), path
-            assert all(re.match(r"{{ (ref|source|env_var)\(", found) for found in re.findall(r"{{.*", text)), path
+            assert all(
+                re.match(r"{{ (ref|source|env_var)\(", found) for found in re.findall(r"{{.*", text)
+            ), path
 
 
-def test_text_ends_in_one_line_break_and_no_line_in_a_space(workflows: dict[Path, dict[str, Any]]) -> None:
+def test_text_ends_in_one_line_break_and_no_line_in_a_space(
+    workflows: dict[Path, dict[str, Any]],
+) -> None:
     for folder in workflows:
-        for path in (path for path in files(folder) if path.suffix != ".csv" and path.suffix != ".pyc"):
+        for path in (
+            path for path in files(folder) if path.suffix != ".csv" and path.suffix != ".pyc"
+        ):
             text = path.read_text(encoding="utf-8")
             assert re.search(r"[^\n]\n\Z", text), f"{path}: {text[-20:]!r}"
             assert not re.search(r"[ \t]\n|\n\n\n\n", text), path
@@ -128,7 +142,9 @@ def test_secrets_are_asked_of_the_environment(workflows: dict[Path, dict[str, An
         variables += [f"{prefix}_POSTGRES_URL"] if answers["warehouse"] == "postgres" else []
         config = (folder / "src" / answers["workflow_name"] / "config.yaml").read_text()
         example = (folder / ".env.example").read_text()
-        asked = [line.split("${")[1].split(":?")[0] for line in config.splitlines() if ":?set" in line]
+        asked = [
+            line.split("${")[1].split(":?")[0] for line in config.splitlines() if ":?set" in line
+        ]
         assert sorted(asked) == sorted(variables)
         assert all(f"\n{variable}=\n" in example for variable in variables)
 

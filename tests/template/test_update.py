@@ -16,7 +16,9 @@ Render = Callable[..., Path]
 Git = Callable[..., str]
 Commit = Callable[[Path], Path]
 
-RELEASES = sorted(path.name.removesuffix(".tar.gz") for path in (Path(__file__).parent / "releases").iterdir())
+RELEASES = sorted(
+    path.name.removesuffix(".tar.gz") for path in (Path(__file__).parent / "releases").iterdir()
+)
 ANSWERS = {
     "mock": {"workflow_name": "orders"},
     "api": {
@@ -75,11 +77,19 @@ def edit(workflow: Path) -> None:
     (package,) = (workflow / "src").iterdir()
     name = package.name
     (package / "ingestion.py").write_text(INGESTION)
-    (package / "dbt" / "models" / f"fct_{name}_by_category.sql").write_text(MODEL.replace("NAME", name))
+    (package / "dbt" / "models" / f"fct_{name}_by_category.sql").write_text(
+        MODEL.replace("NAME", name)
+    )
     replace(package / "dbt" / "schema.yml", "unit_tests:\n", MODEL_DOCS.replace("NAME", name))
-    replace(workflow / "tests" / "test_dagster_job.py", 'report.dbt["models"] == 2', 'report.dbt["models"] == 3')
     replace(
-        package / "config.yaml", "batch_size: 50000 # rows held in memory at a time", "batch_size: 10000 # less RAM"
+        workflow / "tests" / "test_dagster_job.py",
+        'report.dbt["models"] == 2',
+        'report.dbt["models"] == 3',
+    )
+    replace(
+        package / "config.yaml",
+        "batch_size: 50000 # rows held in memory at a time",
+        "batch_size: 10000 # less RAM",
     )
     replace(package / "config.yaml", "# Schedule\n", "# Schedule, agreed with the shop (2026-03)\n")
     with (package / "config.yaml").open("a") as file:
@@ -87,7 +97,11 @@ def edit(workflow: Path) -> None:
     substitute(package / "dagster_job.py", r'"owner": .*', '"owner": "shop",')
     substitute(workflow / "pyproject.toml", r"authors = .*", 'authors = [{ name = "shop" }]')
     substitute(workflow / "README.md", r"Owner: .*", "Owner: the shop.")
-    replace(workflow / "pyproject.toml", '"pytest>=8.4",\n', '"pytest>=8.4",\n    "pytest-randomly>=3.16",\n')
+    replace(
+        workflow / "pyproject.toml",
+        '"pytest>=8.4",\n',
+        '"pytest>=8.4",\n    "pytest-randomly>=3.16",\n',
+    )
     (package / "evidence" / "regions.md").write_text(PAGE)
     (workflow / "tests" / "test_config.py").unlink()
     for name, lines in ((".gitignore", "*.local\n"), ("README.md", "\n## Ours\n\nAsk the shop.\n")):
@@ -106,7 +120,9 @@ def tree(workflow: Path, git: Git) -> dict[str, bytes]:
 
 
 def update(workflow: Path) -> None:
-    copier.run_update(workflow, vcs_ref="HEAD", defaults=True, overwrite=True, unsafe=False, quiet=True)
+    copier.run_update(
+        workflow, vcs_ref="HEAD", defaults=True, overwrite=True, unsafe=False, quiet=True
+    )
 
 
 def unmerged(workflow: Path, git: Git) -> set[str]:
@@ -116,7 +132,13 @@ def unmerged(workflow: Path, git: Git) -> set[str]:
 @pytest.mark.parametrize("answers", ANSWERS.values(), ids=ANSWERS)
 @pytest.mark.parametrize("tag", RELEASES)
 def test_an_update_keeps_every_edit_and_conflicts_in_nothing(
-    releases: Path, render: Render, git: Git, commit: Commit, tmp_path: Path, tag: str, answers: dict[str, Any]
+    releases: Path,
+    render: Render,
+    git: Git,
+    commit: Commit,
+    tmp_path: Path,
+    tag: str,
+    answers: dict[str, Any],
 ) -> None:
     workflow = render(tmp_path / "old" / "w", source=releases, vcs_ref=tag, **answers)
     edit(workflow)
@@ -130,7 +152,10 @@ def test_an_update_keeps_every_edit_and_conflicts_in_nothing(
     edit(fresh)
     commit(fresh)
     assert tree(workflow, git) == tree(fresh, git)
-    assert "_commit: " + git(releases, "describe", "--tags") in (workflow / ".copier-answers.yml").read_text()
+    assert (
+        "_commit: " + git(releases, "describe", "--tags")
+        in (workflow / ".copier-answers.yml").read_text()
+    )
     assert not (workflow / "tests" / "test_config.py").exists()
 
 
@@ -164,7 +189,9 @@ def test_where_both_sides_changed_a_line_the_conflict_stays_with_both(
 def test_a_dependency_below_the_comment_survives_a_new_runtime(
     own_releases: Path, render: Render, git: Git, commit: Commit, tmp_path: Path
 ) -> None:
-    workflow = render(tmp_path / "orders", source=own_releases, vcs_ref="v0.2.0", runtime_source="index")
+    workflow = render(
+        tmp_path / "orders", source=own_releases, vcs_ref="v0.2.0", runtime_source="index"
+    )
     mark = "    # Your own go below this line; an update of the template changes the one above.\n"
     replace(workflow / "pyproject.toml", mark, f'{mark}    "httpx>=0.27",\n')
     commit(workflow)
@@ -182,7 +209,9 @@ def test_a_dependency_below_the_comment_survives_a_new_runtime(
 def test_no_release_asks_for_trust(releases: Path, git: Git) -> None:
     for tag, archive in release.released().items():
         questions = release.read_archive(archive)["copier.yml"].decode()
-        assert not [word for word in ("_tasks", "_migrations", "_jinja_extensions") if word in questions], tag
+        assert not [
+            word for word in ("_tasks", "_migrations", "_jinja_extensions") if word in questions
+        ], tag
         assert git(releases, "rev-parse", "--verify", f"{tag}^{{commit}}")
 
 
@@ -219,7 +248,9 @@ def own_tests(environment: Any, workflow: Path) -> str:
     """Install a workflow beside this checkout's runtime, and return what its own tests print."""
     environment.pip("install", "--no-deps", "--editable", ".", folder=workflow)
     try:
-        output: str = environment.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", folder=workflow)
+        output: str = environment.run(
+            "python", "-m", "pytest", "-q", "-p", "no:cacheprovider", folder=workflow
+        )
     finally:
         environment.pip("uninstall", "--yes", workflow.name, folder=workflow)
     return output

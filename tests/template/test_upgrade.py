@@ -26,7 +26,9 @@ Commit = Callable[[Path], Path]
 @pytest.fixture
 def old(render: Render, releases: Path, commit: Commit, fleet: Path) -> Callable[..., Path]:
     """Return a function that makes a committed checkout of the first release."""
-    return lambda name, **answers: commit(render(fleet / name, source=releases, vcs_ref="v0.1.0", **answers))
+    return lambda name, **answers: commit(
+        render(fleet / name, source=releases, vcs_ref="v0.1.0", **answers)
+    )
 
 
 @pytest.fixture
@@ -34,7 +36,9 @@ def latest(releases: Path, git: Git) -> str:
     return git(releases, "tag", "--list").split()[-1]
 
 
-def upgrade(site: Any, *arguments: str | Path, code: int, **environ: str) -> dict[str, dict[str, Any]]:
+def upgrade(
+    site: Any, *arguments: str | Path, code: int, **environ: str
+) -> dict[str, dict[str, Any]]:
     run = site.run("upgrade", *arguments, "--json", timeout=600, **environ)
     assert run.returncode == code, run.stdout + run.stderr
     return {row["workflow"]: row for row in json.loads(run.stdout)}
@@ -42,8 +46,17 @@ def upgrade(site: Any, *arguments: str | Path, code: int, **environ: str) -> dic
 
 def state(workflow: Path, git: Git) -> tuple[str, ...]:
     """Return all that an upgrade might change in a repository, objects that nothing names aside."""
-    commands = ("for-each-ref", "status --porcelain --ignored", "worktree list --porcelain", "stash list", "remote -v")
-    return tuple(git(workflow, *command.split()) for command in (*commands, "rev-parse HEAD", "config --local --list"))
+    commands = (
+        "for-each-ref",
+        "status --porcelain --ignored",
+        "worktree list --porcelain",
+        "stash list",
+        "remote -v",
+    )
+    return tuple(
+        git(workflow, *command.split())
+        for command in (*commands, "rev-parse HEAD", "config --local --list")
+    )
 
 
 def replace(file: Path, old: str, new: str) -> None:
@@ -81,12 +94,22 @@ def test_apply_makes_a_branch_whose_check_passes(
     row = upgrade(site, fleet, "--apply", code=0)["orders"]
 
     branch = f"template-{latest}"
-    assert (row["outcome"], row["branch"], row["problems"], row["conflicts"]) == ("upgraded", branch, [], [])
+    assert (row["outcome"], row["branch"], row["problems"], row["conflicts"]) == (
+        "upgraded",
+        branch,
+        [],
+        [],
+    )
     refs, *rest = state(workflow, git)
     assert rest == list(before[1:]), "the checkout itself must stay as it was"
-    assert [line.split("\t")[1] for line in refs.splitlines()] == ["refs/heads/main", f"refs/heads/{branch}"]
+    assert [line.split("\t")[1] for line in refs.splitlines()] == [
+        "refs/heads/main",
+        f"refs/heads/{branch}",
+    ]
     assert git(workflow, "rev-list", "--count", f"main..{branch}") == "1"
-    who = git(workflow, "var", "GIT_AUTHOR_IDENT").partition(" <")[0]  # the environment's, before the checkout's
+    who = git(workflow, "var", "GIT_AUTHOR_IDENT").partition(" <")[
+        0
+    ]  # the environment's, before the checkout's
     assert git(workflow, "show", "--no-patch", "--format=%an %s", branch) == (
         f"{who} Update the template of orders from v0.1.0 to {latest}"
     )
@@ -108,7 +131,9 @@ def test_a_branch_whose_check_finds_something_new_is_reported(
     workflow = render(fleet / "orders", source=own_releases, vcs_ref="v0.1.0")
     (workflow / ".env").write_text("DATAFLOW__ORDERS__PROCESSING__BATCH_SIZE=7\n")  # read, and fine
     commit(workflow)
-    broken = commit(render(fleet / "visits", source=own_releases, vcs_ref="v0.1.0", source_type="api"))
+    broken = commit(
+        render(fleet / "visits", source=own_releases, vcs_ref="v0.1.0", source_type="api")
+    )
     transform = own_releases / "template" / "src" / "{{ workflow_name }}" / "transform.py"
     transform.write_text(transform.read_text() + "\nimport no_such_module  # noqa\n")
     commit(own_releases)
@@ -140,7 +165,11 @@ def test_conflicts_are_named_and_left_on_the_branch(
     assert git(workflow, "branch", "--list") == "* main"
     row = upgrade(site, fleet, "--apply", "--branch", "up", code=1)["visits"]
 
-    assert (row["outcome"], row["conflicts"], row["branch"]) == ("conflicts", ["src/visits/config.yaml"], "up")
+    assert (row["outcome"], row["conflicts"], row["branch"]) == (
+        "conflicts",
+        ["src/visits/config.yaml"],
+        "up",
+    )
     text = git(workflow, "show", "up:src/visits/config.yaml")
     assert "<<<<<<< before updating" in text
     assert "    retries: 8 # of a slow request" in text
@@ -153,7 +182,9 @@ def test_conflicts_are_named_and_left_on_the_branch(
     assert "  conflict: src/visits/config.yaml\n" in run.stdout
 
     git(workflow, "switch", "--quiet", "up")
-    config.write_text(re.sub(r"<<<<<<<.*?=======\n(.*?)>>>>>>> [^\n]*\n", r"\1", text, flags=re.DOTALL) + "\n")
+    config.write_text(
+        re.sub(r"<<<<<<<.*?=======\n(.*?)>>>>>>> [^\n]*\n", r"\1", text, flags=re.DOTALL) + "\n"
+    )
     commit(workflow)
     git(workflow, "switch", "--quiet", "main")
     assert upgrade(site, fleet, "--branch", "up", code=0)["visits"]["outcome"] == "ready"
@@ -163,7 +194,10 @@ def test_an_edited_file_that_the_template_drops_is_kept_and_named(
     site: Any, render: Render, own_releases: Path, commit: Commit, git: Git, fleet: Path
 ) -> None:
     workflow = render(fleet / "orders", source=own_releases, vcs_ref="v0.1.0")
-    edited, untouched = workflow / "src/orders/transform.py", workflow / "src/orders/evidence/components/Share.svelte"
+    edited, untouched = (
+        workflow / "src/orders/transform.py",
+        workflow / "src/orders/evidence/components/Share.svelte",
+    )
     edited.write_text(edited.read_text() + "# ours\n")
     commit(workflow)
     for path in (own_releases / "template/src/{{ workflow_name }}").rglob("*"):
@@ -180,7 +214,13 @@ def test_an_edited_file_that_the_template_drops_is_kept_and_named(
 
 
 def test_what_cannot_be_upgraded_is_left_alone_and_said_so(
-    site: Any, old: Callable[..., Path], render: Render, releases: Path, git: Git, commit: Commit, fleet: Path
+    site: Any,
+    old: Callable[..., Path],
+    render: Render,
+    releases: Path,
+    git: Git,
+    commit: Commit,
+    fleet: Path,
 ) -> None:
     dirty = old("dirty")
     (dirty / "new.py").touch()
@@ -206,7 +246,9 @@ def test_what_cannot_be_upgraded_is_left_alone_and_said_so(
     }
     assert found["dirty"]["error"] == "it has changes that are not committed"
     assert "not a git repository" in found["no_git"]["error"]
-    assert found["taken"]["error"].startswith("there is a branch mine that does not hold this upgrade: delete it, or")
+    assert found["taken"]["error"].startswith(
+        "there is a branch mine that does not hold this upgrade: delete it, or"
+    )
     assert "expected a mapping of answers" in found["broken"]["error"]
     assert {workflow: state(workflow, git) for workflow in before} == before
     assert "dirty  v0.1.0 → " in site.run("upgrade", fleet / "dirty").stdout
@@ -225,7 +267,9 @@ def test_workflows_of_one_repository_get_a_branch_each(
     # The check is that of the other tests; here it is where the branches lead.
     rows = {
         row.workflow: row
-        for row in upgrade_fleet(checkouts, Templates(site.home / "t"), branch="up", apply=False, jobs=2)
+        for row in upgrade_fleet(
+            checkouts, Templates(site.home / "t"), branch="up", apply=False, jobs=2
+        )
     }
     assert {name: row.outcome for name, row in rows.items()} == {
         "orders": "ready",
@@ -234,7 +278,9 @@ def test_workflows_of_one_repository_get_a_branch_each(
     }
     assert rows["draft"].error == ".copier-answers.yml is not committed in its git repository"
     assert (rows["orders"].branch, rows["visits"].branch) == ("up-orders", "up-visits")
-    assert all(line.startswith(" workflows/orders/") for line in rows["orders"].stat.splitlines()[:-1])
+    assert all(
+        line.startswith(" workflows/orders/") for line in rows["orders"].stat.splitlines()[:-1]
+    )
 
 
 @pytest.mark.e2e
@@ -292,7 +338,11 @@ def _clones(folder: Path) -> list[Path]:
     """Return the clones that have a commit checked out."""
     clones = folder.glob("dataflow-upgrade-*/clone")
     command = ["git", "rev-parse", "--verify", "HEAD"]
-    return [clone for clone in clones if subprocess.run(command, cwd=clone, capture_output=True).returncode == 0]
+    return [
+        clone
+        for clone in clones
+        if subprocess.run(command, cwd=clone, capture_output=True).returncode == 0
+    ]
 
 
 def test_many_at_once_are_all_upgraded_or_reported(
@@ -309,7 +359,11 @@ def test_many_at_once_are_all_upgraded_or_reported(
         if number == 7:
             config.write_text(config.read_text() + "# not committed\n")
 
-    rows = list(upgrade_fleet(find_checkouts([fleet]), Templates(site.home / "t"), branch=None, apply=False, jobs=4))
+    rows = list(
+        upgrade_fleet(
+            find_checkouts([fleet]), Templates(site.home / "t"), branch=None, apply=False, jobs=4
+        )
+    )
 
     assert [row.workflow for row in rows] == [f"w{number:02}" for number in range(8)]
     expected = {0: "conflicts", 6: "conflicts", 7: "dirty"}

@@ -20,7 +20,9 @@ def test_the_home_is_that_of_the_working_directory(tmp_path: Path) -> None:
     assert not (tmp_path / ".dataflow").exists()
 
 
-def test_the_home_is_that_of_the_nearest_parent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_home_is_that_of_the_nearest_parent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     inner = tmp_path / "a" / "b" / "c"
     inner.mkdir(parents=True)
     (tmp_path / ".dataflow").mkdir()
@@ -82,7 +84,9 @@ def test_the_home_is_made_once_and_never_committed(tmp_path: Path) -> None:
     assert (settings.dagster_home / "dagster.yaml").read_text() == "# mine\n"
 
 
-def test_a_home_that_cannot_be_made_is_the_users_mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_home_that_cannot_be_made_is_the_users_mistake(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("DATAFLOW_HOME", str(tmp_path / "file"))
     with pytest.raises(UsageError, match="DATAFLOW_HOME"):

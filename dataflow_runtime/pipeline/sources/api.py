@@ -52,7 +52,10 @@ def read(config: WorkflowConfig) -> Iterator[list[dict[str, Any]]]:
     assert source is not None
     remember_secrets(_secrets(source))
     try:
-        client, selector = _Client(source), source.data_selector and jsonpath.compile_path(source.data_selector)
+        client, selector = (
+            _Client(source),
+            source.data_selector and jsonpath.compile_path(source.data_selector),
+        )
     except JSONPathError as error:
         raise DataflowError(
             f"source.api: data_selector or a path of pagination is not a JSONPath: {error}",
@@ -87,7 +90,9 @@ def read(config: WorkflowConfig) -> Iterator[list[dict[str, Any]]]:
         raise _request_error(error, source, client.url) from None
     except (ValueError, TypeError) as error:
         # How dlt reports a total that is missing or no number.
-        raise DataflowError(_message(client.url, str(error)[:300]), hint="check source.api.pagination") from None
+        raise DataflowError(
+            _message(client.url, str(error)[:300]), hint="check source.api.pagination"
+        ) from None
 
 
 def _bounds(source: ApiSource, window: Window | None) -> dict[str, Any]:
@@ -95,8 +100,12 @@ def _bounds(source: ApiSource, window: Window | None) -> dict[str, Any]:
     asked = source.incremental
     if asked is None or window is None:
         return {}
-    bounds = {asked.start_param: window.start} | ({asked.end_param: window.end} if asked.end_param else {})
-    return {name: _moment(value, asked.format) for name, value in bounds.items() if value is not None}
+    bounds = {asked.start_param: window.start} | (
+        {asked.end_param: window.end} if asked.end_param else {}
+    )
+    return {
+        name: _moment(value, asked.format) for name, value in bounds.items() if value is not None
+    }
 
 
 def _moment(value: Any, format_: str) -> Any:
@@ -105,7 +114,11 @@ def _moment(value: Any, format_: str) -> Any:
         return value
     if format_ == "date":
         return f"{value:%Y-%m-%d}"
-    moment = value if isinstance(value, datetime) else datetime(value.year, value.month, value.day, tzinfo=UTC)
+    moment = (
+        value
+        if isinstance(value, datetime)
+        else datetime(value.year, value.month, value.day, tzinfo=UTC)
+    )
     if format_ == "iso":
         return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
     return int(moment.timestamp() * (1 if format_ == "epoch_s" else 1000))
@@ -162,7 +175,9 @@ class _Client(RESTClient):
             path, rows = find_response_page_data(document)
             if isinstance(rows, list) and rows and isinstance(rows[0], dict):
                 raise DataflowError(
-                    _message(response.url, f"nothing at source.api.data_selector {str(data_selector)!r}"),
+                    _message(
+                        response.url, f"nothing at source.api.data_selector {str(data_selector)!r}"
+                    ),
                     hint=f"the answer has {len(rows)} rows at {'.'.join(path)!r}",
                 )
         self._selected = self._selected or bool(records)
@@ -176,11 +191,20 @@ class _Adapter(HTTPAdapter):
         super().__init__()
         self._client, self._next = client, 0.0
         self._interval = 1 / source.rate_limit if source.rate_limit else 0.0
-        self._home = {_origin(url) for url in (source.url, getattr(source.auth, "token_url", source.url))}
+        self._home = {
+            _origin(url) for url in (source.url, getattr(source.auth, "token_url", source.url))
+        }
         # requests itself drops `Authorization` from a redirect to another host, and nothing else.
-        self._private = {"Authorization", "Cookie", *source.headers, getattr(source.auth, "name", "Authorization")}
+        self._private = {
+            "Authorization",
+            "Cookie",
+            *source.headers,
+            getattr(source.auth, "name", "Authorization"),
+        }
 
-    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
+    def send(
+        self, request: requests.PreparedRequest, *args: Any, **kwargs: Any
+    ) -> requests.Response:
         if self._interval:
             time.sleep(max(0.0, self._next - time.monotonic()))
             self._next = time.monotonic() + self._interval
@@ -200,7 +224,8 @@ class _ClientCredentials(auth.OAuth2ClientCredentials):
         token = response_json.get("access_token") if isinstance(response_json, dict) else None
         if not isinstance(token, str) or not token:
             raise DataflowError(
-                _message(self.access_token_url, "the answer holds no access_token"), hint="check source.api.auth"
+                _message(self.access_token_url, "the answer holds no access_token"),
+                hint="check source.api.auth",
             )
         remember_secrets([token])
         return token
@@ -221,16 +246,26 @@ def _refuse_repetition(page: Any, seen: set[bytes]) -> None:
     """Raise if the page, or the request for the next one, has been there before: it would go on for ever."""
     request, records = page.request, list(page)
     if records:
-        _refuse_if_seen(seen, ["rows", records], f"{page.response.url}: the page repeats an earlier one, row by row")
+        _refuse_if_seen(
+            seen,
+            ["rows", records],
+            f"{page.response.url}: the page repeats an earlier one, row by row",
+        )
     if page.paginator.has_next_page:
         next_page = ["request", request.url, request.params, request.json]
-        _refuse_if_seen(seen, next_page, f"{page.response.url}: names a next page that has been read already")
+        _refuse_if_seen(
+            seen, next_page, f"{page.response.url}: names a next page that has been read already"
+        )
 
 
 def _refuse_another_host(page: Any, source: ApiSource) -> None:
     """Raise if the next page would take the credentials to a server that they are not for."""
     url = page.request.url
-    if page.paginator.has_next_page and (source.auth or source.headers) and _origin(url) != _origin(source.url):
+    if (
+        page.paginator.has_next_page
+        and (source.auth or source.headers)
+        and _origin(url) != _origin(source.url)
+    ):
         raise DataflowError(
             _message(page.response.url, f"the next page is at {_origin(url)}, another host"),
             hint="source.api.auth and headers are sent to the host of source.api.url only; nothing was loaded",
@@ -262,20 +297,30 @@ def _request_error(error: requests.RequestException, source: ApiSource, url: str
                 _message(url, f"no answer within {source.timeout:g} s{tries}"),
                 hint="raise source.api.timeout, or run again later",
             )
-        if isinstance(error, requests.exceptions.ConnectionError | requests.exceptions.ChunkedEncodingError):
+        if isinstance(
+            error, requests.exceptions.ConnectionError | requests.exceptions.ChunkedEncodingError
+        ):
             reason = _root_cause(error)
             return TransientError(
                 _message(url, f"no connection, or lost{tries}: {reason}"),
                 hint="is source.api.url right, and the server up? Then run again: nothing was loaded",
             )
-        return DataflowError(_message(url, f"{type(error).__name__}: {error}"), hint="check source.api")
+        return DataflowError(
+            _message(url, f"{type(error).__name__}: {error}"), hint="check source.api"
+        )
     status = response.status_code
     body = " ".join(response.text.split())[:200]
     retried = f" after {source.max_retries + 1} tries" if status == 429 or status >= 500 else ""
-    default = "the server's fault; run again later: nothing was loaded" if status >= 500 else "check source.api"
+    default = (
+        "the server's fault; run again later: nothing was loaded"
+        if status >= 500
+        else "check source.api"
+    )
     error_type = TransientError if status == 429 or status >= 500 else DataflowError
     return error_type(
-        _message(response.url, f"HTTP {status} {response.reason}{retried}{': ' + body if body else ''}"),
+        _message(
+            response.url, f"HTTP {status} {response.reason}{retried}{': ' + body if body else ''}"
+        ),
         hint=_HINTS.get(status, default),
     )
 
@@ -283,7 +328,9 @@ def _request_error(error: requests.RequestException, source: ApiSource, url: str
 def _root_cause(error: BaseException) -> str:
     # urllib3 wraps the one word that matters, such as "Connection refused", in three exceptions.
     cause: BaseException = error
-    while (inner := getattr(cause, "reason", None) or (cause.args[-1] if cause.args else None)) is not None:
+    while (
+        inner := getattr(cause, "reason", None) or (cause.args[-1] if cause.args else None)
+    ) is not None:
         if not isinstance(inner, BaseException):
             break
         cause = inner
@@ -337,4 +384,6 @@ def _paginator(source: ApiSource) -> Any:
         names = {f"offset_{kind}": found.offset_param, f"limit_{kind}": found.limit_param}
         return paginators.OffsetPaginator(limit=found.limit, total_path=found.total_path, **names)
     names = {f"page_{kind}": found.page_param}
-    return paginators.PageNumberPaginator(base_page=found.base_page, total_path=found.total_path, **names)
+    return paginators.PageNumberPaginator(
+        base_page=found.base_page, total_path=found.total_path, **names
+    )

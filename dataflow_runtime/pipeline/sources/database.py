@@ -41,7 +41,8 @@ def read(config: WorkflowConfig) -> Iterator[pl.DataFrame]:
             if len(set(names)) < len(names):
                 twice = next(name for name in names if names.count(name) > 1)
                 raise DataflowError(
-                    f"source.database.query: two columns are named {twice!r}", hint="give one of them an alias: AS …"
+                    f"source.database.query: two columns are named {twice!r}",
+                    hint="give one of them an alias: AS …",
                 )
             for rows in result.partitions(source.chunk_size):
                 yield from_columns(dict(zip(names, zip(*rows, strict=True), strict=True)))
@@ -67,7 +68,9 @@ def _engine(source: DatabaseSource) -> sa.Engine:
         if url.drivername == "postgres":
             url = url.set(drivername="postgresql")
         # Text as the server has it: parsed and written again, 1.10 would be 1.1.
-        options: dict[str, Any] = {"json_deserializer": _as_sent} if url.get_backend_name() == "postgresql" else {}
+        options: dict[str, Any] = (
+            {"json_deserializer": _as_sent} if url.get_backend_name() == "postgresql" else {}
+        )
         try:
             return sa.create_engine(url, **options)
         except ModuleNotFoundError:
@@ -80,7 +83,10 @@ def _engine(source: DatabaseSource) -> sa.Engine:
         hint = 'for PostgreSQL: pip install "dataflow-runtime[postgres]"; for others, the dialect of SQLAlchemy'
     except (sa.exc.ArgumentError, ValueError, TypeError):
         # The message may quote the URL, password and all.
-        reason, hint = "not an SQLAlchemy URL", "for example postgresql+psycopg2://user:password@host/database"
+        reason, hint = (
+            "not an SQLAlchemy URL",
+            "for example postgresql+psycopg2://user:password@host/database",
+        )
     raise DataflowError(mask(f"source.database.url: {reason}"), hint=hint)
 
 
@@ -100,7 +106,9 @@ def _rows_inside(connection: sa.Connection, source: DatabaseSource, config: Work
     if cursor is not None and window is not None:
         inner = sa.text(f"({rows.text}) AS source_rows") if source.query else rows
         column: Any = sa.column(cursor.column)
-        sample = connection.execute(sa.select(column).select_from(inner).where(column.is_not(None)).limit(1)).scalar()
+        sample = connection.execute(
+            sa.select(column).select_from(inner).where(column.is_not(None)).limit(1)
+        ).scalar()
         kind = config.processing.columns.get(cursor.column, "")
         start, end = _comparable(window.start, sample, kind), _comparable(window.end, sample, kind)
         bounds = [column >= sa.bindparam("start", start)] if start is not None else []
@@ -117,14 +125,22 @@ def _comparable(bound: Any, sample: Any, kind: str) -> Any:
     Text is never compared there: its order is that of a collation, and 9 comes after 10. What this does not exclude,
     the moment of the end above all, the pipeline's own filter does.
     """
-    if kind.startswith("epoch_") and isinstance(bound, datetime) and isinstance(sample, int | float | Decimal):
+    if (
+        kind.startswith("epoch_")
+        and isinstance(bound, datetime)
+        and isinstance(sample, int | float | Decimal)
+    ):
         return int(bound.timestamp() // 1) * (1 if kind == "epoch_s" else 1000)
     if isinstance(sample, bool) or isinstance(bound, bool):
         return None
     if isinstance(sample, int | float | Decimal) and isinstance(bound, int | float | Decimal):
         return bound
     if isinstance(sample, date) and isinstance(bound, date):
-        moment = bound if isinstance(bound, datetime) else datetime(bound.year, bound.month, bound.day, tzinfo=UTC)
+        moment = (
+            bound
+            if isinstance(bound, datetime)
+            else datetime(bound.year, bound.month, bound.day, tzinfo=UTC)
+        )
         moment = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
         if not isinstance(sample, datetime):
             return moment.date()
@@ -134,7 +150,9 @@ def _comparable(bound: Any, sample: Any, kind: str) -> Any:
 
 
 def _hint(engine: sa.Engine, source: DatabaseSource, error: sa.exc.SQLAlchemyError) -> str:
-    if source.table is None or not isinstance(error, sa.exc.ProgrammingError | sa.exc.OperationalError):
+    if source.table is None or not isinstance(
+        error, sa.exc.ProgrammingError | sa.exc.OperationalError
+    ):
         return "check source.database"
     try:
         tables = sa.inspect(engine).get_table_names(source.db_schema)
@@ -142,4 +160,7 @@ def _hint(engine: sa.Engine, source: DatabaseSource, error: sa.exc.SQLAlchemyErr
         return "check source.database.url: host, port, database, user and password"
     if source.table in tables:
         return "check source.database and the rights of its user"
-    return did_you_mean(source.table, tables) or f"tables there: {', '.join(sorted(tables)[:20]) or 'none'}"
+    return (
+        did_you_mean(source.table, tables)
+        or f"tables there: {', '.join(sorted(tables)[:20]) or 'none'}"
+    )

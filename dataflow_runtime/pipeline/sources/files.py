@@ -55,9 +55,13 @@ def read(config: WorkflowConfig) -> Iterator[pl.DataFrame]:
             with _local(file) as local:
                 yield from _READERS[format_](local, shown, source, config.processing.batch_size)
         except pl.exceptions.NoDataError as error:
-            raise DataflowError(f"{shown}: the file is empty", hint="a CSV file has a header line at least") from error
+            raise DataflowError(
+                f"{shown}: the file is empty", hint="a CSV file has a header line at least"
+            ) from error
         except (OSError, EOFError, UnicodeError, pl.exceptions.PolarsError) as error:
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            reason = (
+                str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            )
             text = isinstance(error, UnicodeError) or "utf-8" in reason.lower()
             raise DataflowError(
                 mask(f"{shown}: not readable as {format_}: {reason}"),
@@ -75,9 +79,13 @@ def _files(path: str, root: Path) -> list[str]:
     if pattern.is_file():
         return [str(pattern)]
     anchor = Path(pattern.anchor)
-    files = sorted(str(file) for file in anchor.glob(str(pattern.relative_to(anchor))) if file.is_file())
+    files = sorted(
+        str(file) for file in anchor.glob(str(pattern.relative_to(anchor))) if file.is_file()
+    )
     if not files:
-        raise DataflowError(f"source.file.path: no file matches {pattern}", hint=f"relative paths start at {root}")
+        raise DataflowError(
+            f"source.file.path: no file matches {pattern}", hint=f"relative paths start at {root}"
+        )
     return files
 
 
@@ -117,15 +125,19 @@ def _clear_errors(url: str) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
-        raise DataflowError(mask(f"source.file.path: nothing found at {url}"), hint="check the address") from None
+        raise DataflowError(
+            mask(f"source.file.path: nothing found at {url}"), hint="check the address"
+        ) from None
     except ImportError as error:
         raise DataflowError(
-            mask(f"source.file.path: {url}: {error}"), hint='for s3://: pip install "dataflow-runtime[s3]"'
+            mask(f"source.file.path: {url}: {error}"),
+            hint='for s3://: pip install "dataflow-runtime[s3]"',
         ) from None
     except Exception as error:  # each file system has errors of its own
         reason = str(error) or type(error).__name__
         raise TransientError(
-            mask(f"source.file.path: {url}: {reason}"), hint="check the address, and the credentials for it"
+            mask(f"source.file.path: {url}: {reason}"),
+            hint="check the address, and the credentials for it",
         ) from None
 
 
@@ -135,7 +147,8 @@ def _format(file: str) -> str:
     format_ = _SUFFIXES.get(suffixes[-1].lower()) if suffixes else None
     if format_ is None:
         raise DataflowError(
-            mask(f"{file}: no format known for this ending"), hint=f"set source.file.format: {', '.join(_READERS)}"
+            mask(f"{file}: no format known for this ending"),
+            hint=f"set source.file.format: {', '.join(_READERS)}",
         )
     return format_
 
@@ -224,8 +237,12 @@ def _parsed(utf8: Path, source: FileSource, delimiter: str) -> Iterator[Any]:
             raise OSError(str(error)) from error
 
 
-def _parquet(local: Path, shown: str, source: FileSource, batch_size: int) -> Iterator[pl.DataFrame]:
-    yield from pl.scan_parquet(local, glob=False).collect_batches(chunk_size=batch_size, maintain_order=True)
+def _parquet(
+    local: Path, shown: str, source: FileSource, batch_size: int
+) -> Iterator[pl.DataFrame]:
+    yield from pl.scan_parquet(local, glob=False).collect_batches(
+        chunk_size=batch_size, maintain_order=True
+    )
 
 
 def _jsonl(local: Path, shown: str, source: FileSource, batch_size: int) -> Iterator[pl.DataFrame]:
@@ -263,28 +280,47 @@ def _json(local: Path, shown: str, source: FileSource, batch_size: int) -> Itera
             found = [match.value for match in parse(source.records).find(document)]
         except JSONPathError as error:
             raise DataflowError(
-                f"source.file.records: {source.records!r} is not a JSONPath: {error}", hint="for example $.data[*]"
+                f"source.file.records: {source.records!r} is not a JSONPath: {error}",
+                hint="for example $.data[*]",
             ) from error
         if not found and not source.records.endswith("[*]"):
-            keys = f"; the document has {', '.join(map(repr, list(document)[:10]))}" if document else ""
-            raise DataflowError(f"{shown}: nothing at source.file.records {source.records!r}{keys}", hint=_RECORDS)
+            keys = (
+                f"; the document has {', '.join(map(repr, list(document)[:10]))}"
+                if document
+                else ""
+            )
+            raise DataflowError(
+                f"{shown}: nothing at source.file.records {source.records!r}{keys}", hint=_RECORDS
+            )
     yield from _batches(
-        [row for value in found for row in (value if isinstance(value, list) else [value])], shown, batch_size
+        [row for value in found for row in (value if isinstance(value, list) else [value])],
+        shown,
+        batch_size,
     )
 
 
-def _geojson(local: Path, shown: str, source: FileSource, batch_size: int) -> Iterator[pl.DataFrame]:
+def _geojson(
+    local: Path, shown: str, source: FileSource, batch_size: int
+) -> Iterator[pl.DataFrame]:
     """Yield a row for each feature: ``id``, each property as a column, ``geometry`` as JSON text."""
     document = _load(local, shown, source)
     features = document.get("features") if isinstance(document, dict) else None
     if not isinstance(features, list) or not all(isinstance(feature, dict) for feature in features):
-        raise DataflowError(f"{shown}: not a GeoJSON feature collection: no list of objects under 'features'")
+        raise DataflowError(
+            f"{shown}: not a GeoJSON feature collection: no list of objects under 'features'"
+        )
     for position, feature in enumerate(features):
         if not isinstance(feature.get("properties"), dict | None):
-            raise DataflowError(f"{shown}: not a GeoJSON feature collection: 'properties' of feature {position}")
+            raise DataflowError(
+                f"{shown}: not a GeoJSON feature collection: 'properties' of feature {position}"
+            )
     yield from _batches(
         [
-            {"id": feature.get("id"), **(feature.get("properties") or {}), "geometry": feature.get("geometry")}
+            {
+                "id": feature.get("id"),
+                **(feature.get("properties") or {}),
+                "geometry": feature.get("geometry"),
+            }
             for feature in features
         ],
         shown,
@@ -318,7 +354,8 @@ def _parse_json(text: str, shown: str, first_line: int = 1) -> Any:
     except json.JSONDecodeError as error:
         line = first_line + error.lineno - 1
         raise DataflowError(
-            f"{shown}:{line}:{error.colno}: not valid JSON: {error.msg}", hint="is the file cut off?"
+            f"{shown}:{line}:{error.colno}: not valid JSON: {error.msg}",
+            hint="is the file cut off?",
         ) from error
 
 

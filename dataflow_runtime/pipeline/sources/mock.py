@@ -31,7 +31,9 @@ def read(config: WorkflowConfig) -> Iterator[pl.DataFrame]:
     """
     source, columns = config.source.mock, config.processing.columns
     if not columns:
-        raise DataflowError("the mock source generates the columns of processing.columns, which declares none")
+        raise DataflowError(
+            "the mock source generates the columns of processing.columns, which declares none"
+        )
     rng = random.Random(source.seed)  # noqa: S311 - rows, not secrets
     breakable = [name for name, kind in columns.items() if kind not in ("string", "json")]
     for start in range(0, source.rows, config.processing.batch_size):
@@ -46,7 +48,9 @@ def read(config: WorkflowConfig) -> Iterator[pl.DataFrame]:
             # Spread evenly, so that the share is met exactly and not by luck.
             if int((number + 1) * source.bad_ratio) > int(number * source.bad_ratio):
                 if not breakable:
-                    raise DataflowError("source.mock.bad_ratio: every column is text, so no value can be unreadable")
+                    raise DataflowError(
+                        "source.mock.bad_ratio: every column is text, so no value can be unreadable"
+                    )
                 row[rng.choice(breakable)] = "not a value"
             rows.append(row)
         yield pl.DataFrame(rows, schema=dict.fromkeys(columns, pl.String))

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from dataflow_runtime import run_workflow
 from dataflow_runtime.config import WorkflowConfig
-from dataflow_runtime.runner import run_workflow
 
 Query = Callable[[str], list[tuple[Any, ...]]]
 

@@ -33,7 +33,13 @@ class Api:
         self.session = requests.Session()
         with self.log.open("w") as stderr:
             self.process = subprocess.Popen(
-                [Path(sysconfig.get_path("scripts")) / "dataflow-runtime", "serve", "--port", "0", *arguments],
+                [
+                    Path(sysconfig.get_path("scripts")) / "dataflow-runtime",
+                    "serve",
+                    "--port",
+                    "0",
+                    *arguments,
+                ],
                 env=site.environ | environ,
                 cwd=folder,
                 stdout=subprocess.DEVNULL,
@@ -76,7 +82,11 @@ class Api:
         assert document["status"] == response.status_code
         assert document["title"]
         assert document["detail"]
-        return response.status_code, document["type"].removeprefix("urn:dataflow:problem:"), document
+        return (
+            response.status_code,
+            document["type"].removeprefix("urn:dataflow:problem:"),
+            document,
+        )
 
     def ended(self, run_id: str) -> Any:
         """Wait for the end of a run; return its report."""
@@ -89,7 +99,9 @@ class Api:
 
     def lines(self) -> list[dict[str, Any]]:
         """Return what the server has logged."""
-        return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+        return [
+            json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")
+        ]
 
     def stop(self, with_signal: signal.Signals = signal.SIGTERM) -> int:
         """Stop the server; return its exit code."""

@@ -35,7 +35,9 @@ def test_the_list_is_that_of_the_command(api: Api, shared_site: Any) -> None:
     listed = api.get("/workflows/")
     expected = shared_site.json("list")
     # The command names the other place by its whole path.
-    assert [{**entry, "error": None} for entry in listed] == [{**entry, "error": None} for entry in expected]
+    assert [{**entry, "error": None} for entry in listed] == [
+        {**entry, "error": None} for entry in expected
+    ]
     assert {entry["name"]: entry["status"] for entry in listed if entry["status"] != "ok"} == {
         "missing_module": "broken",
         "twice": "broken",
@@ -46,7 +48,10 @@ def test_filters_and_pages(api: Api) -> None:
     names = [entry["name"] for entry in api.get("/workflows/")]
     assert [entry["name"] for entry in api.get("/workflows/?tag=nightly")] == ["good"]
     assert [entry["name"] for entry in api.get("/workflows/?owner=shop")] == ["orders"]
-    assert {entry["name"] for entry in api.get("/workflows/?status=broken")} == {"twice", "missing_module"}
+    assert {entry["name"] for entry in api.get("/workflows/?status=broken")} == {
+        "twice",
+        "missing_module",
+    }
     assert api.get("/workflows/?status=broken&owner=nobody") == []
     assert api.problem("GET", "/workflows/?status=brokn")[:2] == (422, "invalid-request")
     collected, path = [], "/workflows/?limit=2"
@@ -63,15 +68,25 @@ def test_filters_and_pages(api: Api) -> None:
 
 def test_details_name_parts_relative_to_the_workflow(api: Api) -> None:
     details = api.get("/workflows/orders")
-    assert details["paths"] == {"module": "dagster_job.py", "config.yaml": "config.yaml", "dbt": "dbt"}
+    assert details["paths"] == {
+        "module": "dagster_job.py",
+        "config.yaml": "config.yaml",
+        "dbt": "dbt",
+    }
     assert details["dbt_models"] == ["fct_orders_daily", "stg_orders"]
     assert details["config"]["table"] == "orders_raw.orders"
     assert details["last_run"] is None
-    assert api.get("/workflows/bad_config")["config"]["error"].startswith("config.yaml:6:3: processing.primary_kee: ")
+    assert api.get("/workflows/bad_config")["config"]["error"].startswith(
+        "config.yaml:6:3: processing.primary_kee: "
+    )
 
 
 def test_an_unknown_workflow_is_suggested_another(api: Api) -> None:
-    for method, path in (("GET", "/workflows/ordres"), ("GET", "/configs/ordres"), ("POST", "/workflows/ordres/runs")):
+    for method, path in (
+        ("GET", "/workflows/ordres"),
+        ("GET", "/configs/ordres"),
+        ("POST", "/workflows/ordres/runs"),
+    ):
         status, kind, document = api.problem(method, path)
         assert (status, kind) == (404, "unknown-workflow")
         assert document["hint"] == "did you mean 'orders'?"
@@ -117,7 +132,11 @@ def test_configs_are_listed_with_their_environments(api: Api) -> None:
     ("media_type", "body", "places"),
     [
         ("application/yaml", INVALID, [("source.type", 2, 9), ("processing.primary_kee", 4, 3)]),
-        ("text/yaml; charset=utf-8", INVALID, [("source.type", 2, 9), ("processing.primary_kee", 4, 3)]),
+        (
+            "text/yaml; charset=utf-8",
+            INVALID,
+            [("source.type", 2, 9), ("processing.primary_kee", 4, 3)],
+        ),
         ("application/json", '{\n\t"source": {"type": "moc"}}', [("source.type", 2, 21)]),
         # The second half of a pair of escapes is no character of its own.
         ("application/json", r'{"source": {"type": "mock", "name": "\ud83d\ude00\/"}}', []),
@@ -125,12 +144,18 @@ def test_configs_are_listed_with_their_environments(api: Api) -> None:
         ("application/yaml", "", []),
     ],
 )
-def test_a_candidate_is_validated_in_place(api: Api, media_type: str, body: str, places: list[Any]) -> None:
-    response = api("POST", "/configs/good/validate", data=body, headers={"Content-Type": media_type})
+def test_a_candidate_is_validated_in_place(
+    api: Api, media_type: str, body: str, places: list[Any]
+) -> None:
+    response = api(
+        "POST", "/configs/good/validate", data=body, headers={"Content-Type": media_type}
+    )
     assert response.status_code == 200
     checked = response.json()
     assert checked["valid"] is (not places)
-    assert [(error["path"], error["line"], error["column"]) for error in checked["errors"]] == places
+    assert [
+        (error["path"], error["line"], error["column"]) for error in checked["errors"]
+    ] == places
     assert {error["file"] for error in checked["errors"]} <= {"config.yaml"}
 
 
@@ -144,29 +169,42 @@ def test_a_candidate_is_validated_in_place(api: Api, media_type: str, body: str,
         ("application/yaml", "a: " + "x" * 1_000_000, 413, "too-large"),
     ],
 )
-def test_a_body_that_is_no_candidate(api: Api, media_type: str, body: Any, status: int, kind: str) -> None:
-    found = api.problem("POST", "/configs/good/validate", data=body, headers={"Content-Type": media_type})
+def test_a_body_that_is_no_candidate(
+    api: Api, media_type: str, body: Any, status: int, kind: str
+) -> None:
+    found = api.problem(
+        "POST", "/configs/good/validate", data=body, headers={"Content-Type": media_type}
+    )
     assert found[:2] == (status, kind)
 
 
 def test_a_candidate_needs_an_overlay_that_is_there(api: Api) -> None:
     more = {"data": "source: {type: mock}\n", "headers": {"Content-Type": "application/yaml"}}
     status, kind, document = api.problem("POST", "/configs/orders/validate?env=strct", **more)
-    assert (status, kind, document["hint"]) == (404, "unknown-environment", "did you mean 'strict'?")
+    assert (status, kind, document["hint"]) == (
+        404,
+        "unknown-environment",
+        "did you mean 'strict'?",
+    )
     assert api("POST", "/configs/orders/validate?env=strict", **more).json()["valid"] is True
 
 
 def test_a_body_of_unknown_length_is_cut_off(api: Api) -> None:
     chunks = (b"#" * 100_000 for _ in range(50))
     headers = {"Content-Type": "application/yaml"}
-    assert api.problem("POST", "/configs/good/validate", data=chunks, headers=headers)[:2] == (413, "too-large")
+    assert api.problem("POST", "/configs/good/validate", data=chunks, headers=headers)[:2] == (
+        413,
+        "too-large",
+    )
 
 
 def test_yaml_bodies_meet_the_limits_of_files(api: Api) -> None:
     bomb = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
         f"{chr(98 + n)}: &{chr(98 + n)} [{', '.join([f'*{chr(97 + n)}'] * 9)}]\n" for n in range(9)
     )
-    response = api("POST", "/configs/good/validate", data=bomb, headers={"Content-Type": "application/yaml"})
+    response = api(
+        "POST", "/configs/good/validate", data=bomb, headers={"Content-Type": "application/yaml"}
+    )
     assert response.status_code == 200
     assert "more than" in response.json()["errors"][0]["message"]
     assert response.elapsed.total_seconds() < 10
@@ -175,7 +213,9 @@ def test_yaml_bodies_meet_the_limits_of_files(api: Api) -> None:
 def test_a_candidate_does_not_teach_the_server_secrets(api: Api) -> None:
     # Else whoever may validate could have any word masked in everyone's answers.
     body = "source: {type: api, api: {url: https://a.invalid, auth: {type: bearer, token: orders_raw}}}\n"
-    response = api("POST", "/configs/good/validate", data=body, headers={"Content-Type": "application/yaml"})
+    response = api(
+        "POST", "/configs/good/validate", data=body, headers={"Content-Type": "application/yaml"}
+    )
     assert response.json()["warnings"][0]["message"] == "a secret is written into the file"
     assert api.get("/workflows/orders")["config"]["table"] == "orders_raw.orders"
     assert "orders_raw" in json.dumps(api.get("/configs/orders?env=strict&origins=true"))
@@ -194,11 +234,22 @@ def test_an_etag_saves_the_answer(api: Api) -> None:
 def test_every_error_is_a_problem_document(api: Api) -> None:
     assert api.problem("GET", "/nowhere")[:2] == (404, "not-found")
     assert api.problem("PUT", "/workflows/")[:2] == (405, "method-not-allowed")
-    assert api("OPTIONS", "/runs/8c86778e-481c-5fa5-86a8-22948e788a16").headers["allow"] == "GET, DELETE"
+    assert (
+        api("OPTIONS", "/runs/8c86778e-481c-5fa5-86a8-22948e788a16").headers["allow"]
+        == "GET, DELETE"
+    )
     assert api.problem("GET", "/runs/nothing")[:2] == (422, "invalid-request")
-    assert api.problem("GET", "/runs/8c86778e-481c-5fa5-86a8-22948e788a16")[:2] == (404, "unknown-run")
-    assert api.problem("GET", "/workflows/", headers={"Authorization": "Bearer no"})[:2] == (401, "unauthorized")
-    status, kind, document = api.problem("POST", "/workflows/good/runs", json={"confg": {}, "env": "../../etc"})
+    assert api.problem("GET", "/runs/8c86778e-481c-5fa5-86a8-22948e788a16")[:2] == (
+        404,
+        "unknown-run",
+    )
+    assert api.problem("GET", "/workflows/", headers={"Authorization": "Bearer no"})[:2] == (
+        401,
+        "unauthorized",
+    )
+    status, kind, document = api.problem(
+        "POST", "/workflows/good/runs", json={"confg": {}, "env": "../../etc"}
+    )
     assert (status, kind) == (422, "invalid-request")
     assert [error["path"] for error in document["errors"]] == ["body.env", "body.confg"]
 
@@ -226,7 +277,14 @@ def test_nothing_secret_and_no_path_is_answered(api: Api, shared_site: Any) -> N
     requests: list[tuple[str, str, dict[str, Any]]] = [
         *(
             ("GET", path, {})
-            for path in ("/health", "/workflows/", "/configs/", "/openapi.json", "/nowhere", "/runs/x")
+            for path in (
+                "/health",
+                "/workflows/",
+                "/configs/",
+                "/openapi.json",
+                "/nowhere",
+                "/runs/x",
+            )
         ),
         *(
             request
@@ -235,19 +293,29 @@ def test_nothing_secret_and_no_path_is_answered(api: Api, shared_site: Any) -> N
                 ("GET", f"/workflows/{name}", {}),
                 ("GET", f"/configs/{name}?origins=true", {}),
                 ("POST", f"/configs/{name}/validate", {}),
-                ("POST", f"/configs/{name}/validate", {"data": candidate, "headers": {"Content-Type": "text/yaml"}}),
+                (
+                    "POST",
+                    f"/configs/{name}/validate",
+                    {"data": candidate, "headers": {"Content-Type": "text/yaml"}},
+                ),
             ]
         ),
         ("POST", "/workflows/orders/runs", {"json": {"config": overrides}}),
         ("POST", "/workflows/orders/runs", {"json": {"config": {"source.api.auth": SECRET}}}),
-        ("POST", "/workflows/orders/runs", {"json": {"config": [SECRET], "env": SECRET, SECRET: 1}}),
+        (
+            "POST",
+            "/workflows/orders/runs",
+            {"json": {"config": [SECRET], "env": SECRET, SECRET: 1}},
+        ),
         ("POST", "/workflows/import_error/runs", {}),
         ("POST", "/workflows/missing_module/runs", {}),
     ]
     for method, path, more in requests:
         response = api(method, path, **more)
         assert response.status_code < 500, response.text
-        said = response.text.replace(f'"body.{SECRET}"', "")  # the name of a key, which is no secret
+        said = response.text.replace(
+            f'"body.{SECRET}"', ""
+        )  # the name of a key, which is no secret
         for hidden in (SECRET, TOKEN, str(shared_site.folder.parent), str(Path.home()) + "/"):
             assert hidden not in said, (method, path, said)
     log = api.log.read_text()

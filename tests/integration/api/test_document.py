@@ -16,7 +16,9 @@ from tests.integration.api.conftest import TOKEN, Api
 pytestmark = pytest.mark.e2e
 
 
-def test_the_server_keeps_what_its_document_promises(site: Any, serve: Callable[..., Api], tmp_path: Path) -> None:
+def test_the_server_keeps_what_its_document_promises(
+    site: Any, serve: Callable[..., Api], tmp_path: Path
+) -> None:
     site.install("good", "bad_config", "missing_module")
     api = serve(DATAFLOW_API_TOKEN=TOKEN)
     options = {
@@ -30,12 +32,21 @@ def test_the_server_keeps_what_its_document_promises(site: Any, serve: Callable[
         "--max-response-time": "120",
     }
     command: list[Any] = [Path(sysconfig.get_path("scripts")) / "schemathesis", "--config-file"]
-    command += [Path(__file__).with_name("schemathesis.toml"), "run", f"{api.url}/openapi.json", "--no-color"]
+    command += [
+        Path(__file__).with_name("schemathesis.toml"),
+        "run",
+        f"{api.url}/openapi.json",
+        "--no-color",
+    ]
     command += [word for option in options.items() for word in option]
-    outcome = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=500, check=False)
+    outcome = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=500, check=False
+    )
     assert outcome.returncode == 0, outcome.stdout + outcome.stderr
     asked = collections.Counter(
-        (line["method"], line["path"].split("/")[1], line["status"]) for line in api.lines() if "method" in line
+        (line["method"], line["path"].split("/")[1], line["status"])
+        for line in api.lines()
+        if "method" in line
     )
     # It came to what it was to try: every route with success and refused, a run among them.
     for wanted in (

@@ -88,7 +88,10 @@ def test_a_workflow_breaks_and_is_mended_and_removed(site: Any, api: Api) -> Non
     assert api.get("/configs/frail")["config"]["source"]["type"] == "mock"
     (folder / "dagster_job.py").unlink()
     assert listed(api)["frail"]["status"] == "broken"
-    assert api.get("/workflows/frail")["error"] == "module 'frail.dagster_job' of the entry point does not exist"
+    assert (
+        api.get("/workflows/frail")["error"]
+        == "module 'frail.dagster_job' of the entry point does not exist"
+    )
     (folder / "dagster_job.py").write_text(JOB.format(name="frail", description="again"))
     assert listed(api)["frail"]["description"] == "again"
     (folder / "config.yaml").write_text("source: {type: moc}\n")
@@ -116,7 +119,10 @@ def test_metadata_that_json_has_no_place_for(site: Any, serve: Callable[..., Api
         "(1, 2)": "inf",
         "deep": [{"complex": "1j", "3": "Ellipsis"}],
     }
-    assert api.problem("POST", "/configs/odd/validate", headers={"Origin": "http://["})[:2] == (403, "cross-origin")
+    assert api.problem("POST", "/configs/odd/validate", headers={"Origin": "http://["})[:2] == (
+        403,
+        "cross-origin",
+    )
 
 
 def test_answers_are_whole_while_workflows_come_and_go(site: Any, api: Api) -> None:
@@ -138,7 +144,9 @@ def test_answers_are_whole_while_workflows_come_and_go(site: Any, api: Api) -> N
     assert listed(api).keys() == {"steady"}
 
 
-def test_a_watch_that_cannot_be_is_never_quiet(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_watch_that_cannot_be_is_never_quiet(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     watch = Watch([str(tmp_path / "file")])
     assert watch.quiet()
     (tmp_path / "file").touch()

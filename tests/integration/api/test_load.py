@@ -42,7 +42,12 @@ def mixed(run_id: str) -> list[tuple[str, str, dict[str, Any], int]]:
         ("GET", "/configs/bad_config", {}, 409),
         ("POST", "/configs/good/validate", {"data": candidate, "headers": yaml}, 200),
         ("POST", "/configs/good/validate", {"data": "no: [{n}", "headers": yaml}, 200),
-        ("POST", "/configs/good/validate", {"data": "x" * 10_000, "headers": {"Content-Type": "text/{n}"}}, 415),
+        (
+            "POST",
+            "/configs/good/validate",
+            {"data": "x" * 10_000, "headers": {"Content-Type": "text/{n}"}},
+            415,
+        ),
         ("GET", f"/runs/{run_id}", {}, 200),
         ("GET", "/nowhere/{n}", {}, 404),
     ]
@@ -59,7 +64,11 @@ def test_mixed_load_leaves_no_error_and_no_memory(site: Any, serve: Callable[...
         with requests.Session() as session:
             for number in itertools.islice(numbers, count):
                 method, path, more, expected = kinds[number % len(kinds)]
-                filled = {**more, "data": more["data"].replace("{n}", str(number))} if "data" in more else more
+                filled = (
+                    {**more, "data": more["data"].replace("{n}", str(number))}
+                    if "data" in more
+                    else more
+                )
                 url = f"{api.url}{path.replace('{n}', str(number))}"
                 response = session.request(method, url, timeout=120, **filled)
                 if response.status_code != expected:

@@ -25,7 +25,7 @@ DIE = """
 import os, signal, subprocess, sys
 
 place = os.environ.get("DIE", "")
-worker = "dataflow_runtime.worker" in sys.orig_argv
+worker = "dataflow_runtime.orchestration.worker" in sys.orig_argv
 
 
 def die(*_):
@@ -34,7 +34,7 @@ def die(*_):
 
 class Popen(subprocess.Popen):
     def __init__(self, command, *args, **kwargs):
-        launches = "dataflow_runtime.worker" in command
+        launches = "dataflow_runtime.orchestration.worker" in command
         if launches and place == "before the worker starts":
             die()
         super().__init__(command, *args, **kwargs)
@@ -72,7 +72,9 @@ def recorded(site: Any) -> list[str]:
 
 def worker_of(site: Any, run_id: str) -> int:
     with sqlite3.connect(site.home / "dagster" / "history" / "runs.db") as connection:
-        (body,) = connection.execute("select run_body from runs where run_id = ?", [run_id]).fetchone()
+        (body,) = connection.execute(
+            "select run_body from runs where run_id = ?", [run_id]
+        ).fetchone()
     return int(json.loads(body)["tags"]["dataflow/worker"].rpartition(":")[2])
 
 
@@ -84,7 +86,9 @@ def waits(site: Any) -> Any:
     return folder
 
 
-def test_a_run_is_launched_and_reported_as_run_does(site: Any, serve: Callable[..., Api], waits: Path) -> None:
+def test_a_run_is_launched_and_reported_as_run_does(
+    site: Any, serve: Callable[..., Api], waits: Path
+) -> None:
     site.install("orders", "import_error", "bad_config")
     api = serve(ORDERS_WAIT=str(waits))
     overrides = {"processing.batch_size": 7, "source.api.auth.token": SECRET}
@@ -114,25 +118,37 @@ def test_a_run_is_launched_and_reported_as_run_does(site: Any, serve: Callable[.
 
     failed = api.ended(second)
     assert failed["status"] == "failure"
-    assert [step["status"] for step in failed["steps"]] == ["success", "failure", "skipped", "skipped"]
+    assert [step["status"] for step in failed["steps"]] == [
+        "success",
+        "failure",
+        "skipped",
+        "skipped",
+    ]
     assert failed["error"]["step"] == "transform"
     assert failed["error"]["hint"] == (
         f"nothing was loaded; the rejected rows are in $DATAFLOW_HOME/staging/orders/{second}/rejected"
     )
     assert api.get("/workflows/orders")["last_run"]["run_id"] == second
     for file in (site.home / "dagster").rglob("*"):
-        assert not file.is_file() or SECRET.encode() not in file.read_bytes(), f"a secret is recorded in {file}"
+        assert not file.is_file() or SECRET.encode() not in file.read_bytes(), (
+            f"a secret is recorded in {file}"
+        )
 
     # What cannot be run is refused before anything is recorded.
     before = recorded(site)
     status, kind, document = api.problem("POST", "/workflows/import_error/runs")
     assert (status, kind) == (409, "refused")
     assert "dagster_job.py:1: ModuleNotFoundError" in document["detail"]
-    status, kind, document = api.problem("POST", "/workflows/orders/runs", json={"config": {"source.typ": "mock"}})
+    status, kind, document = api.problem(
+        "POST", "/workflows/orders/runs", json={"config": {"source.typ": "mock"}}
+    )
     assert (status, kind) == (409, "invalid-config")
     assert document["errors"][0]["hint"] == "did you mean 'type'?"
     assert api.problem("POST", "/workflows/bad_config/runs")[2]["errors"][0]["line"] == 6
-    assert api.problem("POST", "/workflows/orders/runs", json={"partition": "2024-01-01"})[:2] == (409, "refused")
+    assert api.problem("POST", "/workflows/orders/runs", json={"partition": "2024-01-01"})[:2] == (
+        409,
+        "refused",
+    )
     assert recorded(site) == before
 
 
@@ -167,7 +183,9 @@ def test_an_idempotency_key_stands_for_one_run(site: Any, serve: Callable[..., A
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_a_server_killed_during_a_launch(site: Any, serve: Callable[..., Api], tmp_path: Path, place: str) -> None:
+def test_a_server_killed_during_a_launch(
+    site: Any, serve: Callable[..., Api], tmp_path: Path, place: str
+) -> None:
     site.install("good")
     (tmp_path / "start").mkdir()
     (tmp_path / "start" / "sitecustomize.py").write_text(DIE)
@@ -182,7 +200,9 @@ def test_a_server_killed_during_a_launch(site: Any, serve: Callable[..., Api], t
     again = api("POST", "/workflows/good/runs", headers=headers)
     assert again.status_code in (200, 202, 409)
     if again.status_code == 409:  # the first worker is just recording it
-        again = eventually(lambda: (r := api("POST", "/workflows/good/runs", headers=headers)).ok and r)
+        again = eventually(
+            lambda: (r := api("POST", "/workflows/good/runs", headers=headers)).ok and r
+        )
     run_id = again.json()["run_id"]
     assert set(between) <= {run_id}
     assert api.ended(run_id)["status"] == "success"
@@ -211,12 +231,22 @@ def test_runs_outlive_the_server_and_can_be_canceled_by_another(
     report = api.ended(running)
     assert report["status"] == "canceled"
     assert report["error"] == {"step": "extract", "message": "the run was canceled", "hint": None}
-    assert [step["status"] for step in report["steps"]] == ["failure", "skipped", "skipped", "skipped"]
+    assert [step["status"] for step in report["steps"]] == [
+        "failure",
+        "skipped",
+        "skipped",
+        "skipped",
+    ]
     assert api.problem("DELETE", f"/runs/{running}")[:2] == (409, "conflict")
-    assert api.problem("DELETE", "/runs/8c86778e-481c-5fa5-86a8-22948e788a16")[:2] == (404, "unknown-run")
+    assert api.problem("DELETE", "/runs/8c86778e-481c-5fa5-86a8-22948e788a16")[:2] == (
+        404,
+        "unknown-run",
+    )
 
 
-def test_a_worker_that_is_gone_is_a_run_that_failed(site: Any, serve: Callable[..., Api], waits: Path) -> None:
+def test_a_worker_that_is_gone_is_a_run_that_failed(
+    site: Any, serve: Callable[..., Api], waits: Path
+) -> None:
     site.install("orders")
     api = serve(ORDERS_WAIT=str(waits))
     killed = [api("POST", "/workflows/orders/runs").json()["run_id"] for _ in range(2)]
@@ -231,7 +261,9 @@ def test_a_worker_that_is_gone_is_a_run_that_failed(site: Any, serve: Callable[.
     assert api.problem("DELETE", f"/runs/{killed[0]}")[:2] == (409, "conflict")
 
 
-def test_a_run_of_the_command_line_is_seen_and_canceled(site: Any, serve: Callable[..., Api], waits: Path) -> None:
+def test_a_run_of_the_command_line_is_seen_and_canceled(
+    site: Any, serve: Callable[..., Api], waits: Path
+) -> None:
     site.install("orders")
     process = site.start("run", "orders", "--json", ORDERS_WAIT=str(waits))
     eventually(lambda: [*waits.glob("here-*")])

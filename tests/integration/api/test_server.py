@@ -15,7 +15,10 @@ def test_without_a_token_only_this_machine_is_served(site: Any) -> None:
         outcome = site.run("serve", "--host", host, "--port", "0")
         assert outcome.returncode == 2
         assert outcome.stderr.startswith(f"made {site.home}") or "made" not in outcome.stderr
-        assert f"error: --host {host}: without a token the API is served to this machine only" in outcome.stderr
+        assert (
+            f"error: --host {host}: without a token the API is served to this machine only"
+            in outcome.stderr
+        )
         assert "hint: set DATAFLOW_API_TOKEN, or bind to 127.0.0.1" in outcome.stderr
 
 
@@ -25,14 +28,24 @@ def test_a_token_is_needed_for_all_but_health(site: Any, serve: Callable[..., Ap
     url = api.url.replace("0.0.0.0", "127.0.0.1")
     assert requests.get(f"{url}/health", timeout=30).json()["status"] == "ok"
     for path in ("/workflows/", "/configs/good", "/openapi.json", "/nowhere", "/runs/x"):
-        for header in (None, "", "Bearer", f"Bearer {TOKEN}x", f"Basic {TOKEN}", TOKEN, "Bearer \xe9"):
+        for header in (
+            None,
+            "",
+            "Bearer",
+            f"Bearer {TOKEN}x",
+            f"Basic {TOKEN}",
+            TOKEN,
+            "Bearer \xe9",
+        ):
             headers = {} if header is None else {"Authorization": header.encode("latin-1")}
             response = requests.get(f"{url}{path}", headers=headers, timeout=30)
             assert response.status_code == 401
             assert response.headers["www-authenticate"] == "Bearer"
     # Any name may lead here.
     headers = {"Authorization": f"bearer {TOKEN}", "Host": "flows.example.org"}
-    assert requests.get(f"{url}/workflows/", headers=headers, timeout=30).json()[0]["name"] == "good"
+    assert (
+        requests.get(f"{url}/workflows/", headers=headers, timeout=30).json()[0]["name"] == "good"
+    )
     assert TOKEN not in api.log.read_text()
 
 
@@ -41,7 +54,10 @@ def test_pages_of_other_sites_cannot_use_the_server(site: Any, serve: Callable[.
     api = serve()
     port = api.url.rpartition(":")[2]
     for host in (f"evil.example:{port}", "evil.example", "127.0.0.1.evil.example", "[::2]:80"):
-        assert api.problem("GET", "/workflows/", headers={"Host": host})[:2] == (400, "untrusted-host")
+        assert api.problem("GET", "/workflows/", headers={"Host": host})[:2] == (
+            400,
+            "untrusted-host",
+        )
     for host in (f"localhost:{port}", "127.0.0.1", f"[::1]:{port}", f"LOCALHOST:{port}"):
         assert api.get("/workflows/", headers={"Host": host})
     for origin in ("https://evil.example", "null", "http://127.0.0.1"):
@@ -56,7 +72,9 @@ def test_headers_and_log_of_every_answer(site: Any, serve: Callable[..., Api]) -
     site.install("good")
     api = serve()
     statuses = {}
-    for number, path in enumerate(("/health", "/workflows/", "/nowhere", "/configs/good", "/configs/good")):
+    for number, path in enumerate(
+        ("/health", "/workflows/", "/nowhere", "/configs/good", "/configs/good")
+    ):
         response = api("GET", path, headers={"X-Request-ID": f"my-request.{number}"})
         expected = {
             "x-content-type-options": "nosniff",
@@ -69,7 +87,10 @@ def test_headers_and_log_of_every_answer(site: Any, serve: Callable[..., Api]) -
         assert response.headers["cache-control"] in ("no-store", "private, no-cache")
         assert "server" not in response.headers
         statuses[f"my-request.{number}"] = (path, response.status_code)
-    assert len(api("GET", "/health", headers={"X-Request-ID": "not one {}"}).headers["x-request-id"]) == 32
+    assert (
+        len(api("GET", "/health", headers={"X-Request-ID": "not one {}"}).headers["x-request-id"])
+        == 32
+    )
     assert api.stop() == 0
     lines = {line["request_id"]: line for line in api.lines() if line.get("request_id") in statuses}
     assert {key: (line["path"], line["status"]) for key, line in lines.items()} == statuses

@@ -59,7 +59,11 @@ def simple(name: str, files: Mapping[str, str], description: str = "plain") -> d
 # What only some of the world's dashboards have. Text that is Svelte or HTML in a description must stay text.
 BROKEN: dict[str, dict[str, str]] = {
     "bad_source": {"index.md": PAGE, "sources/rows.sql": "select * fro bad_source"},
-    "no_table": {"index.md": PAGE, "sources/good.sql": "from no_table", "sources/rows.sql": "select * from nowhere"},
+    "no_table": {
+        "index.md": PAGE,
+        "sources/good.sql": "from no_table",
+        "sources/rows.sql": "select * from nowhere",
+    },
     "bad_page": {
         "index.md": PAGE
         + "```sql wrong\nselect missing_column from bad_page.rows\n```\n\n"
@@ -72,7 +76,8 @@ BROKEN: dict[str, dict[str, str]] = {
     },
     "bad_markup": {"index.md": PAGE + "{#if true}\n<div>\n", "sources/rows.sql": "from bad_markup"},
     "bad_render": {
-        "index.md": PAGE + "```sql rows\nselect * from bad_render.rows\n```\n\n{rows[99].id.length}\n",
+        "index.md": PAGE
+        + "```sql rows\nselect * from bad_render.rows\n```\n\n{rows[99].id.length}\n",
         "sources/rows.sql": "from bad_render",
     },
 }
@@ -170,20 +175,33 @@ def _build_world(folder: Path, site_type: type[Any]) -> dict[str, Any]:
             ran = site.run("run", name, timeout=600)
             assert ran.returncode == 0, ran.stderr
         expected = _expected(site.home, url)
-        outcome = site.run("dashboards", "build", "--output", str(folder / "site"), "--json", timeout=1500)
+        outcome = site.run(
+            "dashboards", "build", "--output", str(folder / "site"), "--json", timeout=1500
+        )
     report = json.loads(outcome.stdout or "null")
     assert report is not None, outcome.stderr
-    return {"returncode": outcome.returncode, "report": report, "stderr": outcome.stderr, "expected": expected}
+    return {
+        "returncode": outcome.returncode,
+        "report": report,
+        "stderr": outcome.stderr,
+        "expected": expected,
+    }
 
 
 def install_good(site: Any) -> None:
     """Install the workflows whose dashboards are whole."""
     _copy(site, ROOT / "docs" / "example_workflow" / "src" / "example_workflow")
     for name, warehouse in (("sales", "duckdb"), ("sales_pg", "postgres")):
-        answers = {"workflow_name": name, "warehouse": warehouse, "description": "Sales: <b>{x}</b>"}
+        answers = {
+            "workflow_name": name,
+            "warehouse": warehouse,
+            "description": "Sales: <b>{x}</b>",
+        }
         target = site.home.parent / "rendered" / name
         if not target.exists():
-            copier.run_copy(str(_template(site)), target, data=answers, defaults=True, unsafe=False, quiet=True)
+            copier.run_copy(
+                str(_template(site)), target, data=answers, defaults=True, unsafe=False, quiet=True
+            )
         _copy(site, target / "src" / name)
     for name, files in GOOD.items():
         _install(site, name, files)
@@ -206,11 +224,15 @@ def _copy(site: Any, package: Path) -> None:
 
 def _install(site: Any, name: str, files: Mapping[str, str]) -> None:
     texts = {file: text.replace("title: {name}", f"title: {name}") for file, text in files.items()}
-    site.write(name, simple(name, texts, 'a \\"quoted\\" <i>{name}</i>'), {name: f"{name}.dagster_job"})
+    site.write(
+        name, simple(name, texts, 'a \\"quoted\\" <i>{name}</i>'), {name: f"{name}.dagster_job"}
+    )
     database = site.home / f"{name}.duckdb"
     if name not in WITHOUT_TABLES and not database.exists():
         with duckdb.connect(database) as connection:
-            connection.execute(f"create schema {name}_raw; create table {name}_raw.{name} (id varchar)")
+            connection.execute(
+                f"create schema {name}_raw; create table {name}_raw.{name} (id varchar)"
+            )
             if name not in WITHOUT_ROWS:
                 connection.execute(f"insert into {name}_raw.{name} values ('a'), ('b'), ('c')")
 
@@ -248,7 +270,9 @@ def _expected(home: Path, url: str) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def from_dagster(tmp_path_factory: pytest.TempPathFactory, site_type: type[Any], world: Built) -> Built:
+def from_dagster(
+    tmp_path_factory: pytest.TempPathFactory, site_type: type[Any], world: Built
+) -> Built:
     """The site of the good dashboards only, below a base path, built by Dagster's job; PostgreSQL is gone by now."""
     folder, lock = once(tmp_path_factory, "dashboards-dagster")
     home, base = world.home, "/reports/data"
@@ -261,9 +285,22 @@ def from_dagster(tmp_path_factory: pytest.TempPathFactory, site_type: type[Any],
             shutil.rmtree(site.folder / "sales_pg")
             shutil.rmtree(site.folder / "sales_pg-1.0.dist-info")
             outcome = subprocess.run(
-                [sys.executable, "-m", "dagster", "job", "execute", "-m", "dataflow_runtime.dagster_repo", "-j", JOB],
+                [
+                    sys.executable,
+                    "-m",
+                    "dagster",
+                    "job",
+                    "execute",
+                    "-m",
+                    "dataflow_runtime.dagster_repo",
+                    "-j",
+                    JOB,
+                ],
                 env=site.environ
-                | {"DATAFLOW_DASHBOARDS_BASE_PATH": base, "DATAFLOW_DASHBOARDS_TITLE": 'Our "data" </script>'}
+                | {
+                    "DATAFLOW_DASHBOARDS_BASE_PATH": base,
+                    "DATAFLOW_DASHBOARDS_TITLE": 'Our "data" </script>',
+                }
                 | {"DAGSTER_HOME": str(home / "dagster"), "DATAFLOW_DASHBOARDS_THEME": "dark"},
                 capture_output=True,
                 text=True,
@@ -271,7 +308,11 @@ def from_dagster(tmp_path_factory: pytest.TempPathFactory, site_type: type[Any],
                 check=False,
             )
             shutil.move(home / "dashboards" / "site", folder / "site")
-            done = {"returncode": outcome.returncode, "stderr": outcome.stderr, "expected": world.expected}
+            done = {
+                "returncode": outcome.returncode,
+                "stderr": outcome.stderr,
+                "expected": world.expected,
+            }
             record.write_text(json.dumps(done | {"report": None, "base": base}))
     return Built(folder / "site", home, **json.loads(record.read_text()))
 
@@ -298,7 +339,9 @@ def serving(folder: Path, base: str) -> Iterator[Served]:
         def log_message(self, *_: object) -> None:
             pass
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(folder)))
+    server = http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), functools.partial(Handler, directory=str(folder))
+    )
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield Served(f"http://127.0.0.1:{server.server_port}{base}")
     server.shutdown()

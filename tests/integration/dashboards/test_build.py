@@ -13,7 +13,12 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 def messages(world: Any, name: str) -> list[tuple[str | None, str | None, str | None, str]]:
     """Return what is wrong with a dashboard: file, page, query, message."""
     return [
-        (problem["file"] and Path(problem["file"]).name, problem["page"], problem["query"], problem["message"])
+        (
+            problem["file"] and Path(problem["file"]).name,
+            problem["page"],
+            problem["query"],
+            problem["message"],
+        )
         for problem in world.dashboard(name)["problems"]
     ]
 
@@ -23,7 +28,9 @@ def test_broken_dashboards_fail_the_build_and_the_others_are_built(world: Any) -
     status = {entry["workflow"]: entry["status"] for entry in world.report["dashboards"]}
     assert status == {
         **dict.fromkeys(("example_workflow", "sales", "sales_pg", "empty", "all_types"), "ok"),
-        **dict.fromkeys(("bad_source", "no_table", "bad_page", "bad_markup", "bad_render"), "broken"),
+        **dict.fromkeys(
+            ("bad_source", "no_table", "bad_page", "bad_markup", "bad_render"), "broken"
+        ),
         "not_run": "not run",
     }
     for name in status:
@@ -32,14 +39,25 @@ def test_broken_dashboards_fail_the_build_and_the_others_are_built(world: Any) -
 
 
 def test_progress_is_said_on_stderr(world: Any) -> None:
-    for part in ("installing Evidence", "reading the warehouses", "building the pages", "bad_markup cannot be built"):
+    for part in (
+        "installing Evidence",
+        "reading the warehouses",
+        "building the pages",
+        "bad_markup cannot be built",
+    ):
         assert part in world.stderr
 
 
 def test_rows_are_counted(world: Any) -> None:
     example, postgres = world.dashboard("example_workflow"), world.dashboard("sales_pg")
-    assert (example["rows"], example["rejected"]) == (world.expected["events"], world.expected["rejected"])
-    assert (postgres["rows"], postgres["rejected"]) == (world.expected["sales_pg"][0], world.expected["sales_pg"][2])
+    assert (example["rows"], example["rejected"]) == (
+        world.expected["events"],
+        world.expected["rejected"],
+    )
+    assert (postgres["rows"], postgres["rejected"]) == (
+        world.expected["sales_pg"][0],
+        world.expected["sales_pg"][2],
+    )
     assert (world.dashboard("empty")["rows"], world.dashboard("empty")["rejected"]) == (0, None)
     assert world.dashboard("not_run")["rows"] is None
 

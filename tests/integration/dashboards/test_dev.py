@@ -68,13 +68,17 @@ def test_edits_show_in_the_open_page(
     folder: Path = (
         site.write(
             "live",
-            simple("live", {"index.md": PAGE, "sources/rows.sql": "select count(*) as n from live"}),
+            simple(
+                "live", {"index.md": PAGE, "sources/rows.sql": "select count(*) as n from live"}
+            ),
             {"live": "live.dagster_job"},
         )
         / "evidence"
     )
     with duckdb.connect(database) as connection:
-        connection.execute("create schema live_raw; create table live_raw.live as select range as id from range(7)")
+        connection.execute(
+            "create schema live_raw; create table live_raw.live as select range as id from range(7)"
+        )
     port = free_port()
     with lock:
         process = site.start("dashboards", "dev", "--port", str(port), DATAFLOW_HOME=str(home))

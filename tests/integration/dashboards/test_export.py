@@ -16,18 +16,27 @@ import pytest
 
 from dataflow_runtime.dashboards.export import export
 from dataflow_runtime.dashboards.model import Dashboard
-from dataflow_runtime.discovery import find_workflow
+from dataflow_runtime.workflows.discovery import find_workflow
 
 MODULE = "from dataflow_runtime import register_workflow\nregister_workflow(name='sales')(None)\n"
-CONFIG = "source: {type: mock}\nprocessing: {columns: {id: string}}\noutput: {marts_schema: marts}\n"
+CONFIG = (
+    "source: {type: mock}\nprocessing: {columns: {id: string}}\noutput: {marts_schema: marts}\n"
+)
 
 
 @pytest.fixture
 def sales(site: Any) -> Path:
     """A workflow with a dashboard; returns the folder of its queries."""
-    files = {"__init__.py": "", "dagster_job.py": MODULE, "config.yaml": CONFIG, "evidence/index.md": "# Sales\n"}
+    files = {
+        "__init__.py": "",
+        "dagster_job.py": MODULE,
+        "config.yaml": CONFIG,
+        "evidence/index.md": "# Sales\n",
+    }
     folder = site.write(
-        "sales", {f"sales/{file}": text for file, text in files.items()}, {"sales": "sales.dagster_job"}
+        "sales",
+        {f"sales/{file}": text for file, text in files.items()},
+        {"sales": "sales.dagster_job"},
     )
     site.home.mkdir()
     (folder / "evidence" / "sources").mkdir()
@@ -54,7 +63,9 @@ def rows(file: Path) -> list[Any]:
 
 def test_tables_go_by_their_names_alone(site: Any, sales: Path) -> None:
     make_warehouse(site)
-    (sales / "both.sql").write_text("-- a comment\nselect total, (select count(*) from sales) as n from fct; -- end\n")
+    (sales / "both.sql").write_text(
+        "-- a comment\nselect total, (select count(*) from sales) as n from fct; -- end\n"
+    )
     (sales / "full.sql").write_text("from marts.fct")
     dashboard, data = read(site)
     assert (dashboard.status, dashboard.rows, dashboard.rejected) == ("ok", 3, None)
@@ -73,16 +84,26 @@ def test_tables_go_by_their_names_alone(site: Any, sales: Path) -> None:
         ("select 'x'::integer", "Could not convert"),
     ],
 )
-def test_what_is_no_query_that_reads_is_a_problem(site: Any, sales: Path, query: str, message: str) -> None:
+def test_what_is_no_query_that_reads_is_a_problem(
+    site: Any, sales: Path, query: str, message: str
+) -> None:
     make_warehouse(site)
     (sales / "wrong.sql").write_text(query)
     (sales / "right.sql").write_text("from fct")
     dashboard, data = read(site)
     (problem,) = dashboard.problems
-    assert (dashboard.status, problem.file, problem.query) == ("broken", sales / "wrong.sql", "wrong")
+    assert (dashboard.status, problem.file, problem.query) == (
+        "broken",
+        sales / "wrong.sql",
+        "wrong",
+    )
     assert message in problem.message
     assert rows(data / "right.parquet") == [(3.0,)]
-    assert duckdb.connect(site.home / "sales.duckdb", read_only=True).sql("from sales_raw.sales").fetchall()
+    assert (
+        duckdb.connect(site.home / "sales.duckdb", read_only=True)
+        .sql("from sales_raw.sales")
+        .fetchall()
+    )
 
 
 def test_a_workflow_that_has_not_run(site: Any, sales: Path) -> None:
@@ -116,7 +137,9 @@ def test_a_run_that_is_writing_is_waited_for(site: Any, sales: Path) -> None:
         outcomes = []
         reader = threading.Thread(target=lambda: outcomes.append(read(site, wait=60)))
         reader.start()
-        time.sleep(0.3)  # so that it does wait; if it had not begun yet, the test would pass all the same
+        time.sleep(
+            0.3
+        )  # so that it does wait; if it had not begun yet, the test would pass all the same
         assert outcomes == []
         run.stdin.write("go on\n")
         run.stdin.flush()
@@ -141,9 +164,7 @@ def test_a_run_that_takes_long_leaves_the_rows_of_the_last_build(site: Any, sale
 def test_a_writer_that_takes_no_turns_is_a_run_that_is_writing(site: Any, sales: Path) -> None:
     path = make_warehouse(site)
     (sales / "rows.sql").write_text("from sales")
-    script = (
-        f"import duckdb, sys\nwith duckdb.connect({str(path)!r}):\n    print('open', flush=True)\n    sys.stdin.read()"
-    )
+    script = f"import duckdb, sys\nwith duckdb.connect({str(path)!r}):\n    print('open', flush=True)\n    sys.stdin.read()"
     with subprocess.Popen(
         [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as other:
@@ -178,7 +199,9 @@ def test_postgres_values_arrive_as_they_are(site: Any, sales: Path, postgres: st
     with psycopg2.connect(postgres) as connection, connection.cursor() as cursor:
         cursor.execute("drop schema if exists sales_raw cascade")
     (sales.parents[1] / "config.yaml").write_text(
-        CONFIG.replace("output: {", f"output: {{warehouse: postgres, postgres: {{url: '{postgres}'}}, ")
+        CONFIG.replace(
+            "output: {", f"output: {{warehouse: postgres, postgres: {{url: '{postgres}'}}, "
+        )
     )
     assert read(site)[0].status == "ok"
     (sales / "values.sql").write_text(
@@ -206,18 +229,29 @@ def test_postgres_values_arrive_as_they_are(site: Any, sales: Path, postgres: st
         *("12345678901", "1.25", "nan", "True", "2024-02-29", "2024-02-29 22:30:00", "None"),
         *("", "None", 'a,"b"\nc', "{1,2}", '{"a": 1}'),
     ]
-    assert [str(kind) for kind in relation.types][:6] == ["BIGINT", "DOUBLE", "DOUBLE", "BOOLEAN", "DATE", "TIMESTAMP"]
+    assert [str(kind) for kind in relation.types][:6] == [
+        "BIGINT",
+        "DOUBLE",
+        "DOUBLE",
+        "BOOLEAN",
+        "DATE",
+        "TIMESTAMP",
+    ]
 
 
-def test_a_warehouse_that_cannot_be_reached_says_which_and_no_password(site: Any, sales: Path) -> None:
+def test_a_warehouse_that_cannot_be_reached_says_which_and_no_password(
+    site: Any, sales: Path
+) -> None:
     (sales.parents[1] / "config.yaml").write_text(
-        CONFIG.replace("output: {", "output: {warehouse: postgres, postgres: {url: '${WAREHOUSE}'}, ")
+        CONFIG.replace(
+            "output: {", "output: {warehouse: postgres, postgres: {url: '${WAREHOUSE}'}, "
+        )
     )
     (sales / "rows.sql").write_text("from sales")
     printed = site.python(
         "from pathlib import Path\nfrom dataflow_runtime.dashboards.export import export\n"
         "from dataflow_runtime.dashboards.model import Dashboard\n"
-        "from dataflow_runtime.discovery import find_workflow\n"
+        "from dataflow_runtime.workflows.discovery import find_workflow\n"
         "print(export(Dashboard(find_workflow('sales')), Path('data')).problems[0])",
         WAREHOUSE="postgresql://me:hunter2secret@127.0.0.1:9/sales",
     )

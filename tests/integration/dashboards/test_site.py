@@ -11,7 +11,12 @@ from playwright.sync_api import Browser, Locator, Page
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 
-PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "is_mobile": True, "has_touch": True}
+PHONE = {
+    "viewport": {"width": 390, "height": 844},
+    "device_scale_factor": 2,
+    "is_mobile": True,
+    "has_touch": True,
+}
 PATIENCE = 120_000  # milliseconds
 Open = Callable[..., Page]
 
@@ -29,7 +34,10 @@ def open_page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Open
         page = context.new_page()
         host = re.match(r"https?://[^/]+", url)
         assert host is not None
-        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+        page.on(
+            "console",
+            lambda message: complaints.append(message.text) if message.type == "error" else None,
+        )
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on(
             "request",
@@ -41,7 +49,11 @@ def open_page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Open
         )
         page.on(
             "response",
-            lambda response: complaints.append(f"{response.status} {response.url}") if response.status >= 400 else None,
+            lambda response: (
+                complaints.append(f"{response.status} {response.url}")
+                if response.status >= 400
+                else None
+            ),
         )
         page.goto(url, wait_until="networkidle")
         return page
@@ -90,8 +102,12 @@ def cells(page: Page, column: int) -> list[str]:
     return [text.strip() for text in found.all_inner_texts()]
 
 
-@pytest.mark.parametrize("options", [{}, {"color_scheme": "dark"}, PHONE], ids=["desktop", "dark", "phone"])
-def test_the_example_shows_what_its_warehouse_holds(world: Any, served: Any, open_page: Open, options: Any) -> None:
+@pytest.mark.parametrize(
+    "options", [{}, {"color_scheme": "dark"}, PHONE], ids=["desktop", "dark", "phone"]
+)
+def test_the_example_shows_what_its_warehouse_holds(
+    world: Any, served: Any, open_page: Open, options: Any
+) -> None:
     page, expected = open_page(served.page("/example_workflow/"), **options), world.expected
 
     assert value(page, "Events") == f"{expected['events']:,}"
@@ -128,7 +144,9 @@ def test_a_rendered_workflow_has_a_dashboard_after_its_first_run(
     assert fits(page)
 
 
-def test_the_home_page_lists_all_workflows_and_leads_to_them(world: Any, served: Any, open_page: Open) -> None:
+def test_the_home_page_lists_all_workflows_and_leads_to_them(
+    world: Any, served: Any, open_page: Open
+) -> None:
     page = open_page(served.page("/"))
 
     rows = page.locator(".table .row:not(.head)")
@@ -156,7 +174,9 @@ def test_the_home_page_lists_all_workflows_and_leads_to_them(world: Any, served:
 def test_the_home_page_fits_a_phone(served: Any, open_page: Open) -> None:
     page = open_page(served.page("/"), **PHONE)
     assert fits(page)
-    assert page.locator(".table .row:not(.head)").first.get_by_text("Owner").count() == 0  # in ::before, by attribute
+    assert (
+        page.locator(".table .row:not(.head)").first.get_by_text("Owner").count() == 0
+    )  # in ::before, by attribute
     assert page.locator(".table .row:not(.head) .name a").first.is_visible()
 
 
@@ -168,8 +188,13 @@ def test_tables_without_rows_are_no_failure(served: Any, open_page: Open) -> Non
 
 
 def test_components_of_one_name_are_kept_apart(served: Any, open_page: Open) -> None:
-    assert open_page(served.page("/empty/")).locator(".own-share").inner_text() == "the share of empty"
-    assert open_page(served.page("/all_types/")).locator(".own-share").inner_text() == "the share of all_types"
+    assert (
+        open_page(served.page("/empty/")).locator(".own-share").inner_text() == "the share of empty"
+    )
+    assert (
+        open_page(served.page("/all_types/")).locator(".own-share").inner_text()
+        == "the share of all_types"
+    )
     assert open_page(served.page("/sales/")).locator(".share .bar").count() == 1
 
 

@@ -59,18 +59,26 @@ class Server:
             def do_GET(self) -> None:
                 split = urlsplit(self.path)
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                request = Request(self.command, split.path, dict(parse_qsl(split.query)), dict(self.headers), body)
+                request = Request(
+                    self.command, split.path, dict(parse_qsl(split.query)), dict(self.headers), body
+                )
                 server.requests.append(request)
                 answer = server.answer(request)
                 answer = answer if isinstance(answer, Answer) else Answer(answer)
                 if answer.status == 0:
                     self.close_connection = True
                     return
-                content = answer.body if isinstance(answer.body, bytes) else json.dumps(answer.body).encode()
+                content = (
+                    answer.body
+                    if isinstance(answer.body, bytes)
+                    else json.dumps(answer.body).encode()
+                )
                 self.send_response(answer.status)
                 for name, value in {"Content-Type": "application/json", **answer.headers}.items():
                     self.send_header(name, value)
-                self.send_header("Content-Length", str(len(content) if answer.length is None else answer.length))
+                self.send_header(
+                    "Content-Length", str(len(content) if answer.length is None else answer.length)
+                )
                 self.end_headers()
                 if self.command != "HEAD":
                     self.wfile.write(content)
@@ -84,7 +92,9 @@ class Server:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_port}"
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True
+        ).start()
 
     def close(self) -> None:
         self._server.shutdown()
@@ -105,7 +115,9 @@ def configure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Confi
 
     def make(source: dict[str, Any], **sections: Any) -> WorkflowConfig:
         values = {"source": source, **sections}
-        return WorkflowConfig.model_validate(values, context={"workflow": "things", "root": tmp_path})
+        return WorkflowConfig.model_validate(
+            values, context={"workflow": "things", "root": tmp_path}
+        )
 
     yield make
     forget_secrets()

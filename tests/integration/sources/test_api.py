@@ -41,7 +41,9 @@ def ids(read: Any, server: Server) -> Any:
     return ids
 
 
-def page(request: Request, size: int = 10, name: str = "offset") -> tuple[int, list[dict[str, Any]]]:
+def page(
+    request: Request, size: int = 10, name: str = "offset"
+) -> tuple[int, list[dict[str, Any]]]:
     start = int(request.query.get(name) or 0)
     return start, ROWS[start : start + size]
 
@@ -84,14 +86,23 @@ def test_post(ids: Any, server: Server, body: Any) -> None:
         ("epoch_ms", "1709251200000", "1709382600000"),
     ],
 )
-def test_the_rows_of_a_range_are_asked_for(configure: Any, server: Server, format_: str, start: str, end: str) -> None:
+def test_the_rows_of_a_range_are_asked_for(
+    configure: Any, server: Server, format_: str, start: str, end: str
+) -> None:
     server.answer = lambda _: ROWS
     incremental = {"start_param": "from", "end_param": "to", "format": format_}
-    config = configure({"type": "api", "api": {"url": f"{server.url}/rows?a=1", "incremental": incremental}})
-    window = Window(
-        datetime(2024, 3, 1, 1, tzinfo=timezone(timedelta(hours=1))), datetime(2024, 3, 2, 12, 30, tzinfo=UTC)
+    config = configure(
+        {"type": "api", "api": {"url": f"{server.url}/rows?a=1", "incremental": incremental}}
     )
-    for asked, expected in ((window, {"from": start, "to": end}), (Window(7), {"from": "7"}), (None, {})):
+    window = Window(
+        datetime(2024, 3, 1, 1, tzinfo=timezone(timedelta(hours=1))),
+        datetime(2024, 3, 2, 12, 30, tzinfo=UTC),
+    )
+    for asked, expected in (
+        (window, {"from": start, "to": end}),
+        (Window(7), {"from": "7"}),
+        (None, {}),
+    ):
         list(read_source(config.within(asked)))
         assert server.requests[-1].query == {"a": "1", **expected}
 
@@ -134,8 +145,12 @@ def test_one_row(ids: Any, server: Server) -> None:
         ({"type": "api_key", "name": "X-Key", "value": SECRET}, "X-Key", SECRET),
     ],
 )
-def test_credentials_in_a_header(ids: Any, server: Server, auth: Any, header: str, value: str) -> None:
-    server.answer = lambda request: ROWS if request.headers.get(header) == value else Answer({}, status=401)
+def test_credentials_in_a_header(
+    ids: Any, server: Server, auth: Any, header: str, value: str
+) -> None:
+    server.answer = lambda request: (
+        ROWS if request.headers.get(header) == value else Answer({}, status=401)
+    )
     assert len(ids(auth=auth)) == 25
 
 
@@ -143,7 +158,11 @@ def test_a_key_in_the_query_on_every_page(ids: Any, server: Server) -> None:
     def answer(request: Request) -> Any:
         start, rows = page(request)
         url = f"{server.url}/rows?offset={start + 10}" if start + 10 < 25 else None
-        return {"data": rows, "next": url} if request.query.get("appid") == SECRET else Answer({}, status=401)
+        return (
+            {"data": rows, "next": url}
+            if request.query.get("appid") == SECRET
+            else Answer({}, status=401)
+        )
 
     server.answer = answer
     auth = {"type": "api_key", "name": "appid", "value": SECRET, "location": "query"}
@@ -172,7 +191,9 @@ def test_oauth2_client_credentials(ids: Any, server: Server, scopes: list[str]) 
         "client_secret": SECRET,
         "scopes": scopes,
     }
-    assert ids(auth=auth, pagination={"type": "offset", "limit": 10, "total_path": "total"}) == list(range(25))
+    assert ids(
+        auth=auth, pagination={"type": "offset", "limit": 10, "total_path": "total"}
+    ) == list(range(25))
     assert form == {
         "grant_type": "client_credentials",
         "client_id": "me",
@@ -226,10 +247,14 @@ def test_credentials_do_not_follow_a_next_page_to_another_host(
     ids: Any, server: Server, elsewhere: Server, kind: str, credentials: Any
 ) -> None:
     url = f"{elsewhere.url}/rows"
-    server.answer = lambda _: Answer({"rows": [{"id": 0}], "next": url}, headers={"Link": f'<{url}>; rel="next"'})
+    server.answer = lambda _: Answer(
+        {"rows": [{"id": 0}], "next": url}, headers={"Link": f'<{url}>; rel="next"'}
+    )
     elsewhere.answer = lambda _: {"rows": [{"id": 1}], "next": None}
     pagination = {"type": kind, **({"path": "next"} if kind == "next_url" else {})}
-    with pytest.raises(DataflowError, match=rf"the next page is at {elsewhere.url}, another host") as raised:
+    with pytest.raises(
+        DataflowError, match=rf"the next page is at {elsewhere.url}, another host"
+    ) as raised:
         ids(pagination=pagination, data_selector="rows", **credentials)
     assert SECRET not in str(raised.value)
     assert elsewhere.requests == []
@@ -242,7 +267,9 @@ def test_credentials_do_not_follow_a_redirect_to_another_host(
     ids: Any, server: Server, elsewhere: Server, credentials: Any
 ) -> None:
     server.answer = lambda request: (
-        [{"id": 0}] if request.path == "/here" else Answer([], status=302, headers={"Location": target})
+        [{"id": 0}]
+        if request.path == "/here"
+        else Answer([], status=302, headers={"Location": target})
     )
     elsewhere.answer = lambda _: [{"id": 1}]
     target = f"{elsewhere.url}/signed?token=their-own"
@@ -265,12 +292,18 @@ def test_credentials_do_not_follow_a_redirect_to_another_host(
 def test_link_header(ids: Any, server: Server) -> None:
     def answer(request: Request) -> Any:
         start, rows = page(request)
-        links = ['</rows?offset=0>; rel="first"'] + [f'</rows?offset={start + 10}>; rel="next"'] * (start + 10 < 25)
+        links = ['</rows?offset=0>; rel="first"'] + [f'</rows?offset={start + 10}>; rel="next"'] * (
+            start + 10 < 25
+        )
         return Answer(rows, headers={"Link": ", ".join(links)})
 
     server.answer = answer
     assert ids(params={"size": 10}, pagination={"type": "link_header"}) == list(range(25))
-    assert [request.query for request in server.requests] == [{"size": "10"}, {"offset": "10"}, {"offset": "20"}]
+    assert [request.query for request in server.requests] == [
+        {"size": "10"},
+        {"offset": "10"},
+        {"offset": "20"},
+    ]
 
 
 @pytest.mark.parametrize("absolute", [True, False])
@@ -298,9 +331,14 @@ def test_cursor(ids: Any, server: Server, end: Any) -> None:
 
 @pytest.mark.parametrize("total", ["total", None])
 def test_offset(ids: Any, server: Server, total: str | None) -> None:
-    server.answer = lambda request: {"data": page(request, int(request.query["n"]), "skip")[1], "total": 25}
+    server.answer = lambda request: {
+        "data": page(request, int(request.query["n"]), "skip")[1],
+        "total": 25,
+    }
     names = {"offset_param": "skip", "limit_param": "n"}
-    assert ids(pagination={"type": "offset", "limit": 10, "total_path": total, **names}) == list(range(25))
+    assert ids(pagination={"type": "offset", "limit": 10, "total_path": total, **names}) == list(
+        range(25)
+    )
     assert len(server.requests) == (3 if total else 4)
 
 
@@ -321,7 +359,13 @@ def test_page_number(ids: Any, server: Server, total: str | None, base: int) -> 
     "pagination",
     [
         {"type": "cursor", "path": "next", "param": "page.start", "location": "body"},
-        {"type": "offset", "limit": 10, "offset_param": "page.start", "limit_param": "page.n", "location": "body"},
+        {
+            "type": "offset",
+            "limit": 10,
+            "offset_param": "page.start",
+            "limit_param": "page.n",
+            "location": "body",
+        },
         {"type": "page_number", "page_param": "page.number", "base_page": 0, "location": "body"},
     ],
 )
@@ -329,10 +373,18 @@ def test_pages_asked_for_in_the_body(configure: Any, server: Server, pagination:
     def answer(request: Request) -> Any:
         asked = request.json["page"]
         start = int(asked.get("start") or asked.get("number", 0) * 10)
-        return {"data": ROWS[start : start + 10], "next": str(start + 10) if start + 10 < 25 else None}
+        return {
+            "data": ROWS[start : start + 10],
+            "next": str(start + 10) if start + 10 < 25 else None,
+        }
 
     server.answer = answer
-    api = {"url": server.url, "method": "POST", "json": {"page": {"size": 10}}, "pagination": pagination}
+    api = {
+        "url": server.url,
+        "method": "POST",
+        "json": {"page": {"size": 10}},
+        "pagination": pagination,
+    }
     config = configure({"type": "api", "api": api})
     for _ in range(2):  # a body that is not the config's own
         frames = pl.concat(list(read_source(config)), how="diagonal")
@@ -340,11 +392,26 @@ def test_pages_asked_for_in_the_body(configure: Any, server: Server, pagination:
 
 
 REPEATING = {
-    "the same cursor": ({"type": "cursor", "path": "next"}, lambda n: {"data": [{"id": n}], "next": "again"}),
-    "a circle of cursors": ({"type": "cursor", "path": "next"}, lambda n: {"data": [{"id": n}], "next": "ab"[n % 2]}),
-    "the same URL": ({"type": "next_url", "path": "next"}, lambda n: {"data": [], "next": "/rows?page=2"}),
-    "the same link": ({"type": "link_header"}, lambda n: Answer([], headers={"Link": '</rows?page=2>; rel="next"'})),
-    "a page number that it does not know": ({"type": "page_number"}, lambda n: {"data": ROWS[:3], "at": time.time()}),
+    "the same cursor": (
+        {"type": "cursor", "path": "next"},
+        lambda n: {"data": [{"id": n}], "next": "again"},
+    ),
+    "a circle of cursors": (
+        {"type": "cursor", "path": "next"},
+        lambda n: {"data": [{"id": n}], "next": "ab"[n % 2]},
+    ),
+    "the same URL": (
+        {"type": "next_url", "path": "next"},
+        lambda n: {"data": [], "next": "/rows?page=2"},
+    ),
+    "the same link": (
+        {"type": "link_header"},
+        lambda n: Answer([], headers={"Link": '</rows?page=2>; rel="next"'}),
+    ),
+    "a page number that it does not know": (
+        {"type": "page_number"},
+        lambda n: {"data": ROWS[:3], "at": time.time()},
+    ),
     "an offset that it does not know": ({"type": "offset"}, lambda n: ROWS[:3]),
     "the third page again": ({"type": "page_number"}, lambda n: ROWS[min(n, 3) : min(n, 3) + 1]),
 }
@@ -373,14 +440,20 @@ def test_a_total_that_is_not_there(ids: Any, server: Server) -> None:
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503])
-def test_a_failed_request_is_sent_again(ids: Any, server: Server, waits: list[float], status: int) -> None:
-    server.answer = lambda _: ROWS if len(server.requests) > 3 else Answer({"error": "busy"}, status=status)
+def test_a_failed_request_is_sent_again(
+    ids: Any, server: Server, waits: list[float], status: int
+) -> None:
+    server.answer = lambda _: (
+        ROWS if len(server.requests) > 3 else Answer({"error": "busy"}, status=status)
+    )
     assert len(ids()) == 25
     assert waits == [1.0, 2.0, 4.0]
 
 
 @pytest.mark.parametrize("lost", [Answer(status=0), Answer(b'[{"id": 1}', length=1000)])
-def test_a_lost_connection_is_tried_again(ids: Any, server: Server, waits: list[float], lost: Answer) -> None:
+def test_a_lost_connection_is_tried_again(
+    ids: Any, server: Server, waits: list[float], lost: Answer
+) -> None:
     server.answer = lambda _: ROWS if len(server.requests) > 2 else lost
     assert len(ids()) == 25
     assert len(server.requests) == 3
@@ -398,7 +471,9 @@ def test_retry_after_is_honoured(ids: Any, server: Server, waits: list[float], d
 
 def test_it_gives_up(ids: Any, server: Server, waits: list[float]) -> None:
     server.answer = lambda _: Answer({"error": "down for maintenance"}, status=503)
-    with pytest.raises(DataflowError, match=rf"{server.url}/rows: HTTP 503 .* after 3 tries: .*maintenance") as raised:
+    with pytest.raises(
+        DataflowError, match=rf"{server.url}/rows: HTTP 503 .* after 3 tries: .*maintenance"
+    ) as raised:
         ids(max_retries=2)
     assert len(server.requests) == 3
     assert "run again" in str(raised.value.hint)
@@ -408,7 +483,9 @@ def test_time_out(ids: Any, server: Server, waits: list[float]) -> None:
     done = Event()
     server.answer = lambda _: done.wait(5) and []
     try:
-        with pytest.raises(DataflowError, match=rf"{server.url}/rows: no answer within 0.2 s after 2 tries") as raised:
+        with pytest.raises(
+            DataflowError, match=rf"{server.url}/rows: no answer within 0.2 s after 2 tries"
+        ) as raised:
             ids(timeout=0.2, max_retries=1)
     finally:
         done.set()
@@ -417,7 +494,9 @@ def test_time_out(ids: Any, server: Server, waits: list[float]) -> None:
 
 def test_nobody_listens(ids: Any, server: Server, waits: list[float]) -> None:
     server.close()
-    with pytest.raises(DataflowError, match=rf"{server.url}/rows: no connection.*refused") as raised:
+    with pytest.raises(
+        DataflowError, match=rf"{server.url}/rows: no connection.*refused"
+    ) as raised:
         ids(max_retries=1)
     assert "0x" not in raised.value.message
     assert waits == [1.0]
@@ -429,11 +508,14 @@ def test_an_unknown_host(read: Any, waits: list[float]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "hint"), [(400, "check source.api"), (401, "source.api.auth"), (403, "source.api.auth"), (404, "url")]
+    ("status", "hint"),
+    [(400, "check source.api"), (401, "source.api.auth"), (403, "source.api.auth"), (404, "url")],
 )
 def test_a_refusal_is_not_tried_again(ids: Any, server: Server, status: int, hint: str) -> None:
     server.answer = lambda _: Answer({"error": "no 'from'"}, status=status)
-    with pytest.raises(DataflowError, match=rf"{server.url}/rows\?q=1: HTTP {status} .*no 'from'") as raised:
+    with pytest.raises(
+        DataflowError, match=rf"{server.url}/rows\?q=1: HTTP {status} .*no 'from'"
+    ) as raised:
         ids(params={"q": 1})
     assert len(server.requests) == 1
     assert hint in str(raised.value.hint)
@@ -441,7 +523,9 @@ def test_a_refusal_is_not_tried_again(ids: Any, server: Server, status: int, hin
 
 @pytest.mark.parametrize("status", [401, 0, 200])
 def test_no_error_holds_the_key(ids: Any, server: Server, waits: list[float], status: int) -> None:
-    server.answer = lambda request: Answer(f"<{request.query['appid']}> is wrong".encode(), status=status)
+    server.answer = lambda request: Answer(
+        f"<{request.query['appid']}> is wrong".encode(), status=status
+    )
     auth = {"type": "api_key", "name": "appid", "value": SECRET, "location": "query"}
     with pytest.raises(DataflowError, match=r"/rows\?appid=\*+: ") as raised:
         ids(auth=auth, max_retries=0)
@@ -449,7 +533,9 @@ def test_no_error_holds_the_key(ids: Any, server: Server, waits: list[float], st
     assert "secret" not in str(raised.value)
 
 
-def test_page_7_dies_and_the_next_run_completes(ids: Any, server: Server, waits: list[float]) -> None:
+def test_page_7_dies_and_the_next_run_completes(
+    ids: Any, server: Server, waits: list[float]
+) -> None:
     down = True
 
     def answer(request: Request) -> Any:
@@ -458,7 +544,9 @@ def test_page_7_dies_and_the_next_run_completes(ids: Any, server: Server, waits:
 
     server.answer = answer
     pagination = {"type": "page_number", "base_page": 0}
-    with pytest.raises(DataflowError, match=rf"{server.url}/rows\?page=7: HTTP 500 .* after 2 tries"):
+    with pytest.raises(
+        DataflowError, match=rf"{server.url}/rows\?page=7: HTTP 500 .* after 2 tries"
+    ):
         ids(max_retries=1, pagination=pagination)
     down = False
     assert ids(pagination=pagination) == list(range(25))
@@ -467,7 +555,9 @@ def test_page_7_dies_and_the_next_run_completes(ids: Any, server: Server, waits:
 @pytest.mark.parametrize("body", [b"<html>login</html>", b"", b'[{"id": 1}'])
 def test_an_answer_that_is_not_json(ids: Any, server: Server, body: bytes) -> None:
     server.answer = lambda _: Answer(body, headers={"Content-Type": "text/html"})
-    with pytest.raises(DataflowError, match=rf"{server.url}/rows: the answer is not valid JSON \(text/html\)"):
+    with pytest.raises(
+        DataflowError, match=rf"{server.url}/rows: the answer is not valid JSON \(text/html\)"
+    ):
         ids()
 
 
@@ -481,12 +571,16 @@ def test_rows_that_are_none(ids: Any, server: Server, document: Any) -> None:
 
 def test_a_selector_beside_the_rows(ids: Any, server: Server) -> None:
     server.answer = lambda _: {"data": ROWS}
-    with pytest.raises(DataflowError, match=r"/rows: nothing at source.api.data_selector 'items'") as raised:
+    with pytest.raises(
+        DataflowError, match=r"/rows: nothing at source.api.data_selector 'items'"
+    ) as raised:
         ids(data_selector="items")
     assert raised.value.hint == "the answer has 25 rows at 'data'"
 
 
-@pytest.mark.parametrize("settings", [{"data_selector": "$[["}, {"pagination": {"type": "next_url", "path": "$.."}}])
+@pytest.mark.parametrize(
+    "settings", [{"data_selector": "$[["}, {"pagination": {"type": "next_url", "path": "$.."}}]
+)
 def test_a_selector_that_is_none(ids: Any, server: Server, settings: Any) -> None:
     server.answer = lambda _: {"data": ROWS}
     with pytest.raises(DataflowError, match="is not a JSONPath"):
@@ -496,7 +590,9 @@ def test_a_selector_that_is_none(ids: Any, server: Server, settings: Any) -> Non
 @pytest.mark.parametrize("document", [[], {"data": []}, {"data": None}, {}])
 def test_no_rows(configure: Any, server: Server, document: Any) -> None:
     server.answer = lambda _: document
-    frames = list(read_source(configure({"type": "api", "api": {"url": server.url, "data_selector": "data"}})))
+    frames = list(
+        read_source(configure({"type": "api", "api": {"url": server.url, "data_selector": "data"}}))
+    )
     assert sum(frame.height for frame in frames) == 0
 
 

@@ -79,7 +79,10 @@ def test_types_of_postgres(execute: Any, rows: Any) -> None:
     frame = rows(table="things")
     second, first = frame.to_dicts()
     assert set(second.values()) == {None}
-    assert json.loads(first.pop("doc"), parse_float=str) == {"a": [1, None], "n": "12345678901234567890.10"}
+    assert json.loads(first.pop("doc"), parse_float=str) == {
+        "a": [1, None],
+        "n": "12345678901234567890.10",
+    }
     assert first == {
         "id": 2**63 - 1,
         "small": -1,
@@ -163,7 +166,14 @@ def test_the_rest_of_the_result_stays_on_the_server(configure: Any, postgres: st
 
 def test_no_rows(configure: Any, execute: Any, postgres: str) -> None:
     execute("CREATE TABLE things (id int)")
-    assert list(read_source(configure({"type": "database", "database": {"url": postgres, "table": "things"}}))) == []
+    assert (
+        list(
+            read_source(
+                configure({"type": "database", "database": {"url": postgres, "table": "things"}})
+            )
+        )
+        == []
+    )
 
 
 # The cursor
@@ -185,11 +195,15 @@ DAY = "TIMESTAMPTZ '2024-01-01 00:00+00' + (n - 1) * INTERVAL '1 day'"
 def incremental(configure: Any, tmp_path: Path) -> Any:
     """Read from a source after a run that has loaded 3, or the third of January."""
 
-    def read_new(url: str, kind: str, *, lookback: Any = 0, window: Window | None = None, **settings: Any) -> list[Any]:
+    def read_new(
+        url: str, kind: str, *, lookback: Any = 0, window: Window | None = None, **settings: Any
+    ) -> list[Any]:
         dtype, newest = LOADED[kind]
         with duckdb.connect(str(tmp_path / "warehouse.duckdb")) as connection:
             connection.execute("CREATE SCHEMA IF NOT EXISTS things_raw")
-            connection.execute(f"CREATE OR REPLACE TABLE things_raw.things AS SELECT {newest}::{dtype} AS at")
+            connection.execute(
+                f"CREATE OR REPLACE TABLE things_raw.things AS SELECT {newest}::{dtype} AS at"
+            )
         config = configure(
             {"type": "database", "database": {"url": url, **settings}},
             processing={
@@ -230,23 +244,34 @@ def test_the_database_sends_new_rows_only(
     execute("INSERT INTO things VALUES (0, NULL)")
     # One without a cursor is read, to be rejected in the open.
     assert incremental(postgres, kind, table="things") == [0, 3, 4, 5]
-    assert incremental(postgres, kind, query="SELECT * FROM things WHERE id % 2 = 1 ORDER BY 1;") == [3, 5]
+    assert incremental(
+        postgres, kind, query="SELECT * FROM things WHERE id % 2 = 1 ORDER BY 1;"
+    ) == [3, 5]
     if kind != "decimal":
         lookback = 1 if kind in ("integer", "float") else "1d"
         assert incremental(postgres, kind, table="things", lookback=lookback) == [0, 2, 3, 4, 5]
 
 
-def test_text_is_not_compared_by_the_database(execute: Any, postgres: str, incremental: Any, sqlite: Any) -> None:
+def test_text_is_not_compared_by_the_database(
+    execute: Any, postgres: str, incremental: Any, sqlite: Any
+) -> None:
     execute("CREATE TABLE things AS SELECT n AS id, n::text AS at FROM generate_series(1, 10) n")
     everything = list(range(1, 11))
     assert incremental(postgres, "integer", table="things") == everything
     assert incremental(postgres, "string", table="things") == everything
-    url = sqlite("CREATE TABLE things (id int, at text)", "INSERT INTO things VALUES (1, '10'), (2, '2'), (3, '4')")
+    url = sqlite(
+        "CREATE TABLE things (id int, at text)",
+        "INSERT INTO things VALUES (1, '10'), (2, '2'), (3, '4')",
+    )
     assert incremental(url, "integer", table="things") == [1, 2, 3]
 
 
-def test_the_database_sends_the_rows_of_a_range(execute: Any, postgres: str, incremental: Any) -> None:
-    execute("CREATE TABLE things AS SELECT n AS id, DATE '2024-01-01' + n - 1 AS at FROM generate_series(1, 5) n")
+def test_the_database_sends_the_rows_of_a_range(
+    execute: Any, postgres: str, incremental: Any
+) -> None:
+    execute(
+        "CREATE TABLE things AS SELECT n AS id, DATE '2024-01-01' + n - 1 AS at FROM generate_series(1, 5) n"
+    )
     window = Window(datetime(2024, 1, 2, tzinfo=UTC), datetime(2024, 1, 4, tzinfo=UTC))
     # The day of the end comes too: a part of it may be inside; the pipeline drops what is not.
     assert incremental(postgres, "date", table="things", window=window) == [2, 3, 4]
@@ -254,7 +279,8 @@ def test_the_database_sends_the_rows_of_a_range(execute: Any, postgres: str, inc
 
 def test_new_rows_of_sqlite(incremental: Any, sqlite: Any) -> None:
     url = sqlite(
-        "CREATE TABLE things (id int, at numeric)", "INSERT INTO things VALUES (1, 1), (2, 3), (3, 4.5), (4, null)"
+        "CREATE TABLE things (id int, at numeric)",
+        "INSERT INTO things VALUES (1, 1), (2, 3), (3, 4.5), (4, null)",
     )
     assert incremental(url, "integer", table="things") == [2, 3, 4]
     assert incremental(url, "decimal", query="SELECT id, at FROM things") == [2, 3, 4]
@@ -271,7 +297,11 @@ def test_an_unknown_table(execute: Any, rows: Any, read: Any, sqlite: Any) -> No
         rows(table="order")
     assert raised.value.hint == "did you mean 'orders'?"
     with pytest.raises(DataflowError, match="no such table: gone") as raised:
-        read("database", url=sqlite("CREATE TABLE a (id int)", "CREATE TABLE b (id int)"), table="gone")
+        read(
+            "database",
+            url=sqlite("CREATE TABLE a (id int)", "CREATE TABLE b (id int)"),
+            table="gone",
+        )
     assert raised.value.hint == "tables there: a, b"
 
 
@@ -299,22 +329,30 @@ def test_a_wrong_password(execute: Any, postgres: str, rows: Any) -> None:
     rules.write_text("local all reader scram-sha-256\n" + rules.read_text())
     execute("SELECT pg_reload_conf()")
     good = sa.make_url(postgres).set(username="reader", password=PASSWORD)
-    assert rows(url=good.render_as_string(hide_password=False), query="SELECT 1 AS n")["n"].to_list() == [1]
+    assert rows(url=good.render_as_string(hide_password=False), query="SELECT 1 AS n")[
+        "n"
+    ].to_list() == [1]
     for _ in range(100):  # the server takes the new rules when it comes to it
         try:
-            psycopg2.connect(host=str(folder), dbname=good.database, user="reader", password="x").close()
+            psycopg2.connect(
+                host=str(folder), dbname=good.database, user="reader", password="x"
+            ).close()
         except psycopg2.OperationalError:
             break
         time_.sleep(0.05)
     wrong = good.set(password="wr0ng/pass").render_as_string(hide_password=False)
-    with pytest.raises(DataflowError, match=r'password authentication failed for user "reader"') as raised:
+    with pytest.raises(
+        DataflowError, match=r'password authentication failed for user "reader"'
+    ) as raised:
         rows(url=wrong, table="things")
     assert "wr0ng" not in str(raised.value)
     assert "user and password" in str(raised.value.hint)
 
 
 def test_nobody_listens(rows: Any) -> None:
-    with pytest.raises(DataflowError, match=r"source\.database: postgresql.*127\.0\.0\.1.*(refused|failed)") as raised:
+    with pytest.raises(
+        DataflowError, match=r"source\.database: postgresql.*127\.0\.0\.1.*(refused|failed)"
+    ) as raised:
         rows(url="postgresql://me:hidden-word@127.0.0.1:1/db", table="things")
     assert "hidden-word" not in str(raised.value)
     assert "host, port" in str(raised.value.hint)
@@ -323,7 +361,10 @@ def test_nobody_listens(rows: Any) -> None:
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("mysql+pymysql://me:hidden-word@host/db", "no driver for this URL is installed: .*pymysql"),
+        (
+            "mysql+pymysql://me:hidden-word@host/db",
+            "no driver for this URL is installed: .*pymysql",
+        ),
         ("nosuchdb://me:hidden-word@host/db", "no driver for this URL is installed: .*nosuchdb"),
         ("postgresql://me:hidden-word@host:port/db", "not an SQLAlchemy URL"),
     ],
@@ -335,9 +376,13 @@ def test_no_driver(rows: Any, url: str, message: str) -> None:
     assert raised.value.hint
 
 
-def test_a_connection_lost_midway_and_the_next_run_completes(execute: Any, configure: Any, postgres: str) -> None:
+def test_a_connection_lost_midway_and_the_next_run_completes(
+    execute: Any, configure: Any, postgres: str
+) -> None:
     query = "SELECT n, repeat('x', 1000) AS x FROM generate_series(1, 20000) AS n"
-    config = configure({"type": "database", "database": {"url": postgres, "query": query, "chunk_size": 1000}})
+    config = configure(
+        {"type": "database", "database": {"url": postgres, "query": query, "chunk_size": 1000}}
+    )
     frames = read_source(config)
     next(frames)
     execute(

@@ -35,13 +35,18 @@ def rows(read: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    "encoding", ["latin-1", "cp1252", "utf-16", "utf-16-le", "utf-32", "utf-8", "UTF_8", "utf-8-sig"]
+    "encoding",
+    ["latin-1", "cp1252", "utf-16", "utf-16-le", "utf-32", "utf-8", "UTF_8", "utf-8-sig"],
 )
 @pytest.mark.parametrize("suffix", ["", ".gz", ".zst"])
 @pytest.mark.parametrize("name", ["rows.csv", "rows.jsonl", "rows.json"])
 def test_encodings(rows: Any, tmp_path: Path, encoding: str, suffix: str, name: str) -> None:
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in ROWS)
-    text = {"rows.csv": TEXT, "rows.jsonl": lines, "rows.json": json.dumps(ROWS, ensure_ascii=False)}[name]
+    text = {
+        "rows.csv": TEXT,
+        "rows.jsonl": lines,
+        "rows.json": json.dumps(ROWS, ensure_ascii=False),
+    }[name]
     content = text.encode(encoding)
     compress = {"": bytes, ".gz": gzip.compress, ".zst": zstandard.compress}[suffix]
     (tmp_path / (name + suffix)).write_bytes(compress(content))
@@ -65,7 +70,19 @@ def test_the_wrong_encoding(rows: Any, tmp_path: Path) -> None:
 
 
 def test_values_are_text_and_stay_as_they_are(rows: Any, tmp_path: Path) -> None:
-    values = ["007", "1e5", "true", "2024-01-01", "-0", "1.10", " x ", "9223372036854775808", "🎉", "nan", "NULL"]
+    values = [
+        "007",
+        "1e5",
+        "true",
+        "2024-01-01",
+        "-0",
+        "1.10",
+        " x ",
+        "9223372036854775808",
+        "🎉",
+        "nan",
+        "NULL",
+    ]
     (tmp_path / "rows.csv").write_text("v\n" + "\n".join(values) + "\n", encoding="utf-8")
     assert [row["v"] for row in rows("rows.csv")] == values
 
@@ -82,7 +99,12 @@ def test_quoting_across_batches(read: Any, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", ["", ".gz"])
 def test_a_line_that_is_too_long_is_named(rows: Any, tmp_path: Path, suffix: str) -> None:
-    lines = ['id,note\n1,"two\nlines"\n', *(f"{number},x\n" for number in range(70_000)), "2,a,b\n", "3,c\n"]
+    lines = [
+        'id,note\n1,"two\nlines"\n',
+        *(f"{number},x\n" for number in range(70_000)),
+        "2,a,b\n",
+        "3,c\n",
+    ]
     content = "".join(lines).encode()
     (tmp_path / f"rows.csv{suffix}").write_bytes(gzip.compress(content) if suffix else content)
     with pytest.raises(
@@ -104,21 +126,31 @@ def test_a_ragged_line_below_skipped_ones(rows: Any, tmp_path: Path) -> None:
 
 def test_names_of_columns(rows: Any, tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text('a,,select,"x ""y"", z",\n1,2,3,4,5\n')
-    assert rows("rows.csv") == [{"a": "1", "column_2": "2", "select": "3", 'x "y", z': "4", "column_5": "5"}]
+    assert rows("rows.csv") == [
+        {"a": "1", "column_2": "2", "select": "3", 'x "y", z': "4", "column_5": "5"}
+    ]
 
 
 def test_a_name_that_is_there_twice(rows: Any, tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text("id,name,id\n1,2,3\n")
-    with pytest.raises(DataflowError, match=r"rows\.csv: the header names 'id' more than once") as raised:
+    with pytest.raises(
+        DataflowError, match=r"rows\.csv: the header names 'id' more than once"
+    ) as raised:
         rows("rows.csv")
     assert "has_header: false, skip_rows: 1" in str(raised.value.hint)
     options = {"has_header": False, "skip_rows": 1}
-    assert rows("rows.csv", options=options) == [{"column_1": "1", "column_2": "2", "column_3": "3"}]
+    assert rows("rows.csv", options=options) == [
+        {"column_1": "1", "column_2": "2", "column_3": "3"}
+    ]
 
 
 @pytest.mark.parametrize("name", ["rows.csv.zst", "rows.jsonl.zst", "rows.csv.gz"])
 def test_a_compressed_file_that_is_cut_off(rows: Any, tmp_path: Path, name: str) -> None:
-    text = '{"a": 1}\n' * 90_000 if "jsonl" in name else "a\n" + "".join(f"{n}\n" for n in range(90_000))
+    text = (
+        '{"a": 1}\n' * 90_000
+        if "jsonl" in name
+        else "a\n" + "".join(f"{n}\n" for n in range(90_000))
+    )
     compress = gzip.compress if name.endswith("gz") else zstandard.compress
     (tmp_path / name).write_bytes(compress(text.encode())[:-20])
     with pytest.raises(DataflowError, match=re.escape(name)):
@@ -132,13 +164,21 @@ def test_a_selector_with_a_filter(rows: Any, tmp_path: Path) -> None:
     document = {"data": [{"id": 1, "ok": True}, {"id": 2, "ok": False}, {"id": 3, "ok": True}]}
     (tmp_path / "rows.json").write_text(json.dumps(document))
     assert [row["id"] for row in rows("rows.json", records="$.data[?(@.ok == true)]")] == [1, 3]
-    with pytest.raises(DataflowError, match=r"rows\.json: nothing at source\.file\.records '\$\.rows'; .*'data'"):
+    with pytest.raises(
+        DataflowError, match=r"rows\.json: nothing at source\.file\.records '\$\.rows'; .*'data'"
+    ):
         rows("rows.json", records="$.rows")
 
 
 def test_parquet_keeps_its_types(read: Any, tmp_path: Path) -> None:
     frame = pl.DataFrame(
-        {"i": [2**63 - 1, None], "d": ["1.10", None], "t": [["a"], None], "s": [{"x": 1}, None], "e": ["", None]}
+        {
+            "i": [2**63 - 1, None],
+            "d": ["1.10", None],
+            "t": [["a"], None],
+            "s": [{"x": 1}, None],
+            "e": ["", None],
+        }
     ).with_columns(pl.col("d").cast(pl.Decimal(20, 2)), u=pl.lit(2**64 - 1, pl.UInt64))
     frame.write_parquet(tmp_path / "rows.parquet")
     found = read("file", path="rows.parquet", batch_size=1)
@@ -168,13 +208,17 @@ def test_a_web_address(rows: Any, server: Server) -> None:
         "/rows.csv.gz": gzip.compress(TEXT.encode()),
         "/export": TEXT.encode("latin-1"),
     }
-    server.answer = lambda request: Answer(answers[request.path]) if request.path in answers else Answer({}, status=404)
+    server.answer = lambda request: (
+        Answer(answers[request.path]) if request.path in answers else Answer({}, status=404)
+    )
     for path in ("/rows.csv", "/rows.csv.gz", "/rows.csv?v=1&x[]=a"):
         assert rows(server.url + path) == ROWS
     assert rows(f"{server.url}/export", format="csv", options={"encoding": "latin-1"}) == ROWS
 
 
-@pytest.mark.parametrize(("status", "message"), [(404, "nothing found at"), (403, "403"), (500, "500")])
+@pytest.mark.parametrize(
+    ("status", "message"), [(404, "nothing found at"), (403, "403"), (500, "500")]
+)
 def test_a_web_address_without_a_file(rows: Any, server: Server, status: int, message: str) -> None:
     server.answer = lambda _: Answer(b"no", status=status)
     with pytest.raises(DataflowError, match=message) as raised:
@@ -186,7 +230,9 @@ def test_a_web_address_without_a_file(rows: Any, server: Server, status: int, me
 
 def test_a_broken_file_at_a_web_address(rows: Any, server: Server) -> None:
     server.answer = lambda _: Answer(b"a,b\n1,2,3\n")
-    with pytest.raises(DataflowError, match=rf"{server.url}/rows\.csv: not readable as csv: line 2 has 3 values"):
+    with pytest.raises(
+        DataflowError, match=rf"{server.url}/rows\.csv: not readable as csv: line 2 has 3 values"
+    ):
         rows(f"{server.url}/rows.csv")
 
 

@@ -25,7 +25,9 @@ LATER = [
 
 
 def csv(folder: Path, rows: list[Any], _: Any) -> dict[str, Any]:
-    (folder / "things.csv").write_text("id,updated\n" + "".join(f"{id_},{at}\n" for id_, at in rows))
+    (folder / "things.csv").write_text(
+        "id,updated\n" + "".join(f"{id_},{at}\n" for id_, at in rows)
+    )
     return {"source.type": "file", "source.file.path": str(folder / "things.csv")}
 
 
@@ -37,7 +39,9 @@ def jsonl(folder: Path, rows: list[Any], _: Any) -> dict[str, Any]:
 
 def parquet(folder: Path, rows: list[Any], _: Any) -> dict[str, Any]:
     frame = pl.DataFrame(rows, schema=["id", "updated"], orient="row")
-    frame.with_columns(pl.col("updated").str.to_datetime(time_zone="UTC")).write_parquet(folder / "things.parquet")
+    frame.with_columns(pl.col("updated").str.to_datetime(time_zone="UTC")).write_parquet(
+        folder / "things.parquet"
+    )
     return {"source.type": "file", "source.file.path": str(folder / "things.parquet")}
 
 
@@ -46,7 +50,10 @@ def sqlite(folder: Path, rows: list[Any], _: Any) -> dict[str, Any]:
         connection.execute("drop table if exists things")
         connection.execute("create table things (id integer, updated text)")
         connection.executemany("insert into things values (?, ?)", rows)
-    return {"source.type": "database", "source.database": {"url": f"sqlite:///{folder}/things.db", "table": "things"}}
+    return {
+        "source.type": "database",
+        "source.database": {"url": f"sqlite:///{folder}/things.db", "table": "things"},
+    }
 
 
 def api(_: Path, rows: list[Any], server: Any) -> dict[str, Any]:
@@ -54,7 +61,9 @@ def api(_: Path, rows: list[Any], server: Any) -> dict[str, Any]:
     return {"source.type": "api", "source.api.url": server.url}
 
 
-@pytest.mark.parametrize("source", [csv, jsonl, parquet, sqlite, api], ids=lambda source: source.__name__)
+@pytest.mark.parametrize(
+    "source", [csv, jsonl, parquet, sqlite, api], ids=lambda source: source.__name__
+)
 def test_new_rows_and_late_ones(
     warehouse: Any, load: Callable[..., Any], source: Any, tmp_path: Path, server: Any
 ) -> None:
@@ -66,7 +75,9 @@ def test_new_rows_and_late_ones(
     assert load(**source(tmp_path, FIRST, server), processing=processing).loaded == 3
     # The newest one is read again: more may have come with the same time.
     assert load(**source(tmp_path, FIRST + LATER, server), processing=processing).extracted == 4
-    found = warehouse.query("select id, extract(day from updated) from things_raw.things order by id")
+    found = warehouse.query(
+        "select id, extract(day from updated) from things_raw.things order by id"
+    )
     assert found == [(1, 1), (2, 7), (3, 5), (4, 4), (6, 6)]
     assert load(**source(tmp_path, FIRST + LATER, server), processing=processing).extracted == 2
     assert warehouse.query("select count(*) from things_raw.things") == [(5,)]

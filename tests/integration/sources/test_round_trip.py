@@ -43,10 +43,26 @@ FIRST, LAST = -(2**63), 2**63 - 1
 DIGITS, PRICE = Decimal("-12345678901234567890123456789.123456789"), Decimal("9" * 38)
 WORD = "Zoë 🎉 'a' \"b\"\n\tc,d;\\N"
 DOC = {"a": [1, None, {"b": "ü🎉"}]}
-AT, EARLY, LEAP = datetime(2024, 3, 31, 1, 30, tzinfo=UTC), datetime(1, 1, 3, tzinfo=UTC), date(2024, 2, 29)
+AT, EARLY, LEAP = (
+    datetime(2024, 3, 31, 1, 30, tzinfo=UTC),
+    datetime(1, 1, 3, tzinfo=UTC),
+    date(2024, 2, 29),
+)
 ROWS: list[tuple[Any, ...]] = [
     (FIRST, DIGITS, PRICE, 0.1, True, AT, LEAP, WORD, DOC, "from", "--"),
-    (LAST, Decimal("0.000000001"), Decimal(0), -1.5e300, False, EARLY, date(9999, 12, 31), "", [], "", "'; --"),
+    (
+        LAST,
+        Decimal("0.000000001"),
+        Decimal(0),
+        -1.5e300,
+        False,
+        EARLY,
+        date(9999, 12, 31),
+        "",
+        [],
+        "",
+        "'; --",
+    ),
     (0, *[None] * 10),
 ]
 NUL = "1\0x"
@@ -78,7 +94,10 @@ def csv(folder: Path, _: Any) -> dict[str, Any]:
 
     lines = [list(DECLARED), *(list(record.values()) for record in RECORDS)]
     (folder / "things.csv").write_text("".join(",".join(map(cell, line)) + "\n" for line in lines))
-    return {"source.file.path": str(folder / "things.csv"), "source.file.options.null_values": ["NULL"]}
+    return {
+        "source.file.path": str(folder / "things.csv"),
+        "source.file.options.null_values": ["NULL"],
+    }
 
 
 def jsonl(folder: Path, _: Any) -> dict[str, Any]:
@@ -92,8 +111,13 @@ def document(folder: Path, _: Any) -> dict[str, Any]:
 
 
 def geojson(folder: Path, _: Any) -> dict[str, Any]:
-    features = [{"type": "Feature", "id": record["id"], "properties": record, "geometry": None} for record in RECORDS]
-    (folder / "things.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    features = [
+        {"type": "Feature", "id": record["id"], "properties": record, "geometry": None}
+        for record in RECORDS
+    ]
+    (folder / "things.geojson").write_text(
+        json.dumps({"type": "FeatureCollection", "features": features})
+    )
     return {"source.file.path": str(folder / "things.geojson")}
 
 
@@ -120,8 +144,13 @@ def sqlite(folder: Path, _: Any) -> dict[str, Any]:
     with closing(sqlite3.connect(folder / "things.db")) as connection, connection:
         connection.execute(f"create table things ({names})")
         places = ", ".join("?" * len(DECLARED))
-        connection.executemany(f"insert into things values ({places})", [stored(row.values()) for row in RECORDS])
-    return {"source.type": "database", "source.database": {"url": f"sqlite:///{folder}/things.db", "table": "things"}}
+        connection.executemany(
+            f"insert into things values ({places})", [stored(row.values()) for row in RECORDS]
+        )
+    return {
+        "source.type": "database",
+        "source.database": {"url": f"sqlite:///{folder}/things.db", "table": "things"},
+    }
 
 
 def postgresql(_: Path, request: Any) -> dict[str, Any]:
@@ -145,8 +174,14 @@ def postgresql(_: Path, request: Any) -> dict[str, Any]:
         cursor.execute("set timezone = 'Asia/Tokyo'")
         cursor.execute(f"create table things_source.things ({names})")
         for row in ROWS:
-            cursor.execute(f"insert into things_source.things values ({', '.join(['%s'] * len(row))})", stored(row))
-    return {"source.type": "database", "source.database": {"url": url, "table": "things", "schema": "things_source"}}
+            cursor.execute(
+                f"insert into things_source.things values ({', '.join(['%s'] * len(row))})",
+                stored(row),
+            )
+    return {
+        "source.type": "database",
+        "source.database": {"url": url, "table": "things", "schema": "things_source"},
+    }
 
 
 SOURCES = [csv, jsonl, document, geojson, parquet, api, sqlite, postgresql]
@@ -173,8 +208,12 @@ def test_no_value_changes(
     assert (types["id"], types["day"], types["flag"]) == ("bigint", "date", "boolean")
 
 
-def test_a_nul_character_is_loaded_or_rejected_never_cut_off(warehouse: Any, load: Load, tmp_path: Path) -> None:
-    (tmp_path / "things.jsonl").write_text(f'{{"id": 1, "word": {json.dumps(NUL)}}}\n{{"id": 2, "word": "x"}}')
+def test_a_nul_character_is_loaded_or_rejected_never_cut_off(
+    warehouse: Any, load: Load, tmp_path: Path
+) -> None:
+    (tmp_path / "things.jsonl").write_text(
+        f'{{"id": 1, "word": {json.dumps(NUL)}}}\n{{"id": 2, "word": "x"}}'
+    )
     settings = {"source.type": "file", "source.file.path": str(tmp_path / "things.jsonl")}
     manifest = load(**settings, processing__primary_key="id")
     if warehouse.kind == "duckdb":
@@ -195,13 +234,17 @@ def test_types_that_nobody_declared(warehouse: Any, load: Load, tmp_path: Path) 
             "single": pl.Series([0.5, None], dtype=pl.Float32),
             "price": pl.Series([Decimal("12345678.90"), None], dtype=pl.Decimal(10, 2)),
             "naive": pl.Series([at, None], dtype=pl.Datetime("us")),
-            "zoned": pl.Series([at, None], dtype=pl.Datetime("ns")).dt.replace_time_zone("Asia/Tokyo"),
+            "zoned": pl.Series([at, None], dtype=pl.Datetime("ns")).dt.replace_time_zone(
+                "Asia/Tokyo"
+            ),
             "clock": pl.Series([at.time(), None], dtype=pl.Time),
             "content": pl.Series([b"\x00\xff", None], dtype=pl.Binary),
             "kind": pl.Series(["a", None], dtype=pl.Categorical),
             "level": pl.Series(["low", None], dtype=pl.Enum(["low", "high"])),
             "tags": pl.Series([["ü", None], None], dtype=pl.List(pl.String)),
-            "place": pl.Series([{"x": 1, "y": None}, None], dtype=pl.Struct({"x": pl.Int64, "y": pl.Int64})),
+            "place": pl.Series(
+                [{"x": 1, "y": None}, None], dtype=pl.Struct({"x": pl.Int64, "y": pl.Int64})
+            ),
             "span": pl.Series([at - datetime(2024, 3, 30), None], dtype=pl.Duration),
             "nothing": pl.Series([None, None], dtype=pl.Null),
         }
@@ -213,12 +256,23 @@ def test_types_that_nobody_declared(warehouse: Any, load: Load, tmp_path: Path) 
     first, second = (dict(zip(names, row, strict=False)) for row in rows)
     assert names == [name for name in frame.columns if name != "nothing"]
     assert set(second.values()) == {None}
-    assert (first["tiny"], first["small"], first["huge"], first["single"]) == (-128, 65535, 2**64 - 1, 0.5)
-    assert (first["price"], warehouse.columns()["price"]) == (Decimal("12345678.90"), "numeric(10,2)")
+    assert (first["tiny"], first["small"], first["huge"], first["single"]) == (
+        -128,
+        65535,
+        2**64 - 1,
+        0.5,
+    )
+    assert (first["price"], warehouse.columns()["price"]) == (
+        Decimal("12345678.90"),
+        "numeric(10,2)",
+    )
     assert (first["naive"].replace(tzinfo=None), first["clock"]) == (at, at.time())
     assert first["zoned"] == at.replace(tzinfo=ZoneInfo("Asia/Tokyo"))
     assert (bytes(first["content"]), first["kind"], first["level"]) == (b"\x00\xff", "a", "low")
-    assert (json.loads(first["tags"]), json.loads(first["place"])) == (["ü", None], {"x": 1, "y": None})
+    assert (json.loads(first["tags"]), json.loads(first["place"])) == (
+        ["ü", None],
+        {"x": 1, "y": None},
+    )
     assert first["span"] == "P1DT1H30M0.123456S"
 
 
@@ -230,17 +284,25 @@ def test_names_that_a_warehouse_cannot_tell_apart(warehouse: Any, load: Load) ->
     assert warehouse.tables() == set()
 
 
-def test_names_that_are_too_long_for_one_warehouse_are_cut_in_both(warehouse: Any, load: Load) -> None:
+def test_names_that_are_too_long_for_one_warehouse_are_cut_in_both(
+    warehouse: Any, load: Load
+) -> None:
     name = "ü" * 40
     load([[{f"{name}a": 1, f"{name}b": 2}]])
     first, second = warehouse.columns()
     assert len({first, second}) == 2
-    assert all(found.startswith("ü" * 27) and len(found.encode()) <= 63 for found in (first, second))
+    assert all(
+        found.startswith("ü" * 27) and len(found.encode()) <= 63 for found in (first, second)
+    )
 
 
 def test_generated_rows(warehouse: Any, load: Load) -> None:
     declared = {name: kind for name, kind in DECLARED.items() if name != INJECTION}
-    settings = {"processing.columns": declared, "processing.primary_key": "id", "source.mock.bad_ratio": 0.1}
+    settings = {
+        "processing.columns": declared,
+        "processing.primary_key": "id",
+        "source.mock.bad_ratio": 0.1,
+    }
     manifest = load(**settings)
     assert (manifest.extracted, manifest.rejected, manifest.loaded) == (1000, 100, 900)
     [(rows, keys, first, last)] = warehouse.query(

@@ -11,11 +11,16 @@ from tests.integration.sources.conftest import Answer, Request, Server
 
 pytestmark = pytest.mark.e2e
 
-ROWS = [{"id": f"o{n:03}", "ordered_at": "2024-01-01T00:00:00Z", "status": "Paid", "amount": 1.5} for n in range(40)]
+ROWS = [
+    {"id": f"o{n:03}", "ordered_at": "2024-01-01T00:00:00Z", "status": "Paid", "amount": 1.5}
+    for n in range(40)
+]
 
 
 @pytest.mark.parametrize("failure", ["dies", "repeats"])
-def test_page_7_fails_and_the_next_run_completes(site: Any, run: Any, server: Server, failure: str) -> None:
+def test_page_7_fails_and_the_next_run_completes(
+    site: Any, run: Any, server: Server, failure: str
+) -> None:
     site.install("orders")
     broken = True
 
@@ -40,5 +45,7 @@ def test_page_7_fails_and_the_next_run_completes(site: Any, run: Any, server: Se
     broken = False
     assert run("orders", overrides=overrides).rows == {"extracted": 40, "rejected": 0, "loaded": 40}
     with duckdb.connect(site.home / "orders.duckdb", read_only=True) as connection:
-        found = connection.execute("select count(*), count(distinct id) from orders_raw.orders").fetchall()
+        found = connection.execute(
+            "select count(*), count(distinct id) from orders_raw.orders"
+        ).fetchall()
     assert found == [(40, 40)]

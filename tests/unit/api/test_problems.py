@@ -22,25 +22,40 @@ FOLDER = Path("/srv/flows/orders")
     [
         ("/srv/flows/orders/config.yaml:3: no", "config.yaml:3: no"),
         ("KeyError: 'x' (/srv/flows/orders/transform.py:7)", "KeyError: 'x' (transform.py:7)"),
-        ("claimed by /opt/python/site/other/job.py:3 (other 1.0)", "claimed by …/job.py:3 (other 1.0)"),
+        (
+            "claimed by /opt/python/site/other/job.py:3 (other 1.0)",
+            "claimed by …/job.py:3 (other 1.0)",
+        ),
         ('File "/usr/lib/python3/x.py", line 3', 'File "…/x.py", line 3'),
         ("/home/state/orders.duckdb", "$DATAFLOW_HOME/orders.duckdb"),
         ("/home/state/staging/a b/c", "$DATAFLOW_HOME/staging/a b/c"),
         # No paths, or none of this machine.
-        ("https://example.org/a/b and postgresql://db:5432/x", "https://example.org/a/b and postgresql://db:5432/x"),
+        (
+            "https://example.org/a/b and postgresql://db:5432/x",
+            "https://example.org/a/b and postgresql://db:5432/x",
+        ),
         ("3/4 of the rows and/or a/b/c", "3/4 of the rows and/or a/b/c"),
         ("dbt/models/stg_orders.sql", "dbt/models/stg_orders.sql"),
         ("half a character \ud800", "half a character ?"),
     ],
 )
-def test_texts_for_others_hide_paths(text: str, shown: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_texts_for_others_hide_paths(
+    text: str, shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("DATAFLOW_HOME", "/home/state")
     assert public(text, FOLDER) == shown
 
 
 @pytest.mark.parametrize(
     ("header", "name"),
-    [("LocalHost:80", "localhost"), ("[::1]:80", "::1"), ("[::1]", "::1"), ("", ""), ("a.b", "a.b"), ("a:b:c", "a")],
+    [
+        ("LocalHost:80", "localhost"),
+        ("[::1]:80", "::1"),
+        ("[::1]", "::1"),
+        ("", ""),
+        ("a.b", "a.b"),
+        ("a:b:c", "a"),
+    ],
 )
 def test_host_headers(header: str, name: str) -> None:
     assert _hostname(header) == name
@@ -53,16 +68,24 @@ def plain(node: Node) -> Any:
 
 
 # No character that YAML has no place for, and keys as short as YAML wants them.
-texts = st.text(st.characters(exclude_categories=["Cs", "Cc", "Cn", "Co"], exclude_characters="\ufeff\u2028\u2029\x85"))
+texts = st.text(
+    st.characters(
+        exclude_categories=["Cs", "Cc", "Cn", "Co"], exclude_characters="\ufeff\u2028\u2029\x85"
+    )
+)
 keys = texts.filter(lambda key: key != "<<")
 values = st.recursive(
-    texts, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=3), max_leaves=10
+    texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=3),
+    max_leaves=10,
 )
 documents = st.dictionaries(st.just("key"), values, min_size=1)
 
 
 @given(value=documents, ascii_only=st.booleans(), indent=st.sampled_from([None, "\t", 2]))
-def test_json_is_read_as_yaml_with_the_same_values(value: Any, ascii_only: bool, indent: Any) -> None:
+def test_json_is_read_as_yaml_with_the_same_values(
+    value: Any, ascii_only: bool, indent: Any
+) -> None:
     text = json.dumps(value, ensure_ascii=ascii_only, indent=indent)
     assert plain(parse_yaml(Source("file", _as_yaml(text)))) == value
 

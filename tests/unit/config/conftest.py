@@ -11,7 +11,9 @@ from dataflow_runtime.config.secrets import forget_secrets
 Install = Callable[..., Path]
 
 
-def install(folder: Path, name: str, config: str | bytes | None, *, entry_points: str = "", **files: str) -> Path:
+def install(
+    folder: Path, name: str, config: str | bytes | None, *, entry_points: str = "", **files: str
+) -> Path:
     """Write an installed workflow package into a folder of ``sys.path`` and return its ``config.yaml``."""
     package = folder / name
     package.mkdir(parents=True)
@@ -22,7 +24,9 @@ def install(folder: Path, name: str, config: str | bytes | None, *, entry_points
     metadata = folder / f"{name}-1.0.dist-info"
     metadata.mkdir()
     (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
-    (metadata / "entry_points.txt").write_text(f"[dataflow.workflows]\n{name} = {name}.job\n{entry_points}")
+    (metadata / "entry_points.txt").write_text(
+        f"[dataflow.workflows]\n{name} = {name}.job\n{entry_points}"
+    )
     path = package / "config.yaml"
     if config is not None:
         path.write_bytes(config.encode() if isinstance(config, str) else config)

@@ -47,7 +47,13 @@ def rows(schema: dict[str, Any], path: str) -> Iterator[str]:
 
 
 def test_reference() -> None:
-    table = ["", "| key | allowed | default | meaning |", "| --- | --- | --- | --- |", *rows(SCHEMA, ""), ""]
+    table = [
+        "",
+        "| key | allowed | default | meaning |",
+        "| --- | --- | --- | --- |",
+        *rows(SCHEMA, ""),
+        "",
+    ]
     text = DOCS.read_text(encoding="utf-8")
     before, marker, after = text.partition("test_docs.py -->\n")
     if os.environ.get("UPDATE_GOLDEN"):

@@ -73,11 +73,15 @@ def values(text: str) -> dict[str, Any]:
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])
-def test_only_the_edited_value_changes(key: str, value: str, old: str, new: str, newline: str) -> None:
+def test_only_the_edited_value_changes(
+    key: str, value: str, old: str, new: str, newline: str
+) -> None:
     text, expected = (part.replace("\n", newline) for part in (TEXT, TEXT.replace(old, new)))
     assert old in TEXT
     edited = set_value(text, key, value, file=FILE)
-    assert edited == expected or (key == "processing.new" and values(edited)["processing"]["new"] == ["a", "b"])
+    assert edited == expected or (
+        key == "processing.new" and values(edited)["processing"]["new"] == ["a", "b"]
+    )
 
 
 def test_a_variable_is_not_overwritten_unless_asked() -> None:
@@ -106,7 +110,10 @@ def test_empty_and_unusual_documents() -> None:
     assert set_value("---\na: 1\n...\n", "b", "2", file=FILE) == "---\na: 1\nb: 2\n...\n"
     assert set_value("a:\n- 1\nb: 2\n", "a", "[3]", file=FILE) == "a: [3]\nb: 2\n"
     assert set_value("a:\n  # note\n  b: 1\n", "a.b", "2", file=FILE) == "a:\n  # note\n  b: 2\n"
-    assert set_value("a:\n    b:\n    c: 1\n", "a.b.d", "2", file=FILE) == "a:\n    b:\n      d: 2\n    c: 1\n"
+    assert (
+        set_value("a:\n    b:\n    c: 1\n", "a.b.d", "2", file=FILE)
+        == "a:\n    b:\n      d: 2\n    c: 1\n"
+    )
     with pytest.raises(UsageError, match="list"):
         set_value("a: [1, 2]\n", "a.1", "x", file=FILE)
     for bad in ("", "a..b", ".a", "a.b.c"):
@@ -126,7 +133,9 @@ def documents(draw: st.DrawFn, indent: int = 0, depth: int = 3) -> str:
     for key in draw(st.lists(keys, unique=True, min_size=1, max_size=3)):
         comment = draw(st.sampled_from(["", "  # note", " #"]))
         pad, name = " " * indent, plain_or_quoted(key)
-        kind = draw(st.sampled_from(["scalar", "flow", "block", "empty", "list"] if depth else ["scalar"]))
+        kind = draw(
+            st.sampled_from(["scalar", "flow", "block", "empty", "list"] if depth else ["scalar"])
+        )
         if kind == "scalar":
             text = draw(scalars)
             lines.append(f"{pad}{name}: {plain_or_quoted(text)}{comment}")
@@ -160,7 +169,9 @@ def replaced(data: Any, path: tuple[str, ...], value: Any) -> Any:
 @given(documents(), scalars, st.data())
 def test_set_then_read(text: str, value: str, data: st.DataObject) -> None:
     before = values(text)
-    path = data.draw(st.sampled_from([path for path in paths(before) if path and "." not in "".join(path)]))
+    path = data.draw(
+        st.sampled_from([path for path in paths(before) if path and "." not in "".join(path)])
+    )
     if data.draw(st.booleans()):
         path = (*path, "new")
     literal = plain_or_quoted(value).replace("${", "$${")
@@ -194,14 +205,18 @@ def test_permissions_and_links_stay(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.yaml", "real.yaml"]
 
 
-def test_a_failed_edit_leaves_the_file_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_edit_leaves_the_file_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = tmp_path / "config.yaml"
     file.write_text("a: 1\n")
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError("disk full")))
         with pytest.raises(OSError, match="disk full"):
             edit_file(file, lambda _: "b: 2\n")
-    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("config.yaml", "a: 1\n")]
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [
+        ("config.yaml", "a: 1\n")
+    ]
 
 
 def test_eight_processes_lose_no_edit(tmp_path: Path) -> None:
@@ -213,7 +228,10 @@ def test_eight_processes_lose_no_edit(tmp_path: Path) -> None:
         "for i in range(10):\n"
         "    edit_file(file, lambda text: set_value(text, f'counts.w{worker}_{i}', str(i), file=file))\n"
     )
-    workers = [subprocess.Popen([sys.executable, "-c", code, str(file), str(worker)]) for worker in range(8)]
+    workers = [
+        subprocess.Popen([sys.executable, "-c", code, str(file), str(worker)])
+        for worker in range(8)
+    ]
     assert [worker.wait(timeout=120) for worker in workers] == [0] * 8
     counts = values(file.read_text())["counts"]
     assert counts == {"start": 0, **{f"w{worker}_{i}": i for worker in range(8) for i in range(10)}}

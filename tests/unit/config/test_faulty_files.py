@@ -18,7 +18,9 @@ FAULTY = Path(__file__).with_name("faulty")
 
 
 @pytest.mark.parametrize("file", sorted(FAULTY.glob("*.yaml")), ids=lambda file: file.stem)
-def test_report(file: Path, installed: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_report(
+    file: Path, installed: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name, value in {
         "TOKEN": "planted-secret",
         "DB": "sqlite://",
@@ -41,5 +43,7 @@ def test_report(file: Path, installed: Callable[..., Path], monkeypatch: pytest.
 
 
 def test_every_report_belongs_to_a_file() -> None:
-    assert {file.stem for file in FAULTY.glob("*.txt")} == {file.stem for file in FAULTY.glob("*.yaml")}
+    assert {file.stem for file in FAULTY.glob("*.txt")} == {
+        file.stem for file in FAULTY.glob("*.yaml")
+    }
     assert len(list(FAULTY.glob("*.yaml"))) >= 25

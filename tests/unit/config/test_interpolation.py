@@ -81,7 +81,8 @@ def test_missing_variables_are_all_reported(text: str, missing: list[tuple[str, 
 
 
 @pytest.mark.parametrize(
-    "text", ["${", "${}", "${1A}", "${A", "${A:-", "${A:-${B}", "${A b}", "${A:}", "${A!x}", "${-x}"]
+    "text",
+    ["${", "${}", "${1A}", "${A", "${A:-", "${A:-${B}", "${A b}", "${A:}", "${A!x}", "${-x}"],
 )
 def test_broken_expressions(text: str) -> None:
     with pytest.raises(InterpolationError):
@@ -134,7 +135,9 @@ def expressions(draw: st.DrawFn, depth: int = 3) -> tuple[str, object]:
 
 
 @given(st.lists(expressions(), max_size=3), environs)
-def test_against_a_second_implementation(parts: list[tuple[str, object]], environ: dict[str, str]) -> None:
+def test_against_a_second_implementation(
+    parts: list[tuple[str, object]], environ: dict[str, str]
+) -> None:
     result = interpolate("".join(text for text, _ in parts), environ)
     values = [meaning(environ) for _, meaning in parts]  # type: ignore[operator]
     if None in values:

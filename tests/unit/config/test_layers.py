@@ -30,7 +30,12 @@ def test_each_layer_wins_over_the_one_below(file: Path) -> None:
     overlay_file(file, "prod").write_text("a:\n  b: 2\n  map: {q: 3, r: 4}\n")
     environ = {"DATAFLOW__WF__A__B": "3", "DATAFLOW__OTHER__A__B": "9", "DATAFLOW__WFX__A__B": "9"}
     assert resolved(file)["a"]["b"] == 1
-    assert resolved(file, env="prod")["a"] == {"b": 2, "list": [1, 2], "Key": "x", "map": {"p": 1, "q": 3, "r": 4}}
+    assert resolved(file, env="prod")["a"] == {
+        "b": 2,
+        "list": [1, 2],
+        "Key": "x",
+        "map": {"p": 1, "q": 3, "r": 4},
+    }
     assert resolved(file, env="other")["a"]["b"] == 1
     assert resolved(file, environ, env="prod")["a"]["b"] == 3
     assert resolved(file, environ, env="prod", overrides={"a.b": "4"})["a"]["b"] == 4
@@ -71,7 +76,15 @@ def test_keys_of_variables(file: Path) -> None:
 
 
 def test_python_values_are_taken_as_they_are(file: Path) -> None:
-    value = {"s": "5", "t": "${A} true", "n": None, "b": True, "f": 1e-07, "i": 3, "l": ["1", 2.5, {"x": "null"}]}
+    value = {
+        "s": "5",
+        "t": "${A} true",
+        "n": None,
+        "b": True,
+        "f": 1e-07,
+        "i": 3,
+        "l": ["1", 2.5, {"x": "null"}],
+    }
     assert resolved(file, overrides={"a": value})["a"] == {**resolved(file)["a"], **value}
 
 
@@ -81,13 +94,28 @@ def test_a_variable_only_in_an_overridden_value_is_not_missed(file: Path) -> Non
 
 
 def test_typing_after_interpolation(file: Path) -> None:
-    file.write_text('a: ${N:-1000}\nb: "${N:-1000}"\nc: ${L:-[1]}\nd: ${E}\ne: x${N:-1}\nf: |\n  ${N:-1}\n')
-    assert resolved(file, {"E": ""}) == {"a": 1000, "b": "1000", "c": "[1]", "d": None, "e": "x1", "f": "1\n"}
+    file.write_text(
+        'a: ${N:-1000}\nb: "${N:-1000}"\nc: ${L:-[1]}\nd: ${E}\ne: x${N:-1}\nf: |\n  ${N:-1}\n'
+    )
+    assert resolved(file, {"E": ""}) == {
+        "a": 1000,
+        "b": "1000",
+        "c": "[1]",
+        "d": None,
+        "e": "x1",
+        "f": "1\n",
+    }
 
 
 @given(st.text(st.characters(codec="utf-8", exclude_characters="\0")))
 def test_the_content_of_a_variable_is_never_structure(value: str) -> None:
-    result = layered("wf", Path("config.yaml"), None, {}, texts={Path("config.yaml"): 'a: "${V}"\nb: {c: "<${V}>"}\n'})
+    result = layered(
+        "wf",
+        Path("config.yaml"),
+        None,
+        {},
+        texts={Path("config.yaml"): 'a: "${V}"\nb: {c: "<${V}>"}\n'},
+    )
     assert result.resolved({"V": value}) == {"a": value, "b": {"c": f"<{value}>"}}
 
 
@@ -109,7 +137,9 @@ def merge(lower: Any, upper: Any) -> Any:
     if not isinstance(lower, dict) or not isinstance(upper, dict):
         return upper
     return {
-        key: merge(lower[key], upper[key]) if key in lower and key in upper else upper.get(key, lower.get(key))
+        key: merge(lower[key], upper[key])
+        if key in lower and key in upper
+        else upper.get(key, lower.get(key))
         for key in {**lower, **upper}
     }
 

@@ -51,12 +51,22 @@ def test_load_validate_list(installed: Install, configs: ConfigManager) -> None:
 
     config = configs.load_config("wf")
     assert (config.workflow, config.root, config.source.type) == ("wf", file.parent, "mock")
-    assert (config.output.schema_, config.output.table, config.output.marts_schema) == ("wf_raw", "wf", "wf_marts")
+    assert (config.output.schema_, config.output.table, config.output.marts_schema) == (
+        "wf_raw",
+        "wf",
+        "wf_marts",
+    )
     assert config.output.write_disposition == "append"
     assert configs.load_config("wf", env="prod").processing.batch_size == 5
-    assert configs.load_config("wf", overrides={"processing.batch_size": "7"}).processing.batch_size == 7
     assert (
-        configs.load_config("wf", overrides={"processing": {"primary_key": "id"}}).output.write_disposition == "merge"
+        configs.load_config("wf", overrides={"processing.batch_size": "7"}).processing.batch_size
+        == 7
+    )
+    assert (
+        configs.load_config(
+            "wf", overrides={"processing": {"primary_key": "id"}}
+        ).output.write_disposition
+        == "merge"
     )
     assert configs.validate_config("wf", Only) == Only(source={"type": "mock"})
     found = {config.name: (config.environments, config.exists) for config in configs.list_configs()}
@@ -78,13 +88,19 @@ def test_an_overlay_asked_for_by_name_must_be_there(
     installed: Install, configs: ConfigManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     installed("wf", MOCK).with_name("config.prod.yaml").write_text("processing:\n  batch_size: 5\n")
-    with pytest.raises(UsageError, match=r"workflow 'wf' has no config\.prdo\.yaml\nhint: did you mean 'prod'\?"):
+    with pytest.raises(
+        UsageError, match=r"workflow 'wf' has no config\.prdo\.yaml\nhint: did you mean 'prod'\?"
+    ):
         configs.load_config("wf", env="prdo")
-    monkeypatch.setenv("DATAFLOW_ENV", "prdo")  # what is said to all workflows need not concern this one
+    monkeypatch.setenv(
+        "DATAFLOW_ENV", "prdo"
+    )  # what is said to all workflows need not concern this one
     assert configs.load_config("wf").processing.batch_size == 100_000
 
 
-def test_errors(installed: Install, configs: ConfigManager, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors(
+    installed: Install, configs: ConfigManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
     installed("wf", MOCK)
     installed("none", None)
     with pytest.raises(UnknownWorkflowError, match="did you mean 'wf'"):
@@ -107,14 +123,15 @@ def test_errors(installed: Install, configs: ConfigManager, monkeypatch: pytest.
 def test_files_and_layers_are_reported_together(
     installed: Install, configs: ConfigManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    installed("wf", MOCK + "processing:\n  batch_size: a\n").with_name("config.prod.yaml").write_text(
-        "retries:\n  delay: b\n"
-    )
+    installed("wf", MOCK + "processing:\n  batch_size: a\n").with_name(
+        "config.prod.yaml"
+    ).write_text("retries:\n  delay: b\n")
     monkeypatch.setenv("DATAFLOW__WF__SCHEDULE__TIMEZONE", "Nowhere")
     with pytest.raises(ConfigError) as caught:
         configs.load_config("wf", env="prod", overrides={"output.warehouse": "x"})
     places = [
-        (problem.file and Path(problem.file).name, problem.place, problem.path) for problem in caught.value.problems
+        (problem.file and Path(problem.file).name, problem.place, problem.path)
+        for problem in caught.value.problems
     ]
     assert places == [
         ("config.yaml", None, "processing.batch_size"),
@@ -152,13 +169,18 @@ def test_an_unchanged_config_is_not_parsed_again(
     assert configs.load_config("wf").processing.batch_size == 5
 
 
-def test_threads(installed: Install, configs: ConfigManager, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads(
+    installed: Install, configs: ConfigManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for number in range(4):
         installed(f"wf{number}", MOCK + f"processing:\n  batch_size: {number + 1}\n")
     found: list[tuple[int, int]] = []
 
     def work() -> None:
-        sizes = [(number, configs.load_config(f"wf{number}").processing.batch_size) for number in [0, 1, 2, 3] * 10]
+        sizes = [
+            (number, configs.load_config(f"wf{number}").processing.batch_size)
+            for number in [0, 1, 2, 3] * 10
+        ]
         found.extend(sizes)
 
     threads = [threading.Thread(target=work) for _ in range(8)]
@@ -186,26 +208,36 @@ def test_a_workflow_brings_its_own_model(installed: Install, configs: ConfigMana
     assert "alerts.to" in configs.effective("wf").origins
     with pytest.raises(ConfigError, match="alerts"):
         configs.load_config("wf", overrides={"alerts": "1"})
-    with pytest.raises(DataflowError, match=r"'bad.settings:x' of workflow 'bad' \(wf 1.0\): expected a subclass"):
+    with pytest.raises(
+        DataflowError, match=r"'bad.settings:x' of workflow 'bad' \(wf 1.0\): expected a subclass"
+    ):
         configs.load_config("bad")
     problems = configs.check("exits").problems
     assert "cannot be imported: SystemExit: gone" in problems[0].message
 
 
-def test_origins(installed: Install, configs: ConfigManager, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_origins(
+    installed: Install, configs: ConfigManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = installed("wf", MOCK + "processing:\n  batch_size: ${N:-1}\n  primary_key: [id]\n")
     overlay = file.with_name("config.prod.yaml")
     overlay.write_text("\nretries:\n  delay: 2\n")
     monkeypatch.setenv("DATAFLOW__WF__SCHEDULE__TIMEZONE", "Europe/Berlin")
     effective = configs.effective("wf", env="prod", overrides={"source.mock.rows": "3"})
     origins = {
-        key: (origin.layer, origin.file, origin.line, origin.variable) for key, origin in effective.origins.items()
+        key: (origin.layer, origin.file, origin.line, origin.variable)
+        for key, origin in effective.origins.items()
     }
     assert origins["source.type"] == ("file", str(file), 2, None)
     assert origins["processing.batch_size"] == ("file", str(file), 4, "N")
     assert origins["processing.primary_key"] == ("file", str(file), 5, None)
     assert origins["retries.delay"] == ("overlay", str(overlay), 3, None)
-    assert origins["schedule.timezone"] == ("environment", None, None, "DATAFLOW__WF__SCHEDULE__TIMEZONE")
+    assert origins["schedule.timezone"] == (
+        "environment",
+        None,
+        None,
+        "DATAFLOW__WF__SCHEDULE__TIMEZONE",
+    )
     assert origins["source.mock.rows"] == ("set", None, None, "source.mock.rows")
     assert origins["output.table"] == ("default", None, None, None)
 
@@ -213,13 +245,19 @@ def test_origins(installed: Install, configs: ConfigManager, monkeypatch: pytest
         return [
             leaf
             for key, value in values.items()
-            for leaf in (leaves(value, f"{path}{key}.") if isinstance(value, dict) and value else [f"{path}{key}"])
+            for leaf in (
+                leaves(value, f"{path}{key}.")
+                if isinstance(value, dict) and value
+                else [f"{path}{key}"]
+            )
         ]
 
     assert sorted(leaves(effective.config)) == sorted(origins)
 
 
-def test_secrets_are_masked(installed: Install, configs: ConfigManager, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_secrets_are_masked(
+    installed: Install, configs: ConfigManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
     installed("wf", DATABASE)
     monkeypatch.setenv("TOKEN", SECRET)
     monkeypatch.setenv("DB_HOST", "db.internal")
@@ -235,32 +273,55 @@ def test_secrets_are_masked(installed: Install, configs: ConfigManager, monkeypa
         repr(config.source.api),
     ):
         assert SECRET not in shown
-    assert effective.config["source"]["api"]["headers"] == {"Authorization": "**********", "Accept": "json"}
+    assert effective.config["source"]["api"]["headers"] == {
+        "Authorization": "**********",
+        "Accept": "json",
+    }
     assert effective.config["output"]["warehouse"] == "postgres"
     # the variable goes into a secret field, so wherever else it goes is masked too
     assert effective.config["source"]["name"] == "**********"
     assert mask(f"could not connect with {SECRET}!") == "could not connect with **********!"
-    assert mask("https://user:pw@host/?api_key=abc&x=1") == "https://user:**********@host/?api_key=**********&x=1"
+    assert (
+        mask("https://user:pw@host/?api_key=abc&x=1")
+        == "https://user:**********@host/?api_key=**********&x=1"
+    )
     with pytest.raises(ConfigError) as caught:
-        configs.load_config("wf", overrides={"source.api.auth.token": SECRET, "source.api.auth.password": [SECRET]})
-    assert [problem.path for problem in caught.value.problems] == ["source.api.auth.password", "source.api.auth.token"]
+        configs.load_config(
+            "wf", overrides={"source.api.auth.token": SECRET, "source.api.auth.password": [SECRET]}
+        )
+    assert [problem.path for problem in caught.value.problems] == [
+        "source.api.auth.password",
+        "source.api.auth.token",
+    ]
     assert SECRET not in str(caught.value)
 
 
-def test_a_token_of_digits_is_text(installed: Install, configs: ConfigManager, monkeypatch: pytest.MonkeyPatch) -> None:
-    installed("wf", "source:\n  type: api\n  api:\n    url: https://example.org\n    auth: {type: bearer}\n")
+def test_a_token_of_digits_is_text(
+    installed: Install, configs: ConfigManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed(
+        "wf",
+        "source:\n  type: api\n  api:\n    url: https://example.org\n    auth: {type: bearer}\n",
+    )
     for token in ("0123", "true", "1e5", "[x]", "{a", "{a: b}", "a: b #c"):
         monkeypatch.setenv("DATAFLOW__WF__SOURCE__API__AUTH__TOKEN", token)
         auth: Any = configs.load_config("wf").source.api.auth  # type: ignore[union-attr]
         assert auth.token.get_secret_value() == token
 
 
-def test_warnings(installed: Install, configs: ConfigManager, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_warnings(
+    installed: Install, configs: ConfigManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("TOKEN", SECRET)
     monkeypatch.setenv("DB_HOST", "h")
     installed("good", DATABASE)
     assert configs.check("good").warnings == []
-    installed("wf", DATABASE.replace("${TOKEN}", "planted-literal").replace("from ${DB_HOST}", "from $HOME and $$HOST"))
+    installed(
+        "wf",
+        DATABASE.replace("${TOKEN}", "planted-literal").replace(
+            "from ${DB_HOST}", "from $HOME and $$HOST"
+        ),
+    )
     checked = configs.check("wf")
     assert checked.valid
     assert {problem.path for problem in checked.warnings} == {
@@ -272,7 +333,9 @@ def test_warnings(installed: Install, configs: ConfigManager, monkeypatch: pytes
     assert "planted" not in repr(checked)
 
 
-def test_a_candidate_is_checked_in_place_of_the_file(installed: Install, configs: ConfigManager) -> None:
+def test_a_candidate_is_checked_in_place_of_the_file(
+    installed: Install, configs: ConfigManager
+) -> None:
     installed("wf", MOCK)
     assert configs.check("wf", text=MOCK + "retries:\n  delay: 1\n").valid
     problems = configs.check("wf", text="source: {}\n").problems
@@ -281,8 +344,12 @@ def test_a_candidate_is_checked_in_place_of_the_file(installed: Install, configs
 
 
 def test_set(installed: Install, configs: ConfigManager, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = installed("wf", MOCK + "processing:\n  batch_size: x  # broken\n  max_rejected_ratio: 0.5\n")
-    with pytest.raises(ConfigError, match=r"max_rejected_ratio: expected a number from 0 to 1, found 2"):
+    file = installed(
+        "wf", MOCK + "processing:\n  batch_size: x  # broken\n  max_rejected_ratio: 0.5\n"
+    )
+    with pytest.raises(
+        ConfigError, match=r"max_rejected_ratio: expected a number from 0 to 1, found 2"
+    ):
         configs.set_values("wf", {"processing.max_rejected_ratio": "2"})
     with pytest.raises(UnknownKeyError, match="did you mean 'max_rejected_ratio'"):
         configs.set_values("wf", {"processing.max_reject_ratio": "0.1"})
@@ -294,12 +361,15 @@ def test_set(installed: Install, configs: ConfigManager, monkeypatch: pytest.Mon
     configs.set_values("wf", {"processing.max_rejected_ratio": "0.25", "retries.delay": "3"})
     assert (
         file.read_text()
-        == MOCK + "processing:\n  batch_size: x  # broken\n  max_rejected_ratio: 0.25\nretries:\n  delay: 3\n"
+        == MOCK
+        + "processing:\n  batch_size: x  # broken\n  max_rejected_ratio: 0.25\nretries:\n  delay: 3\n"
     )
     configs.set_values("wf", {"source.type": "api", "source.api.url": "https://example.org"})
     configs.set_values("wf", {"processing.batch_size": "5"})
     assert configs.load_config("wf").processing.batch_size == 5
-    overlay = configs.set_values("wf", {"processing.batch_size": "6"}, file=Path("wf/config.prod.yaml"))
+    overlay = configs.set_values(
+        "wf", {"processing.batch_size": "6"}, file=Path("wf/config.prod.yaml")
+    )
     assert overlay.read_text() == "processing:\n  batch_size: 6\n"
     assert configs.load_config("wf", env="prod").processing.batch_size == 6
     with pytest.raises(ConfigError, match=r"config.prod.yaml:2:15: processing.batch_size"):

@@ -30,14 +30,17 @@ def max_retries(configs: ConfigManager, **options: object) -> int:
     return api.max_retries
 
 
-def test_an_old_name_in_the_file_is_read_and_warned_of(installed: Install, configs: ConfigManager) -> None:
+def test_an_old_name_in_the_file_is_read_and_warned_of(
+    installed: Install, configs: ConfigManager
+) -> None:
     file = installed("wf", OLD)
     with pytest.warns(DeprecatedKeyWarning) as caught:
         assert max_retries(configs) == 7
     (warning,) = caught
     assert issubclass(warning.category, DeprecationWarning)
-    assert "wf/config.yaml:5:5: source.api.retries: is called 'max_retries' now; the old name is read until" in str(
-        warning.message
+    assert (
+        "wf/config.yaml:5:5: source.api.retries: is called 'max_retries' now; the old name is read until"
+        in str(warning.message)
     )
     checked = configs.check("wf")
     assert checked.valid
@@ -77,18 +80,28 @@ def test_both_names_in_one_file_are_an_error(installed: Install, configs: Config
     with pytest.raises(ConfigError) as caught:
         configs.load_config("wf")
     (problem,) = caught.value.problems
-    assert (problem.path, problem.line, problem.hint) == ("source.api.retries", 5, "remove 'retries'")
+    assert (problem.path, problem.line, problem.hint) == (
+        "source.api.retries",
+        5,
+        "remove 'retries'",
+    )
     assert "is the old name of 'max_retries', which is given too" in problem.message
 
 
-def test_a_wrong_value_under_the_old_name_is_pointed_at(installed: Install, configs: ConfigManager) -> None:
+def test_a_wrong_value_under_the_old_name_is_pointed_at(
+    installed: Install, configs: ConfigManager
+) -> None:
     installed("wf", API + "    retries: many\n")
-    with pytest.raises(ConfigError, match=r"config\.yaml:5:14: source\.api\.max_retries: expected an integer"):
+    with pytest.raises(
+        ConfigError, match=r"config\.yaml:5:14: source\.api\.max_retries: expected an integer"
+    ):
         configs.load_config("wf")
 
 
 def test_no_old_name_outlives_its_end() -> None:
-    over = [f"{key.section}.{key.old}" for key in RENAMED if Version(__version__) >= Version(key.ends)]
+    over = [
+        f"{key.section}.{key.old}" for key in RENAMED if Version(__version__) >= Version(key.ends)
+    ]
     assert not over, "remove them from dataflow_runtime/config/renamed.py and docs/config.md"
 
 

@@ -59,12 +59,16 @@ def numbers(low: int, high: int) -> st.SearchStrategy[str]:
         number.map(str),
         ordered.map(lambda ends: f"{ends[0]}-{ends[1]}"),
         st.integers(1, high).map(lambda step: f"*/{step}"),
-        st.tuples(ordered, st.integers(1, 5)).map(lambda both: f"{both[0][0]}-{both[0][1]}/{both[1]}"),
+        st.tuples(ordered, st.integers(1, 5)).map(
+            lambda both: f"{both[0][0]}-{both[0][1]}/{both[1]}"
+        ),
     )
     return st.one_of(st.just("*"), st.lists(part, min_size=1, max_size=3).map(",".join))
 
 
-crons = st.tuples(numbers(0, 59), numbers(0, 23), numbers(1, 31), numbers(1, 12), numbers(0, 6)).map(" ".join)
+crons = st.tuples(
+    numbers(0, 59), numbers(0, 23), numbers(1, 31), numbers(1, 12), numbers(0, 6)
+).map(" ".join)
 
 
 @given(crons)
@@ -75,7 +79,9 @@ def test_agrees_with_croniter(expression: str) -> None:
     if any(field.startswith("*") and field != "*" for field in fields[2::2]):
         return  # which of the day fields counts as restricted is a matter of taste there
     try:
-        croniter.croniter(expression, datetime(2026, 1, 1), max_years_between_matches=10).get_next(datetime)
+        croniter.croniter(expression, datetime(2026, 1, 1), max_years_between_matches=10).get_next(
+            datetime
+        )
         fires = True
     except croniter.CroniterBadDateError:
         fires = False
@@ -103,21 +109,28 @@ SCHEDULES = [
     ("x: &s {cron: '2 2 * * *'}\nschedule: *s\n", "2 2 * * *"),
     ('"schedule":\n  cron: "3 3 * * *"\n', "3 3 * * *"),
     ("{schedule: {cron: '4 4 * * *'}}\n", "4 4 * * *"),
-    ("source:\n  name: |\n    schedule:\n      cron: no\nschedule:\n    cron: '5 5 * * *'\n", "5 5 * * *"),
+    (
+        "source:\n  name: |\n    schedule:\n      cron: no\nschedule:\n    cron: '5 5 * * *'\n",
+        "5 5 * * *",
+    ),
     ('schedule:\n  cron: "0 5 * * *', None),
     ("schedule:\n  cron: [\n", None),
 ]
 
 
 @pytest.mark.parametrize(("text", "cron"), SCHEDULES)
-def test_configured_cron(text: str, cron: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_configured_cron(
+    text: str, cron: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SET_CRON", "1 1 * * *")
     file = tmp_path / "config.yaml"
     file.write_bytes(text.encode())
     assert configured_cron("wf", file) == cron
 
 
-def test_configured_cron_follows_the_layers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_configured_cron_follows_the_layers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = tmp_path / "config.yaml"
     assert configured_cron("wf", file) is None
     file.write_text("schedule:\n  cron: 1 * * * *\n")

@@ -15,7 +15,9 @@ jsonschema = importlib.import_module("jsonschema")
 
 
 def errors(text: str) -> list[str]:
-    values = layered("wf", Path("c"), None, {}, texts={Path("c"): text.replace("${", "$${")}).resolved({})
+    values = layered(
+        "wf", Path("c"), None, {}, texts={Path("c"): text.replace("${", "$${")}
+    ).resolved({})
     validator = jsonschema.Draft202012Validator(config_schema(WorkflowConfig))
     return [error.json_path for error in validator.iter_errors(values)]
 
@@ -76,7 +78,11 @@ def test_the_rest_is_as_strict_as_the_models(old: str, new: str) -> None:
 
 def test_every_field_is_described() -> None:
     for model in vars(models).values():
-        if isinstance(model, type) and issubclass(model, BaseModel) and model not in (BaseModel, ConfigModel):
+        if (
+            isinstance(model, type)
+            and issubclass(model, BaseModel)
+            and model not in (BaseModel, ConfigModel)
+        ):
             assert model.__doc__
             for name, field in model.model_fields.items():
                 assert field.description or name == "type", f"{model.__name__}.{name}"

@@ -76,7 +76,14 @@ def test_values_and_places() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", [SAMPLE.replace("x: |-\n    lines\n  }", "x: y}"), "", "# only\n", "a:\nb: \n", "a: |\n  x\n\nb: >-\n  y\n"]
+    "text",
+    [
+        SAMPLE.replace("x: |-\n    lines\n  }", "x: y}"),
+        "",
+        "# only\n",
+        "a:\nb: \n",
+        "a: |\n  x\n\nb: >-\n  y\n",
+    ],
 )
 def test_same_tree_without_the_c_parser(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with_c = parse_yaml(Source("file", text))
@@ -84,7 +91,9 @@ def test_same_tree_without_the_c_parser(text: str, monkeypatch: pytest.MonkeyPat
     assert places(parse_yaml(Source("file", text))) == places(with_c)
 
 
-@pytest.mark.parametrize("file", sorted(Path(__file__).with_name("faulty").glob("*.yaml")), ids=lambda file: file.stem)
+@pytest.mark.parametrize(
+    "file", sorted(Path(__file__).with_name("faulty").glob("*.yaml")), ids=lambda file: file.stem
+)
 def test_same_errors_without_the_c_parser(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def found() -> list[str]:
         try:
@@ -105,7 +114,8 @@ values = st.recursive(
     | st.floats(allow_nan=False)
     | st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"])),
     lambda below: (
-        st.lists(below, max_size=4) | st.dictionaries(st.text("abcxyz_-. :#'\"", min_size=1), below, max_size=4)
+        st.lists(below, max_size=4)
+        | st.dictionaries(st.text("abcxyz_-. :#'\"", min_size=1), below, max_size=4)
     ),
     max_leaves=20,
 )
@@ -144,11 +154,14 @@ def test_core_schema(text: str, value: object) -> None:
 BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, 10)
 )
-MERGE_BOMB = "a0: &a0 {k: 1}\n" + "".join(f"a{i}: &a{i} {{x: *a{i - 1}, y: *a{i - 1}}}\n" for i in range(1, 40))
+MERGE_BOMB = "a0: &a0 {k: 1}\n" + "".join(
+    f"a{i}: &a{i} {{x: *a{i - 1}, y: *a{i - 1}}}\n" for i in range(1, 40)
+)
 
 
 @pytest.mark.parametrize(
-    "text", [BOMB, MERGE_BOMB, "a: " + "[" * 400_000, "a: " + "{b: " * 200_000, "[" + "a," * 450_000]
+    "text",
+    [BOMB, MERGE_BOMB, "a: " + "[" * 400_000, "a: " + "{b: " * 200_000, "[" + "a," * 450_000],
 )
 def test_bombs_fail_fast_and_small(text: str, tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
@@ -169,7 +182,9 @@ def test_bombs_fail_fast_and_small(text: str, tmp_path: Path) -> None:
         """
     )
     (tmp_path / "small.yaml").write_text("a: 1\n")
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True
+    )
     message, numbers = done.stdout.splitlines()
     seconds, kilobytes = map(float, numbers.split())
     assert "more than" in message

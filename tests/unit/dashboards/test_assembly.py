@@ -12,9 +12,9 @@ import pytest
 from dataflow_runtime.dashboards.assembly import Site, collect, lay_out, write_skeleton
 from dataflow_runtime.dashboards.components import with_imports
 from dataflow_runtime.dashboards.model import Dashboard
-from dataflow_runtime.discovery import InstalledWorkflow, find_workflow
 from dataflow_runtime.errors import UsageError
 from dataflow_runtime.settings import get_settings
+from dataflow_runtime.workflows.discovery import InstalledWorkflow, find_workflow
 
 MODULE = "from dataflow_runtime import register_workflow\nregister_workflow(name='{name}')(None)\n"
 CONFIG = "source: {type: mock}\nprocessing: {columns: {id: string}}\n"
@@ -24,10 +24,16 @@ def write(site: Any, name: str, **files: str) -> Path:
     """Install a workflow with these files in ``evidence/`` and one row in its warehouse; return that folder."""
     texts = {f"evidence/{file.replace('__', '/')}": text for file, text in files.items()}
     texts |= {"__init__.py": "", "dagster_job.py": MODULE.format(name=name), "config.yaml": CONFIG}
-    package = site.write(name, {f"{name}/{file}": text for file, text in texts.items()}, {name: f"{name}.dagster_job"})
+    package = site.write(
+        name,
+        {f"{name}/{file}": text for file, text in texts.items()},
+        {name: f"{name}.dagster_job"},
+    )
     site.home.mkdir(exist_ok=True)
     with duckdb.connect(site.home / f"{name}.duckdb") as connection:
-        connection.execute(f"create schema {name}_raw; create table {name}_raw.{name} as select 'a' as id")
+        connection.execute(
+            f"create schema {name}_raw; create table {name}_raw.{name} as select 'a' as id"
+        )
     return package / "evidence"
 
 
@@ -40,12 +46,24 @@ def assemble() -> tuple[Path, list[Dashboard]]:
 
 
 def state(folder: Path) -> dict[str, int]:
-    return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.stat().st_mtime_ns
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
 
 def test_only_what_changed_is_written(site: Any) -> None:
     evidence = write(site, "sales", **{"index.md": "# Sales", "sources__rows.sql": "from sales"})
-    write(site, "other", **{"index.md": "# Other", "components__A.svelte": "<p />", "sources__rows.sql": "from other"})
+    write(
+        site,
+        "other",
+        **{
+            "index.md": "# Other",
+            "components__A.svelte": "<p />",
+            "sources__rows.sql": "from other",
+        },
+    )
     project, dashboards = assemble()
     assert [dashboard.status for dashboard in dashboards] == ["ok", "ok"]
     before = state(project)
@@ -66,7 +84,9 @@ def test_only_what_changed_is_written(site: Any) -> None:
 
 def test_what_is_gone_is_taken_out(site: Any) -> None:
     evidence = write(
-        site, "sales", **{"index.md": "# Sales", "more__page.md": "# More", "sources__rows.sql": "from sales"}
+        site,
+        "sales",
+        **{"index.md": "# Sales", "more__page.md": "# More", "sources__rows.sql": "from sales"},
     )
     project, _ = assemble()
     assert (project / "pages" / "sales" / "more" / "page.md").is_file()
@@ -86,7 +106,11 @@ def test_no_query_names_a_place_of_the_machine(site: Any) -> None:
 
 @pytest.mark.parametrize("name", ["explore", "dataflow_site", "API", "with-hyphen"])
 def test_names_that_the_site_itself_has_are_refused(site: Any, name: str) -> None:
-    package = {"w/__init__.py": "", "w/dagster_job.py": MODULE.format(name=name), "w/evidence/index.md": "# W"}
+    package = {
+        "w/__init__.py": "",
+        "w/dagster_job.py": MODULE.format(name=name),
+        "w/evidence/index.md": "# W",
+    }
     site.write("w", package, {name: "w.dagster_job"})
     project, (dashboard,) = assemble()
     assert dashboard.status == "broken"
@@ -107,7 +131,9 @@ def test_a_workflow_without_dashboard_or_with_a_broken_config(site: Any) -> None
     assert "no index.md" in found["pages"].problems[0].message
 
 
-def test_the_settings_reach_evidence(site: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_settings_reach_evidence(
+    site: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     theme = tmp_path / "theme.yaml"
     theme.write_text("theme: {colors: {primary: '#123456'}}\n")
     monkeypatch.setenv("DATAFLOW_DASHBOARDS_THEME", str(theme))
@@ -146,16 +172,26 @@ def test_metadata_commands_do_not_import_the_package(site: Any) -> None:
     assert printed.splitlines()[-1] == "[]"
 
 
-COMPONENT = {"index.md": "# S", "components__Share.svelte": "<p />", "components__charts__Bar.svelte": "<p />"}
+COMPONENT = {
+    "index.md": "# S",
+    "components__Share.svelte": "<p />",
+    "components__charts__Bar.svelte": "<p />",
+}
 
 
 @pytest.mark.parametrize(
     ("page", "expected"),
     [
         ("# No component\n", "# No component\n"),
-        ("---\ntitle: S\n---\n<Share/>\n", "---\ntitle: S\n---\n\n<script> {share} </script>\n\n<Share/>\n"),
+        (
+            "---\ntitle: S\n---\n<Share/>\n",
+            "---\ntitle: S\n---\n\n<script> {share} </script>\n\n<Share/>\n",
+        ),
         ("<Share />\n<Bar />\n", "\n<script> {share} {bar} </script>\n\n<Share />\n<Bar />\n"),
-        ("<script>\nlet a;\n</script>\n<Share />", "<script> {share}\nlet a;\n</script>\n<Share />"),
+        (
+            "<script>\nlet a;\n</script>\n<Share />",
+            "<script> {share}\nlet a;\n</script>\n<Share />",
+        ),
         (
             "<script>\nimport Share from 'x';\n</script>\n<Share />",
             "<script>\nimport Share from 'x';\n</script>\n<Share />",
@@ -171,7 +207,9 @@ def test_a_page_imports_its_own_components(site: Any, page: str, expected: str) 
     write(site, "sales", **COMPONENT)
     share = "import Share from '$lib/sales/Share.svelte';"
     bar = "import Bar from '$lib/sales/charts/Bar.svelte';"
-    assert with_imports(page, Dashboard(find_workflow("sales"))) == expected.format(share=share, bar=bar)
+    assert with_imports(page, Dashboard(find_workflow("sales"))) == expected.format(
+        share=share, bar=bar
+    )
 
 
 def test_a_workflow_whose_package_cannot_be_found(site: Any) -> None:
@@ -182,9 +220,18 @@ def test_a_workflow_whose_package_cannot_be_found(site: Any) -> None:
 def test_a_component_of_another_workflow_is_imported_or_refused(site: Any) -> None:
     write(site, "sales", **COMPONENT)
     bare = write(site, "stock", **{"index.md": "# Stock\n<Share />\n"})
-    write(site, "parts", **{"index.md": "<script>import Share from '$lib/sales/Share.svelte';</script>\n<Share />\n"})
+    write(
+        site,
+        "parts",
+        **{
+            "index.md": "<script>import Share from '$lib/sales/Share.svelte';</script>\n<Share />\n"
+        },
+    )
     # Evidence's own components win over those of all workflows.
-    core = Site.of(get_settings()).folder / "node_modules/@evidence-dev/core-components/dist/charts/Bar.svelte"
+    core = (
+        Site.of(get_settings()).folder
+        / "node_modules/@evidence-dev/core-components/dist/charts/Bar.svelte"
+    )
     core.parent.mkdir(parents=True)
     core.touch()
     write(site, "bars", **{"index.md": "# Bars\n<Bar />\n"})

@@ -21,7 +21,9 @@ def test_it_is_downstream_of_what_nothing_else_is_made_of() -> None:
     @dg.asset(deps=[raw])
     def mart() -> None: ...
 
-    definitions = with_dashboards(dg.Definitions(assets=[raw, mart]), Settings(dashboards_schedule="0 6 * * *"))
+    definitions = with_dashboards(
+        dg.Definitions(assets=[raw, mart]), Settings(dashboards_schedule="0 6 * * *")
+    )
     node = definitions.resolve_asset_graph().get(dg.AssetKey("dashboards"))
     assert node.parent_keys == {dg.AssetKey("mart")}
     assert jobs(definitions) == {"dashboards_job"}
@@ -29,7 +31,9 @@ def test_it_is_downstream_of_what_nothing_else_is_made_of() -> None:
     assert definitions.resolve_schedule_def("dashboards_schedule").cron_schedule == "0 6 * * *"
 
 
-def test_there_is_none_without_node_or_in_one_of_several_code_locations(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_there_is_none_without_node_or_in_one_of_several_code_locations(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     assert jobs(with_dashboards(dg.Definitions(), Settings())) == {"dashboards_job"}
     assert jobs(with_dashboards(dg.Definitions(), Settings(workflows=("sales",)))) == set()
     monkeypatch.setattr(module, "node_is_there", lambda: False)

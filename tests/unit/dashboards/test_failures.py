@@ -10,7 +10,7 @@ import pytest
 
 from dataflow_runtime.dashboards.failures import compile_failure, shown_failures, unrendered
 from dataflow_runtime.dashboards.model import Dashboard
-from dataflow_runtime.discovery import InstalledWorkflow
+from dataflow_runtime.workflows.discovery import InstalledWorkflow
 
 UNKNOWN_COMPONENT = """\
 [ERROR]:  x Build failed in 2.70s
@@ -48,7 +48,9 @@ def sales(tmp_path: Path) -> Dashboard:
     for name in ("index.md", "details.md"):
         (folder / name).touch()
     return Dashboard(
-        InstalledWorkflow("sales", "sales", "1.0", "sales", "sales", file=folder.parent / "dagster_job.py")
+        InstalledWorkflow(
+            "sales", "sales", "1.0", "sales", "sales", file=folder.parent / "dagster_job.py"
+        )
     )
 
 
@@ -56,7 +58,11 @@ def sales(tmp_path: Path) -> Dashboard:
     ("printed", "file", "message"),
     [
         (UNKNOWN_COMPONENT, "index.md", "'NoSuchComponent' is not defined"),
-        (MISSING_IMPORT, "components/Nope.svelte", "Could not load components/Nope.svelte (imported by {page})"),
+        (
+            MISSING_IMPORT,
+            "components/Nope.svelte",
+            "Could not load components/Nope.svelte (imported by {page})",
+        ),
         (UNCLOSED, "details.md", "<div> was left open"),
         (IN_A_COMPONENT, "components/Share.svelte", "Expected value for the attribute"),
     ],
@@ -67,12 +73,17 @@ def test_the_file_that_ends_a_build_is_the_workflows_own(
     found = compile_failure(printed, [sales])
     assert found is not None
     name, problem = found
-    assert (name, problem.message) == ("sales", message.format(page="src/pages/sales/details/+page.md"))
+    assert (name, problem.message) == (
+        "sales",
+        message.format(page="src/pages/sales/details/+page.md"),
+    )
     assert problem.file == sales.workflow.file.parent / "evidence" / file  # type: ignore[union-attr]
 
 
 def test_a_failure_of_evidence_itself_is_no_workflows(sales: Dashboard) -> None:
-    assert compile_failure("error during build:\nError: Cannot find package 'vite'\n", [sales]) is None
+    assert (
+        compile_failure("error during build:\nError: Cannot find package 'vite'\n", [sales]) is None
+    )
     assert compile_failure(UNCLOSED.replace("sales", "unknown"), [sales]) is None
     assert compile_failure("", [sales]) is None
 
@@ -86,12 +97,18 @@ def test_a_component_of_a_workflow_that_is_left_out_is_missed_by_the_page(sales:
 def test_pages_that_fail_to_render(sales: Dashboard) -> None:
     printed = '[dataflow] http {"status":500,"path":"/sales/details/","referrer":null}\n'
     ((name, problem),) = unrendered(printed, [sales])
-    assert (name, problem.page, problem.file and problem.file.name) == ("sales", "/sales/details/", "details.md")
+    assert (name, problem.page, problem.file and problem.file.name) == (
+        "sales",
+        "/sales/details/",
+        "details.md",
+    )
     assert list(unrendered(printed.replace("500", "404"), [sales])) == []
     assert list(unrendered(printed.replace("sales", "salesmen"), [sales])) == []
 
 
-def test_a_failed_query_is_found_on_the_page_that_has_no_rows_of_it(sales: Dashboard, tmp_path: Path) -> None:
+def test_a_failed_query_is_found_on_the_page_that_has_no_rows_of_it(
+    sales: Dashboard, tmp_path: Path
+) -> None:
     # Two pages have a query of this name; Evidence prints no more than the name.
     built = tmp_path / "built"
     for page, kept in (("/sales", {"rows_data": "1"}), ("/sales/details", {})):
@@ -99,7 +116,9 @@ def test_a_failed_query_is_found_on_the_page_that_has_no_rows_of_it(sales: Dashb
         (built / page[1:] / "index.html").write_text("<p>fine</p>")
         about = built / "api" / page[1:]
         about.mkdir(parents=True, exist_ok=True)
-        (about / "evidencemeta.json").write_text(json.dumps({"queries": [{"id": "rows"}, {"id": "unused"}]}))
+        (about / "evidencemeta.json").write_text(
+            json.dumps({"queries": [{"id": "rows"}, {"id": "unused"}]})
+        )
         queries = built / "api" / md5(page.encode(), usedforsecurity=False).hexdigest() / "x"
         queries.mkdir(parents=True)
         (queries / "all-queries.json").write_text(json.dumps(kept))
@@ -112,7 +131,9 @@ def test_a_failed_query_is_found_on_the_page_that_has_no_rows_of_it(sales: Dashb
     ((_, problem),) = shown_failures(printed, built, [sales])
 
     assert (problem.page, problem.query) == ("/sales/details", "rows")
-    assert str(problem).endswith('details.md: query \'rows\': Binder Error: no column "n" Candidate bindings: "m"')
+    assert str(problem).endswith(
+        'details.md: query \'rows\': Binder Error: no column "n" Candidate bindings: "m"'
+    )
 
 
 def test_a_chart_that_shows_an_error(sales: Dashboard, tmp_path: Path) -> None:
@@ -123,4 +144,8 @@ def test_a_chart_that_shows_an_error(sales: Dashboard, tmp_path: Path) -> None:
         '<div class="fine">rest</div>'
     )
     ((_, problem),) = shown_failures("", built, [sales])
-    assert (problem.message, problem.page, problem.query) == ("Bar Chart n is no column", "/sales", None)
+    assert (problem.message, problem.page, problem.query) == (
+        "Bar Chart n is no column",
+        "/sales",
+        None,
+    )

@@ -39,21 +39,27 @@ def no_wheel(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_no_node_names_the_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert not module.node_is_there()
-    with pytest.raises(DataflowError, match="need Node 20 or newer, with npm: none is installed") as caught:
+    with pytest.raises(
+        DataflowError, match="need Node 20 or newer, with npm: none is installed"
+    ) as caught:
         find_node(tmp_path / "shims")
     assert caught.value.hint == 'pip install "dataflow-runtime[dashboards]" brings Node'
 
 
 @pytest.mark.usefixtures("no_wheel")
 @pytest.mark.parametrize(("version", "said"), [("v18.2.0", "has v18.2.0"), ("", "does not start")])
-def test_an_old_node_is_not_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, version: str, said: str) -> None:
+def test_an_old_node_is_not_taken(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, version: str, said: str
+) -> None:
     fake(tmp_path, version) if version else executable(fake(tmp_path, "v20.1.0") / "node", "exit 1")
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(DataflowError, match=said):
         find_node(tmp_path / "shims")
 
 
-def test_the_wheel_stands_in_for_an_old_node(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_wheel_stands_in_for_an_old_node(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("PATH", f"{fake(tmp_path, 'v18.0.0')}{os.pathsep}/usr/bin{os.pathsep}/bin")
     found = find_node(tmp_path / "shims")
     assert int(found.version[1:3]) >= 22
@@ -76,7 +82,13 @@ def test_the_command_says_it_too(site: Any, tmp_path: Path) -> None:
 
 
 def test_processes_see_no_variable_that_they_do_not_need(tmp_path: Path) -> None:
-    environ = {"PATH": "/bin", "HOME": "/home/x", "VITE_KEY": "a", "EVIDENCE_VAR__x": "b", "DATABASE_URL": "c"}
+    environ = {
+        "PATH": "/bin",
+        "HOME": "/home/x",
+        "VITE_KEY": "a",
+        "EVIDENCE_VAR__x": "b",
+        "DATABASE_URL": "c",
+    }
     seen = Node(tmp_path, "v24.0.0").environment(environ)
     assert set(seen) == {"PATH", "HOME", "npm_config_update_notifier"}
     assert seen["PATH"] == f"{tmp_path}{os.pathsep}/bin"
@@ -103,11 +115,17 @@ def test_it_is_installed_once_for_a_lock_file(project: Path, tmp_path: Path) -> 
     assert (tmp_path / "calls").read_text().splitlines() == ["installed", "installed"]
 
 
-def test_an_installation_that_failed_or_was_killed_is_done_again(project: Path, tmp_path: Path) -> None:
+def test_an_installation_that_failed_or_was_killed_is_done_again(
+    project: Path, tmp_path: Path
+) -> None:
     log = tmp_path / "npm.log"
     partly = f"mkdir -p {project}/node_modules/half"
-    failing = Node(fake(tmp_path / "bin", "v24.1.0", f"{partly}; echo 'npm error code EX'; exit 1"), "v24.1.0")
-    with pytest.raises(DataflowError, match="Evidence cannot be installed: npm error code EX") as caught:
+    failing = Node(
+        fake(tmp_path / "bin", "v24.1.0", f"{partly}; echo 'npm error code EX'; exit 1"), "v24.1.0"
+    )
+    with pytest.raises(
+        DataflowError, match="Evidence cannot be installed: npm error code EX"
+    ) as caught:
         install(project, failing, log)
     assert str(log) in str(caught.value.hint)
     killed = Node(fake(tmp_path / "bin", "v24.1.0", f"{partly}; kill -9 $$"), "v24.1.0")
@@ -118,7 +136,9 @@ def test_an_installation_that_failed_or_was_killed_is_done_again(project: Path, 
 
 def test_what_a_process_started_ends_with_it(tmp_path: Path) -> None:
     child = tmp_path / "child"
-    executable(tmp_path / "tool", f"sleep 600 & echo $! > {child}.draft; mv {child}.draft {child}; wait")
+    executable(
+        tmp_path / "tool", f"sleep 600 & echo $! > {child}.draft; mv {child}.draft {child}; wait"
+    )
     with running(["tool"], tmp_path, {"PATH": f"{tmp_path}:{os.environ['PATH']}"}) as process:
         deadline = time.monotonic() + 60
         while not child.exists():

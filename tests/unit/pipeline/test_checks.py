@@ -11,7 +11,12 @@ from dataflow_runtime.pipeline.checks import Outcome, process_batch
 
 
 def process(rows: list[dict[str, Any]] | pl.DataFrame, **options: Any) -> Outcome:
-    options = {"columns": {}, "transform": lambda rows: rows, "checks": {}, "primary_key": []} | options
+    options = {
+        "columns": {},
+        "transform": lambda rows: rows,
+        "checks": {},
+        "primary_key": [],
+    } | options
     return process_batch(rows if isinstance(rows, pl.DataFrame) else pl.DataFrame(rows), **options)
 
 
@@ -43,7 +48,9 @@ def test_every_failed_check_is_named() -> None:
 
 
 def test_a_null_primary_key_is_rejected() -> None:
-    outcome = process([{"a": 1, "b": "x"}, {"a": None, "b": "y"}, {"a": 3, "b": None}], primary_key=["a", "b"])
+    outcome = process(
+        [{"a": 1, "b": "x"}, {"a": None, "b": "y"}, {"a": 3, "b": None}], primary_key=["a", "b"]
+    )
     assert outcome.accepted.rows() == [(1, "x")]
     found = rejected(outcome)
     assert [checks for _, checks, _ in found] == ["primary_key", "primary_key"]
@@ -54,7 +61,9 @@ def test_a_null_primary_key_is_rejected() -> None:
 
 def test_the_key_of_a_rejected_row() -> None:
     never = {"never": pl.lit(value=False)}
-    assert process([{"a": 7}], checks=never, primary_key=["a"]).rejected["row_key"].to_list() == ["7"]
+    assert process([{"a": 7}], checks=never, primary_key=["a"]).rejected["row_key"].to_list() == [
+        "7"
+    ]
     both = process([{"a": 7, "b": "x,y"}], checks=never, primary_key=["a", "b"])
     assert both.rejected["row_key"].to_list() == ['["7", "x,y"]']
     (first,), (again,), (other,) = (
@@ -85,7 +94,9 @@ def test_transform_sees_typed_rows_only() -> None:
         assert rows.schema["n"] == pl.Int64
         return rows.with_columns(double=pl.col("n") * 2)
 
-    outcome = process([{"n": "1"}, {"n": "x"}, {"n": "3"}], columns={"n": "integer"}, transform=transform)
+    outcome = process(
+        [{"n": "1"}, {"n": "x"}, {"n": "3"}], columns={"n": "integer"}, transform=transform
+    )
     assert outcome.accepted.to_dicts() == [{"n": 1, "double": 2}, {"n": 3, "double": 6}]
 
 
@@ -107,7 +118,10 @@ def test_a_rejected_row_holds_the_sources_values_where_rows_moved() -> None:
         primary_key=["id"],
     )
     assert outcome.accepted.to_dicts() == [{"id": "a", "m": 1}]
-    assert rejected(outcome) == [("d", "positive", {"id": "d", "n": -4}), ("b", "positive", {"id": "b", "n": -2})]
+    assert rejected(outcome) == [
+        ("d", "positive", {"id": "d", "n": -4}),
+        ("b", "positive", {"id": "b", "n": -2}),
+    ]
 
 
 def test_without_the_position_a_rejected_row_holds_the_transformed_values() -> None:
@@ -123,7 +137,9 @@ def test_without_the_position_a_rejected_row_holds_the_transformed_values() -> N
 
 def test_a_row_that_transform_made_into_two_is_rejected_as_often() -> None:
     outcome = process(
-        [{"id": "a", "n": [1, -2, -3]}], transform=lambda rows: rows.explode("n"), checks={"positive": pl.col("n") > 0}
+        [{"id": "a", "n": [1, -2, -3]}],
+        transform=lambda rows: rows.explode("n"),
+        checks={"positive": pl.col("n") > 0},
     )
     assert outcome.accepted["n"].to_list() == [1]
     assert [row for _, _, row in rejected(outcome)] == [{"id": "a", "n": [1, -2, -3]}] * 2
@@ -153,7 +169,10 @@ def test_a_primary_key_that_transform_makes() -> None:
     [
         ({"columns": {"b": "integer"}}, "processing.columns: the source has no column 'b'"),
         ({"primary_key": ["b"]}, "processing.primary_key: the transformed rows have no column 'b'"),
-        ({"transform": lambda _: None}, r"transform\(\) returned NoneType, expected a Polars DataFrame"),
+        (
+            {"transform": lambda _: None},
+            r"transform\(\) returned NoneType, expected a Polars DataFrame",
+        ),
         ({"transform": lambda rows: rows.lazy()}, r"transform\(\) returned LazyFrame"),
         ({"checks": {"odd": pl.col("gone") > 0}}, "check 'odd' cannot be evaluated: .*gone"),
         ({"checks": {"odd": pl.col("a") + 1}}, "check 'odd'"),
@@ -185,6 +204,10 @@ def test_an_empty_batch_keeps_its_columns() -> None:
 
 def test_no_row_is_lost() -> None:
     rows = [{"id": n, "v": str(n) if n % 3 else "x"} for n in range(1000)]
-    outcome = process(rows, columns={"v": "integer"}, checks={"even": pl.col("v") % 2 == 0}, primary_key=["id"])
-    ids = outcome.accepted["id"].to_list() + [json.loads(row)["id"] for row in outcome.rejected["row"]]
+    outcome = process(
+        rows, columns={"v": "integer"}, checks={"even": pl.col("v") % 2 == 0}, primary_key=["id"]
+    )
+    ids = outcome.accepted["id"].to_list() + [
+        json.loads(row)["id"] for row in outcome.rejected["row"]
+    ]
     assert sorted(ids) == list(range(1000))

@@ -53,14 +53,38 @@ def test_no_type_of_a_source_is_an_exception(values: pl.Series, kind: str) -> No
 @pytest.mark.parametrize(
     ("kind", "texts", "expected"),
     [
-        ("integer", ["1", " -2 ", "+3", "1.5", "1e3", "9223372036854775808", "x", ""], [1, -2, 3, *[None] * 5]),
+        (
+            "integer",
+            ["1", " -2 ", "+3", "1.5", "1e3", "9223372036854775808", "x", ""],
+            [1, -2, 3, *[None] * 5],
+        ),
         ("float", ["1", " 2.5 ", "1e3", "-.5", "x"], [1.0, 2.5, 1000.0, -0.5, None]),
-        ("decimal", ["1.10", "-0.000000001", "x"], [Decimal("1.10"), Decimal("-0.000000001"), None]),
-        ("boolean", ["true", "F", " Yes ", "0", "y", "2", ""], [True, False, True, False, True, None, None]),
-        ("date", ["2024-02-29", "2023-02-29", "2024-1", "29.2.2024"], [date(2024, 2, 29), None, None, None]),
+        (
+            "decimal",
+            ["1.10", "-0.000000001", "x"],
+            [Decimal("1.10"), Decimal("-0.000000001"), None],
+        ),
+        (
+            "boolean",
+            ["true", "F", " Yes ", "0", "y", "2", ""],
+            [True, False, True, False, True, None, None],
+        ),
+        (
+            "date",
+            ["2024-02-29", "2023-02-29", "2024-1", "29.2.2024"],
+            [date(2024, 2, 29), None, None, None],
+        ),
         ("string", [" kept as it is "], [" kept as it is "]),
-        ("epoch_s", ["0", "1700000000", "-1", "x"], [utc(1970, 1, 1), utc(2023, 11, 14, 22, 13, 20), ..., None]),
-        ("epoch_ms", ["1700000000123", None], [datetime(2023, 11, 14, 22, 13, 20, 123_000, tzinfo=UTC), None]),
+        (
+            "epoch_s",
+            ["0", "1700000000", "-1", "x"],
+            [utc(1970, 1, 1), utc(2023, 11, 14, 22, 13, 20), ..., None],
+        ),
+        (
+            "epoch_ms",
+            ["1700000000123", None],
+            [datetime(2023, 11, 14, 22, 13, 20, 123_000, tzinfo=UTC), None],
+        ),
     ],
 )
 def test_text(kind: str, texts: list[str], expected: list[Any]) -> None:
@@ -95,7 +119,11 @@ def test_timestamps(text: str, expected: datetime | None) -> None:
     assert parsed([text], "timestamp") == [expected]
     # The form of the first value decides nothing about the others.
     assert parsed(["2024-01-01", text], "timestamp") == [utc(2024, 1, 1), expected]
-    assert parsed(["2024-01-01T00:00:00Z", None, text], "timestamp") == [utc(2024, 1, 1), None, expected]
+    assert parsed(["2024-01-01T00:00:00Z", None, text], "timestamp") == [
+        utc(2024, 1, 1),
+        None,
+        expected,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -129,7 +157,11 @@ def test_timestamps_of_another_zone_are_converted() -> None:
 
 @pytest.mark.parametrize(
     ("values", "expected"),
-    [([{"a": 1, "b": None}], '{"a":1,"b":null}'), ([[1, 2]], "[1,2]"), ([[{"a": "x"}]], '[{"a":"x"}]')],
+    [
+        ([{"a": 1, "b": None}], '{"a":1,"b":null}'),
+        ([[1, 2]], "[1,2]"),
+        ([[{"a": "x"}]], '[{"a":"x"}]'),
+    ],
 )
 def test_nested_values_as_json(values: list[Any], expected: str) -> None:
     assert parsed(values, "json") == [expected]
@@ -140,16 +172,34 @@ def test_nested_values_as_json(values: list[Any], expected: str) -> None:
     [
         ("decimal", ["0.123456789", "1e3", " +.5 ", "-0.0"], ["0.123456789", "1000", "0.5", "0"]),
         ("decimal", ["0.1234567896", "1e-10", "1" + "0" * 29], [None, None, None]),
-        ("decimal(38, 20)", ["0.12345678901234567891", "1e-20"], ["0.12345678901234567891", "1e-20"]),
-        ("decimal(5,2)", ["999.99", "9.990", "9.991", "1000", "x"], ["999.99", "9.99", None, None, None]),
-        ("decimal(38,0)", ["9" * 38, "-" + "9" * 38, "9" * 39, "1.0"], ["9" * 38, "-" + "9" * 38, None, "1"]),
+        (
+            "decimal(38, 20)",
+            ["0.12345678901234567891", "1e-20"],
+            ["0.12345678901234567891", "1e-20"],
+        ),
+        (
+            "decimal(5,2)",
+            ["999.99", "9.990", "9.991", "1000", "x"],
+            ["999.99", "9.99", None, None, None],
+        ),
+        (
+            "decimal(38,0)",
+            ["9" * 38, "-" + "9" * 38, "9" * 39, "1.0"],
+            ["9" * 38, "-" + "9" * 38, None, "1"],
+        ),
         ("decimal(5,2)", [Decimal("9.990"), Decimal("9.991"), Decimal(1000)], ["9.99", None, None]),
         ("decimal(5,2)", [999, 1000], ["999", None]),
         # What a float cannot hold is rounded; one that is too large does not take the others with it.
-        ("decimal(5,2)", [0.1 + 0.2, 999.999, 1e30, float("inf"), -1.5], ["0.30", None, None, None, "-1.5"]),
+        (
+            "decimal(5,2)",
+            [0.1 + 0.2, 999.999, 1e30, float("inf"), -1.5],
+            ["0.30", None, None, None, "-1.5"],
+        ),
     ],
 )
-def test_a_decimal_has_all_its_digits_or_is_none(kind: str, values: list[Any], expected: list[str | None]) -> None:
+def test_a_decimal_has_all_its_digits_or_is_none(
+    kind: str, values: list[Any], expected: list[str | None]
+) -> None:
     assert parsed(values, kind) == [None if text is None else Decimal(text) for text in expected]
 
 
@@ -163,7 +213,11 @@ def test_floats_come_back(value: float) -> None:
     assert parsed([repr(value)], "float") == [value]
 
 
-@given(st.decimals(allow_nan=False, allow_infinity=False, places=9, min_value=-(10**20), max_value=10**20))
+@given(
+    st.decimals(
+        allow_nan=False, allow_infinity=False, places=9, min_value=-(10**20), max_value=10**20
+    )
+)
 def test_decimals_come_back(value: Decimal) -> None:
     assert parsed([f"{value:f}"], "decimal") == [value]
 

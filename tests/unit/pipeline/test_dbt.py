@@ -9,7 +9,9 @@ import pytest
 from dataflow_runtime.pipeline import dbt
 
 
-def test_artifacts_of_the_newest_runs_are_kept(configure: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_artifacts_of_the_newest_runs_are_kept(
+    configure: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = configure()
     runs = dbt.artifacts_dir(config, "any").parent
     for number in range(25):
@@ -26,5 +28,10 @@ def test_artifacts_of_the_newest_runs_are_kept(configure: Any, tmp_path: Path, m
     monkeypatch.setattr(dbt, "_invoke", parse_error)
     with pytest.raises(RuntimeError):
         dbt.build(config, run_id="newest")
-    assert {run.name for run in runs.iterdir()} == {"newest", *(f"run-{number}" for number in range(6, 25))}
-    assert [(file.name, file.read_text()) for file in (runs / "newest").iterdir()] == [("manifest.json", "parsed")]
+    assert {run.name for run in runs.iterdir()} == {
+        "newest",
+        *(f"run-{number}" for number in range(6, 25)),
+    }
+    assert [(file.name, file.read_text()) for file in (runs / "newest").iterdir()] == [
+        ("manifest.json", "parsed")
+    ]

@@ -55,7 +55,9 @@ def test_each_format_compressed(read: Any, tmp_path: Path, file: str) -> None:
 
 
 @pytest.mark.parametrize("file", TEXTS)
-def test_each_format_with_a_byte_order_mark_and_windows_lines(read: Any, tmp_path: Path, file: str) -> None:
+def test_each_format_with_a_byte_order_mark_and_windows_lines(
+    read: Any, tmp_path: Path, file: str
+) -> None:
     (tmp_path / file).write_bytes(b"\xef\xbb\xbf" + TEXTS[file].replace("\n", "\r\n").encode())
     assert read(file).select("id", "name").to_dicts() == from_dicts
 
@@ -63,7 +65,9 @@ def test_each_format_with_a_byte_order_mark_and_windows_lines(read: Any, tmp_pat
 @pytest.mark.parametrize("file", TEXTS)
 def test_each_format_by_name_in_batches(read: Any, tmp_path: Path, file: str) -> None:
     (tmp_path / "rows.dat").write_text(TEXTS[file], encoding="utf-8")
-    format_ = {"tsv": "csv", "ndjson": "jsonl"}.get(file.lower().split(".")[1], file.lower().split(".")[1])
+    format_ = {"tsv": "csv", "ndjson": "jsonl"}.get(
+        file.lower().split(".")[1], file.lower().split(".")[1]
+    )
     options = {"delimiter": "\t"} if file == "rows.tsv" else {}
     frame = read("rows.dat", batch_size=1, format=format_, options=options)
     assert frame.select("id", "name").to_dicts() == from_dicts
@@ -96,7 +100,13 @@ def test_a_url(read: Any, tmp_path: Path) -> None:
 
 def test_csv_options(read: Any, tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text("made by a machine\n1;'a;b'\n2;NA\n")
-    options = {"delimiter": ";", "quote_char": "'", "has_header": False, "null_values": ["NA"], "skip_rows": 1}
+    options = {
+        "delimiter": ";",
+        "quote_char": "'",
+        "has_header": False,
+        "null_values": ["NA"],
+        "skip_rows": 1,
+    }
     assert read("rows.csv", options=options).rows() == [("1", "a;b"), ("2", None)]
 
 
@@ -126,7 +136,11 @@ def test_a_column_of_a_document_has_one_type_in_every_batch(read: Any, tmp_path:
 
 
 def test_geojson_properties_become_columns(read: Any, tmp_path: Path) -> None:
-    feature = {"id": "q1", "properties": {"mag": 4.5}, "geometry": {"type": "Point", "coordinates": [1, 2, 3]}}
+    feature = {
+        "id": "q1",
+        "properties": {"mag": 4.5},
+        "geometry": {"type": "Point", "coordinates": [1, 2, 3]},
+    }
     (tmp_path / "q.geojson").write_text(json.dumps({"features": [feature, {"properties": None}]}))
     assert read("q.geojson").rows() == [
         ("q1", 4.5, '{"type": "Point", "coordinates": [1, 2, 3]}'),
@@ -134,7 +148,9 @@ def test_geojson_properties_become_columns(read: Any, tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("file", ["rows.csv", "rows.jsonl", "rows.json", "rows.geojson", "rows.parquet", "rows.csv.gz"])
+@pytest.mark.parametrize(
+    "file", ["rows.csv", "rows.jsonl", "rows.json", "rows.geojson", "rows.parquet", "rows.csv.gz"]
+)
 def test_an_empty_file_is_an_error_that_names_it(read: Any, tmp_path: Path, file: str) -> None:
     (tmp_path / file).write_bytes(gzip.compress(b"") if file.endswith(".gz") else b"")
     with pytest.raises(DataflowError, match=rf"{file}: ") as raised:
@@ -149,7 +165,9 @@ def test_a_header_alone_is_no_rows(configure: Any, tmp_path: Path, text: str) ->
     assert sum(frame.height for frame in read_source(config)) == 0
 
 
-@pytest.mark.parametrize(("file", "text"), [("rows.json", "[]"), ("rows.geojson", '{"features": []}')])
+@pytest.mark.parametrize(
+    ("file", "text"), [("rows.json", "[]"), ("rows.geojson", '{"features": []}')]
+)
 def test_a_document_without_rows(configure: Any, tmp_path: Path, file: str, text: str) -> None:
     (tmp_path / file).write_text(text)
     assert list(read_source(configure({"type": "file", "file": {"path": file}}))) == []
@@ -190,7 +208,9 @@ def test_an_unknown_ending(read: Any, tmp_path: Path) -> None:
         ("rows.parquet", "not parquet at all", r"rows\.parquet: not readable as parquet: "),
     ],
 )
-def test_a_broken_file_names_the_place(read: Any, tmp_path: Path, file: str, text: str, message: str) -> None:
+def test_a_broken_file_names_the_place(
+    read: Any, tmp_path: Path, file: str, text: str, message: str
+) -> None:
     (tmp_path / file).write_text(text)
     with pytest.raises(DataflowError, match=message):
         read(file)
@@ -210,7 +230,11 @@ def test_text_that_is_not_utf8(read: Any, tmp_path: Path, file: str) -> None:
 
 @pytest.mark.parametrize("file", ["rows.csv.gz", "rows.jsonl.gz", "rows.json.gz"])
 def test_a_compressed_file_that_is_cut_off(read: Any, tmp_path: Path, file: str) -> None:
-    text = "\n".join(TEXTS["rows.jsonl"] for _ in range(2000)) if "jsonl" in file else "id,n\n" + "1,22\n" * 9000
+    text = (
+        "\n".join(TEXTS["rows.jsonl"] for _ in range(2000))
+        if "jsonl" in file
+        else "id,n\n" + "1,22\n" * 9000
+    )
     (tmp_path / file).write_bytes(gzip.compress(text.encode())[:-30])
     with pytest.raises(DataflowError, match=rf"{file}"):
         read(file)

@@ -49,7 +49,11 @@ def test_no_records() -> None:
         ((True, 1), pl.String, ["true", "1"]),
         ((1, True), pl.String, ["1", "true"]),
         ((True, "yes"), pl.String, ["true", "yes"]),
-        ((date(2024, 1, 1), datetime(2024, 1, 1, 12)), pl.String, ["2024-01-01", "2024-01-01 12:00:00"]),
+        (
+            (date(2024, 1, 1), datetime(2024, 1, 1, 12)),
+            pl.String,
+            ["2024-01-01", "2024-01-01 12:00:00"],
+        ),
     ],
 )
 def test_values_are_kept(values: tuple[Any, ...], dtype: Any, expected: list[Any]) -> None:
@@ -69,7 +73,11 @@ SCALARS = (
     | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(st.characters(codec="utf-8"))
 )
-VALUES = SCALARS | st.lists(SCALARS, max_size=2) | st.dictionaries(st.text("ab", max_size=2), SCALARS, max_size=2)
+VALUES = (
+    SCALARS
+    | st.lists(SCALARS, max_size=2)
+    | st.dictionaries(st.text("ab", max_size=2), SCALARS, max_size=2)
+)
 
 
 @given(st.lists(VALUES, min_size=1, max_size=4))
@@ -77,7 +85,11 @@ def test_nothing_is_lost(values: list[Any]) -> None:
     found = column(*values)
     if found.dtype == pl.String:
         for value, text in zip(values, found, strict=True):
-            assert (text == value) if value is None or isinstance(value, str) else (json.loads(text) == value)
+            assert (
+                (text == value)
+                if value is None or isinstance(value, str)
+                else (json.loads(text) == value)
+            )
     else:
         assert found.to_list() == values
 
@@ -85,7 +97,14 @@ def test_nothing_is_lost(values: list[Any]) -> None:
 def test_what_extract_may_yield() -> None:
     frame = pl.DataFrame({"a": [1, 2]})
     table = frame.to_arrow()
-    for rows in (frame, frame.lazy(), table, table.to_batches()[0], [{"a": 1}, {"a": 2}], ({"a": 1}, {"a": 2})):
+    for rows in (
+        frame,
+        frame.lazy(),
+        table,
+        table.to_batches()[0],
+        [{"a": 1}, {"a": 2}],
+        ({"a": 1}, {"a": 2}),
+    ):
         assert to_frame(rows).equals(frame)
     assert to_frame([]).is_empty()
     assert to_frame(pa.table({})).is_empty()
@@ -93,6 +112,8 @@ def test_what_extract_may_yield() -> None:
 
 @pytest.mark.parametrize("rows", [None, 3, {"a": 1}, "text", [1], [{"a": 1}, 2], iter([{"a": 1}])])
 def test_what_it_may_not(rows: Any) -> None:
-    with pytest.raises(DataflowError, match=rf"extract\(\) yielded {type(rows).__name__}") as raised:
+    with pytest.raises(
+        DataflowError, match=rf"extract\(\) yielded {type(rows).__name__}"
+    ) as raised:
         to_frame(rows)
     assert "yield batches of rows" in str(raised.value.hint)

@@ -15,7 +15,9 @@ COLUMNS = {"id": "integer", **{f"a_{kind}": kind for kind in DTYPES}}
 
 @pytest.fixture
 def generate(configure: Any) -> Any:
-    def frames(columns: dict[str, str] = COLUMNS, batch_size: int = 50_000, **mock: Any) -> list[pl.DataFrame]:
+    def frames(
+        columns: dict[str, str] = COLUMNS, batch_size: int = 50_000, **mock: Any
+    ) -> list[pl.DataFrame]:
         processing = {"columns": columns, "primary_key": ["id"], "batch_size": batch_size}
         return list(read_source(configure({"type": "mock", "mock": mock}, processing=processing)))
 
@@ -23,7 +25,9 @@ def generate(configure: Any) -> Any:
 
 
 def process(frame: pl.DataFrame) -> Any:
-    return process_batch(frame, columns=COLUMNS, transform=lambda rows: rows, checks={}, primary_key=["id"])
+    return process_batch(
+        frame, columns=COLUMNS, transform=lambda rows: rows, checks={}, primary_key=["id"]
+    )
 
 
 def test_the_same_seed_gives_the_same_rows(generate: Any) -> None:
@@ -44,7 +48,9 @@ def test_good_rows_are_of_their_types_with_a_key_that_counts(generate: Any) -> N
     assert outcome.accepted["id"].to_list() == list(range(200))
 
 
-@pytest.mark.parametrize(("rows", "ratio", "bad"), [(1000, 0.01, 10), (1000, 0.0, 0), (30, 1.0, 30), (10, 0.25, 2)])
+@pytest.mark.parametrize(
+    ("rows", "ratio", "bad"), [(1000, 0.01, 10), (1000, 0.0, 0), (30, 1.0, 30), (10, 0.25, 2)]
+)
 def test_the_share_of_bad_rows_is_met(generate: Any, rows: int, ratio: float, bad: int) -> None:
     outcome = process(pl.concat(generate(rows=rows, bad_ratio=ratio)))
     assert (outcome.accepted.height, outcome.rejected.height) == (rows - bad, bad)

@@ -24,7 +24,9 @@ def test_what_is_written_is_read_in_order(tmp_path: Path) -> None:
     assert pl.concat(read_parts(str(tmp_path / "rows")))["a"].to_list() == list(range(12))
 
 
-def test_batches_of_the_same_columns_are_one_file_that_says_what_is_required(tmp_path: Path) -> None:
+def test_batches_of_the_same_columns_are_one_file_that_says_what_is_required(
+    tmp_path: Path,
+) -> None:
     with Parts(str(tmp_path / "rows"), required=["a"]) as parts:
         parts.add(frame())
         parts.add(frame(1))
@@ -40,10 +42,15 @@ def test_files_without_rows_have_their_columns(tmp_path: Path) -> None:
         parts.add(frame())
         parts.add(pl.DataFrame({"a": ["x"]}))
     assert only_file(str(tmp_path / "rows")) is None
-    assert [part.schema for part in read_parts(str(tmp_path / "rows"))] == [{"a": pl.Int64}, {"a": pl.String}]
+    assert [part.schema for part in read_parts(str(tmp_path / "rows"))] == [
+        {"a": pl.Int64},
+        {"a": pl.String},
+    ]
 
 
-@pytest.mark.parametrize("values", [pl.Series([object()], dtype=pl.Object), pl.Series([1], dtype=pl.Int128)])
+@pytest.mark.parametrize(
+    "values", [pl.Series([object()], dtype=pl.Object), pl.Series([1], dtype=pl.Int128)]
+)
 def test_a_type_that_parquet_does_not_have(tmp_path: Path, values: pl.Series) -> None:
     with (
         pytest.raises(DataflowError, match=f"column 'a' is of type {values.dtype}"),
@@ -97,4 +104,6 @@ def test_a_column_that_only_some_parts_have_is_null_in_the_others(tmp_path: Path
         {"a": 1, "b": None, "c": None},
         {"a": None, "b": "y", "c": "x"},
     ]
-    assert [sorted(part.columns) for part in read_parts(str(tmp_path / "rows"))] == [["a", "b", "c"]] * 2
+    assert [sorted(part.columns) for part in read_parts(str(tmp_path / "rows"))] == [
+        ["a", "b", "c"]
+    ] * 2

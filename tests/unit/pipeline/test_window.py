@@ -21,7 +21,11 @@ def since(config: Any) -> Any:
 def incremental(configure: Any) -> Any:
     def make(*, lookback: Any = 0.0, kind: str = "integer", **output: Any) -> Any:
         cursor = {"column": "n", "lookback": lookback}
-        processing = {"primary_key": ["id"], "cursor": cursor, "columns": {"id": "string", "n": kind}}
+        processing = {
+            "primary_key": ["id"],
+            "cursor": cursor,
+            "columns": {"id": "string", "n": kind},
+        }
         source = {"type": "file", "file": {"path": "rows.csv"}}
         return configure(source, processing=processing, output=output)
 
@@ -37,7 +41,9 @@ def load(tmp_path: Path, dtype: str, *values: str) -> None:
             connection.execute("insert into things_raw.things values ('x', ?)", [value])
 
 
-def test_without_a_warehouse_table_or_row_everything_is_new(incremental: Any, tmp_path: Path) -> None:
+def test_without_a_warehouse_table_or_row_everything_is_new(
+    incremental: Any, tmp_path: Path
+) -> None:
     assert since(incremental()) is None
     (tmp_path / "home").mkdir()
     duckdb.connect(tmp_path / "home" / "things.duckdb").close()
@@ -61,7 +67,9 @@ def test_times(incremental: Any, tmp_path: Path) -> None:
     load(tmp_path, "timestamptz", "2024-03-01 12:00:00+02", "2024-02-01 12:00:00+02")
     newest = datetime(2024, 3, 1, 10, tzinfo=UTC)
     assert since(incremental(kind="timestamp")) == newest
-    assert since(incremental(kind="timestamp", lookback="1d 6h")) == newest - timedelta(days=1, hours=6)
+    assert since(incremental(kind="timestamp", lookback="1d 6h")) == newest - timedelta(
+        days=1, hours=6
+    )
     load(tmp_path, "timestamp", "2024-03-01 10:00:00")
     assert since(incremental(kind="timestamp")) == newest
 
@@ -92,7 +100,13 @@ DAY = Window(datetime(2024, 3, 1, tzinfo=UTC), datetime(2024, 3, 2, tzinfo=UTC))
 
 
 def test_a_range_of_time_begins_with_its_start_and_ends_before_its_end(incremental: Any) -> None:
-    texts = ["2024-02-29T23:59:59", "2024-03-01", "2024-03-01T23:59:59.999999", "2024-03-02T00:00:00", "soon"]
+    texts = [
+        "2024-02-29T23:59:59",
+        "2024-03-01",
+        "2024-03-01T23:59:59.999999",
+        "2024-03-02T00:00:00",
+        "soon",
+    ]
     frame = pl.DataFrame({"id": list("abcde"), "n": texts})
     assert inside(frame, incremental(kind="timestamp"), DAY)["id"].to_list() == ["b", "c", "e"]
     days = pl.DataFrame({"id": list("abc"), "n": ["2024-02-29", "2024-03-01", "2024-03-02"]})
@@ -102,12 +116,16 @@ def test_a_range_of_time_begins_with_its_start_and_ends_before_its_end(increment
 
 
 def test_a_range_of_time_needs_a_cursor_of_time(incremental: Any) -> None:
-    with pytest.raises(DataflowError, match="n holds Int64, and the range to read is one of time") as raised:
+    with pytest.raises(
+        DataflowError, match="n holds Int64, and the range to read is one of time"
+    ) as raised:
         inside(pl.DataFrame({"id": ["a"], "n": [1]}), incremental(), DAY)
     assert "timestamp" in str(raised.value.hint)
 
 
-def test_a_range_needs_a_cursor_and_a_table_that_is_not_replaced(configure: Any, incremental: Any) -> None:
+def test_a_range_needs_a_cursor_and_a_table_that_is_not_replaced(
+    configure: Any, incremental: Any
+) -> None:
     with pytest.raises(DataflowError, match="which column says when a row belongs"):
         resolve(configure(), DAY)
     with pytest.raises(DataflowError, match="the place of the whole table"):

@@ -8,7 +8,9 @@ from dataflow_runtime import register_workflow
 def import_error_op() -> None: ...
 
 
-@register_workflow(name="import_error", metadata={"description": "Cannot be imported", "owner": "team-a"})
+@register_workflow(
+    name="import_error", metadata={"description": "Cannot be imported", "owner": "team-a"}
+)
 @job
 def import_error_job() -> None:
     import_error_op()

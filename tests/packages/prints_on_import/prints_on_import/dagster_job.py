@@ -9,7 +9,9 @@ from dataflow_runtime import register_workflow
 def prints_on_import_op() -> None: ...
 
 
-@register_workflow(name="prints_on_import", metadata={"description": "Talks a lot", "owner": "team-a"})
+@register_workflow(
+    name="prints_on_import", metadata={"description": "Talks a lot", "owner": "team-a"}
+)
 @job
 def prints_on_import_job() -> None:
     prints_on_import_op()

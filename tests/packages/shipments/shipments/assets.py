@@ -1,6 +1,6 @@
 import polars as pl
 
-from dataflow_runtime.pipeline.assets import pipeline_assets
+from dataflow_runtime import pipeline_assets
 from dataflow_runtime.pipeline.sources import read_source
 
 assets = pipeline_assets(

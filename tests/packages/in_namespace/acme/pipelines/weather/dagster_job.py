@@ -7,7 +7,9 @@ from dataflow_runtime import register_workflow
 def weather_op() -> None: ...
 
 
-@register_workflow(name="weather", metadata={"description": "In a namespace package", "owner": "acme"})
+@register_workflow(
+    name="weather", metadata={"description": "In a namespace package", "owner": "acme"}
+)
 @job
 def weather_job() -> None:
     weather_op()

@@ -39,7 +39,11 @@ def build_executor() -> dg.ExecutorDefinition:
         executor = getattr(import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         extra = _EXTRAS.get(name)
-        hint = f'pip install "dataflow-runtime[{extra}]"' if extra else f"is the package of {module} installed?"
+        hint = (
+            f'pip install "dataflow-runtime[{extra}]"'
+            if extra
+            else f"is the package of {module} installed?"
+        )
         raise UsageError(f"DATAFLOW_EXECUTOR={name}: {error}", hint=hint) from error
     if not isinstance(executor, dg.ExecutorDefinition):
         raise UsageError(f"DATAFLOW_EXECUTOR={name}: {module}:{attribute} is no Dagster executor")
@@ -59,4 +63,8 @@ def shared_resources() -> dict[str, dg.FilesystemIOManager]:
     Dagster's default keeps it in a folder of the host, where a step on another host does not find it.
     """
     staging = get_settings().staging_root
-    return {"io_manager": dg.FilesystemIOManager(base_dir=f"{staging}/dagster")} if "://" in staging else {}
+    return (
+        {"io_manager": dg.FilesystemIOManager(base_dir=f"{staging}/dagster")}
+        if "://" in staging
+        else {}
+    )

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from dataflow_runtime.discovery import InstalledWorkflow, find_workflow, find_workflows
 from dataflow_runtime.errors import UnknownWorkflowError
+from dataflow_runtime.workflows.discovery import InstalledWorkflow, find_workflow, find_workflows
 
 HEAVY = ["dagster", "polars", "dlt", "dbt", "duckdb", "pydantic", "fastapi", "ruamel"]
 JOB = """
@@ -30,7 +30,11 @@ def test_reads_what_a_package_says_of_itself(site: Any) -> None:
     folder = site.install("good", version="2.1")
     workflow = found("good")
     assert workflow == find_workflow("good")
-    assert (workflow.package, workflow.version, workflow.module) == ("good", "2.1", "good.dagster_job")
+    assert (workflow.package, workflow.version, workflow.module) == (
+        "good",
+        "2.1",
+        "good.dagster_job",
+    )
     assert workflow.file == folder / "dagster_job.py"
     assert workflow.line == 10
     assert workflow.metadata == {
@@ -46,15 +50,32 @@ def test_reads_what_a_package_says_of_itself(site: Any) -> None:
 
 
 def test_imports_nothing(site: Any) -> None:
-    site.install("good", "import_error", "sys_exit", "registers_nothing", "in_namespace", "two_in_one", "not_literal")
+    site.install(
+        "good",
+        "import_error",
+        "sys_exit",
+        "registers_nothing",
+        "in_namespace",
+        "two_in_one",
+        "not_literal",
+    )
     printed = site.python(
         "import sys, json\n"
-        "from dataflow_runtime.catalog import list_workflows\n"
+        "from dataflow_runtime.orchestration.listing import list_workflows\n"
         "names = [workflow.name for workflow in list_workflows()]\n"
         "print(json.dumps([names, sorted({name.split('.')[0] for name in sys.modules})]))"
     )
     names, modules = json.loads(printed)
-    expected = {"good", "import_error", "sys_exit", "registers_nothing", "weather", "north", "south", "not_literal"}
+    expected = {
+        "good",
+        "import_error",
+        "sys_exit",
+        "registers_nothing",
+        "weather",
+        "north",
+        "south",
+        "not_literal",
+    }
     assert expected <= set(names)
     assert not set(modules) & {*HEAVY, *site.top_levels}
 
@@ -107,7 +128,7 @@ def test_an_editable_install_through_a_pth_file(site: Any, tmp_path: Path) -> No
     (site.folder / "checked_out.pth").write_text(f"{source}\n")
     printed = site.python(
         f"import site; site.addsitedir({str(site.folder)!r})\n"
-        "from dataflow_runtime.discovery import find_workflow\n"
+        "from dataflow_runtime.workflows.discovery import find_workflow\n"
         "workflow = find_workflow('checked_out'); print(workflow.file, workflow.error)"
     )
     assert printed.split() == [str(source / "checked_out" / "job.py"), "None"]
@@ -118,8 +139,12 @@ def test_a_zip_on_the_path(site: Any, tmp_path: Path, monkeypatch: pytest.Monkey
     with zipfile.ZipFile(archive, "w") as file:
         file.writestr("zipped/__init__.py", "")
         file.writestr("zipped/job.py", JOB.format(name="zipped"))
-        file.writestr("zipped-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: zipped\nVersion: 1.0\n")
-        file.writestr("zipped-1.0.dist-info/entry_points.txt", "[dataflow.workflows]\nzipped = zipped.job\n")
+        file.writestr(
+            "zipped-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: zipped\nVersion: 1.0\n"
+        )
+        file.writestr(
+            "zipped-1.0.dist-info/entry_points.txt", "[dataflow.workflows]\nzipped = zipped.job\n"
+        )
     monkeypatch.syspath_prepend(archive)
     workflow = found("zipped")
     assert workflow.file == archive / "zipped" / "job.py"
@@ -144,14 +169,20 @@ def test_arguments_that_are_not_literals_are_unknown_not_wrong(site: Any) -> Non
     ],
 )
 def test_what_is_computed_is_unknown(site: Any, arguments: str, name: str) -> None:
-    site.write("computed", {"computed/job.py": f"register_workflow({arguments})(job)"}, {"advertised": "computed.job"})
+    site.write(
+        "computed",
+        {"computed/job.py": f"register_workflow({arguments})(job)"},
+        {"advertised": "computed.job"},
+    )
     workflow = found(name)
     assert workflow.error is None
     assert workflow.metadata in (None, {})
 
 
 def test_the_registered_name_wins_over_the_entry_points(site: Any) -> None:
-    site.write("other", {"other/job.py": JOB.format(name="registered")}, {"advertised": "other.job"})
+    site.write(
+        "other", {"other/job.py": JOB.format(name="registered")}, {"advertised": "other.job"}
+    )
     assert found("registered").entry_point == "advertised"
     assert "advertised" not in {workflow.name for workflow in find_workflows()}
 
@@ -159,7 +190,9 @@ def test_the_registered_name_wins_over_the_entry_points(site: Any) -> None:
 def test_registered_by_attribute(site: Any) -> None:
     site.write(
         "attribute",
-        {"attribute/job.py": "import dataflow_runtime as d\nd.register_workflow(name='attribute')(1)"},
+        {
+            "attribute/job.py": "import dataflow_runtime as d\nd.register_workflow(name='attribute')(1)"
+        },
         {"attribute": "attribute.job"},
     )
     assert (found("attribute").line, found("attribute").metadata) == (2, {})
@@ -174,7 +207,9 @@ def test_a_module_that_does_not_exist(site: Any) -> None:
 
 def test_a_package_that_does_not_exist(site: Any) -> None:
     site.write("gone", {}, {"gone": "gone_altogether.deep.job"})
-    assert "'gone_altogether.deep.job' of the entry point does not exist" in str(found("gone").error)
+    assert "'gone_altogether.deep.job' of the entry point does not exist" in str(
+        found("gone").error
+    )
 
 
 def test_a_syntax_error_has_its_line(site: Any) -> None:
@@ -194,7 +229,9 @@ def test_a_name_that_is_claimed_twice_names_the_other(site: Any) -> None:
 
 
 def test_an_entry_point_whose_module_registers_others(site: Any) -> None:
-    site.write("one", {"one/job.py": JOB.format(name="one")}, {"one": "one.job", "phantom": "one.job"})
+    site.write(
+        "one", {"one/job.py": JOB.format(name="one")}, {"one": "one.job", "phantom": "one.job"}
+    )
     assert found("one").error is None
     assert found("phantom").error == "module 'one.job' registers no workflow of this name"
 
@@ -211,7 +248,11 @@ def test_an_entry_point_whose_module_registers_others(site: Any) -> None:
 )
 def test_hostile_modules_are_read_not_run(site: Any, source: str) -> None:
     code = source + JOB.format(name="hostile")
-    site.write("hostile", {"hostile/__init__.py": source, "hostile/job.py": code}, {"hostile": "hostile.job"})
+    site.write(
+        "hostile",
+        {"hostile/__init__.py": source, "hostile/job.py": code},
+        {"hostile": "hostile.job"},
+    )
     workflow = found("hostile")
     assert (workflow.metadata, workflow.error) == ({"owner": "me"}, None)
 
@@ -228,9 +269,20 @@ def test_hostile_modules_are_read_not_run(site: Any, source: str) -> None:
         b"x = " + b"+".join([b"1"] * 100_000),
         b"register_workflow(name='unreadable', metadata=" + b"-" * 50_000 + b"1)",
     ],
-    ids=["not utf-8", "codec", "null byte", "brackets", "minus signs", "attributes", "sum", "metadata"],
+    ids=[
+        "not utf-8",
+        "codec",
+        "null byte",
+        "brackets",
+        "minus signs",
+        "attributes",
+        "sum",
+        "metadata",
+    ],
 )
-def test_source_that_cannot_be_parsed_is_broken_and_harms_no_other(site: Any, source: bytes) -> None:
+def test_source_that_cannot_be_parsed_is_broken_and_harms_no_other(
+    site: Any, source: bytes
+) -> None:
     site.install("good")
     site.write("unreadable", {"unreadable/job.py": ""}, {"unreadable": "unreadable.job"})
     (site.folder / "unreadable" / "job.py").write_bytes(source)
@@ -262,9 +314,13 @@ def test_a_damaged_entry_points_file_harms_no_other(site: Any, entry_points: str
 
 def test_a_distribution_without_metadata_harms_no_other(site: Any) -> None:
     site.install("good")
-    site.write("nameless", {"nameless/job.py": JOB.format(name="good")}, {"nameless": "nameless.job"})
+    site.write(
+        "nameless", {"nameless/job.py": JOB.format(name="good")}, {"nameless": "nameless.job"}
+    )
     (site.folder / "nameless-1.0.dist-info" / "METADATA").unlink()
-    assert {workflow.package for workflow in find_workflows() if workflow.name == "good"} >= {"good"}
+    assert {workflow.package for workflow in find_workflows() if workflow.name == "good"} >= {
+        "good"
+    }
 
 
 def test_an_unknown_name_suggests_the_closest(site: Any) -> None:
@@ -281,7 +337,11 @@ def test_a_package_that_an_earlier_folder_shadows_counts_once(
     site.install("good")
     shadow = tmp_path / "shadow"
     (shadow / "good-0.1.dist-info").mkdir(parents=True)
-    (shadow / "good-0.1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: good\nVersion: 0.1\n")
-    (shadow / "good-0.1.dist-info" / "entry_points.txt").write_text("[dataflow.workflows]\ngood = good.dagster_job\n")
+    (shadow / "good-0.1.dist-info" / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: good\nVersion: 0.1\n"
+    )
+    (shadow / "good-0.1.dist-info" / "entry_points.txt").write_text(
+        "[dataflow.workflows]\ngood = good.dagster_job\n"
+    )
     monkeypatch.syspath_prepend(shadow)
     assert found("good").version == "0.1"

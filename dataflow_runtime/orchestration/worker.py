@@ -1,4 +1,4 @@
-"""The process that executes a run for a server, and outlives it: ``python -m dataflow_runtime.worker``.
+"""The process that executes a run for a server, and outlives it: ``python -m dataflow_runtime.orchestration.worker``.
 
 Standard input describes the run, standard output says in one JSON object what became of it: ``{}`` once it is recorded,
 ``{"exists": true}`` where a run of this id is there already, ``{"error": …}`` where it cannot be run. Values of a run,
@@ -14,7 +14,6 @@ import sys
 from dataclasses import asdict
 from typing import Any
 
-from dataflow_runtime import telemetry
 from dataflow_runtime.config import ConfigError, config_manager, mask
 from dataflow_runtime.errors import DataflowError, UsageError
 
@@ -30,11 +29,12 @@ def main() -> None:
         request = json.load(sys.stdin)
     except ValueError:
         return  # the server was killed before it had said all: there is nothing to do
-    telemetry.turn_off()
     try:
         # Before anything heavy is imported: most mistakes are in here.
-        config_manager.load_config(request["name"], env=request["env"], overrides=request["overrides"])
-        from dataflow_runtime.runner import RunExistsError, run_workflow
+        config_manager.load_config(
+            request["name"], env=request["env"], overrides=request["overrides"]
+        )
+        from dataflow_runtime.orchestration.run import RunExistsError, run_workflow
 
         try:
             run_workflow(**request, on_recorded=lambda: answer.give({}))
@@ -74,7 +74,10 @@ class _Answer:
 def _error(error: DataflowError) -> dict[str, Any]:
     found: dict[str, Any] = {"kind": "broken", "message": error.message, "hint": error.hint}
     if isinstance(error, ConfigError):
-        return found | {"kind": "config", "problems": [asdict(problem) for problem in error.problems]}
+        return found | {
+            "kind": "config",
+            "problems": [asdict(problem) for problem in error.problems],
+        }
     return found | ({"kind": "usage"} if isinstance(error, UsageError) else {})
 
 

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 import pytest
 
-from dataflow_runtime.pipeline.partitions import build_schedule, partitions_of
+from dataflow_runtime.orchestration.partitions import build_schedule, partitions_of
 
 CURSOR = {"cursor": {"column": "at"}}
 
@@ -37,7 +37,9 @@ def test_a_workflow_is_not_partitioned_unless_it_says_so(scheduled: Any) -> None
         ("monthly", "2026-03-01", 1),
     ],
 )
-def test_partitions_begin_on_the_first_day(scheduled: Any, kind: str, first: str, number: int) -> None:
+def test_partitions_begin_on_the_first_day(
+    scheduled: Any, kind: str, first: str, number: int
+) -> None:
     partitions = partitions_of(scheduled(kind))
     assert partitions is not None
     keys = partitions.get_partition_keys(current_time=datetime(2026, 4, 1, tzinfo=UTC))
@@ -83,7 +85,9 @@ def test_a_tick_runs_the_partition_that_has_just_ended(scheduled: Any) -> None:
     assert requested(config, "0 0 * * *", datetime(2026, 3, 10, tzinfo=berlin)) == ["2026-03-09"]
 
 
-def test_a_tick_runs_all_partitions_since_the_tick_before_and_each_only_once(scheduled: Any) -> None:
+def test_a_tick_runs_all_partitions_since_the_tick_before_and_each_only_once(
+    scheduled: Any,
+) -> None:
     config = scheduled("hourly")
     ticks = [datetime(2026, 3, 10, hour, 30, tzinfo=UTC) for hour in (6, 12, 18)]
     keys = [requested(config, "30 */6 * * *", tick) for tick in ticks]

@@ -8,11 +8,11 @@ from typing import Any
 
 from dagster import DagsterEvent, DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus
 
-from dataflow_runtime.catalog import RESULT, RUN_TAG
 from dataflow_runtime.config import config_manager
 from dataflow_runtime.config.secrets import mask
 from dataflow_runtime.errors import DataflowError
-from dataflow_runtime.pipeline.options import run_overrides
+from dataflow_runtime.orchestration.listing import RESULT, RUN_TAG
+from dataflow_runtime.orchestration.options import run_overrides
 from dataflow_runtime.pipeline.warehouse import location
 
 __all__ = ["OnStep", "RunReport", "StepReport", "Steps", "planned_steps", "report", "workflow_of"]
@@ -65,7 +65,10 @@ class RunReport:
     def to_json(self) -> dict[str, Any]:
         """Return the documented JSON shape."""
         return asdict(self) | {
-            "steps": [{"name": step.name, "status": step.status, "seconds": step.seconds} for step in self.steps]
+            "steps": [
+                {"name": step.name, "status": step.status, "seconds": step.seconds}
+                for step in self.steps
+            ]
         }
 
 
@@ -90,7 +93,9 @@ class Steps:
         if status == "running":
             step = StepReport(name=name, status=status, started=at)
         elif status is not None:
-            milliseconds = getattr(event.event_specific_data, "duration_ms", None)  # of steps that succeed
+            milliseconds = getattr(
+                event.event_specific_data, "duration_ms", None
+            )  # of steps that succeed
             seconds = at - (step.started or at) if milliseconds is None else milliseconds / 1000
             step = replace(step, status=status, seconds=round(seconds, 3))
         if found := _metadata(event).get(RESULT):
@@ -114,7 +119,11 @@ def report(instance: DagsterInstance, run: DagsterRun) -> RunReport:
             steps.take(entry.dagster_event, entry.timestamp)
             error = error or _error(entry.dagster_event, workflow)
     if run.status == DagsterRunStatus.CANCELED:
-        error = {"step": error["step"] if error else None, "message": "the run was canceled", "hint": None}
+        error = {
+            "step": error["step"] if error else None,
+            "message": "the run was canceled",
+            "hint": None,
+        }
     elif run.status == DagsterRunStatus.FAILURE:
         error = error or {"step": None, "message": "the run did not end", "hint": None}
     else:
@@ -148,7 +157,9 @@ def planned_steps(instance: DagsterInstance, run: DagsterRun) -> list[str]:
         return []
     plan = instance.get_execution_plan_snapshot(run.execution_plan_snapshot_id)
     needs = {
-        step.key: {handle.step_key for part in step.inputs for handle in part.upstream_output_handles}
+        step.key: {
+            handle.step_key for part in step.inputs for handle in part.upstream_output_handles
+        }
         for step in plan.steps
     }
     ordered: list[str] = []
@@ -196,7 +207,10 @@ def _metadata(event: DagsterEvent) -> Mapping[str, Any]:
         return event.step_output_data.metadata
     if event.event_type == DagsterEventType.ASSET_MATERIALIZATION:
         return event.materialization.metadata
-    if event.event_type == DagsterEventType.STEP_FAILURE and event.step_failure_data.user_failure_data:
+    if (
+        event.event_type == DagsterEventType.STEP_FAILURE
+        and event.step_failure_data.user_failure_data
+    ):
         return event.step_failure_data.user_failure_data.metadata
     return {}
 
@@ -206,9 +220,15 @@ def _error(event: DagsterEvent, workflow: str) -> dict[str, str | None] | None:
     if event.event_type == DagsterEventType.STEP_FAILURE:
         failure = event.step_failure_data
         metadata = _metadata(event)
-        message = metadata["message"].value if "message" in metadata else failure.error_display_string
+        message = (
+            metadata["message"].value if "message" in metadata else failure.error_display_string
+        )
         hint = metadata["hint"].value if "hint" in metadata else None
-        return {"step": _step_name(event.step_key or "", workflow), "message": mask(str(message)), "hint": hint}
+        return {
+            "step": _step_name(event.step_key or "", workflow),
+            "message": mask(str(message)),
+            "hint": hint,
+        }
     if event.event_type == DagsterEventType.RUN_FAILURE:
         return {"step": None, "message": mask(event.message or "the run failed"), "hint": None}
     return None

@@ -13,7 +13,10 @@ from typing import IO, Any
 
 from dagster._core.instance.ref import InstanceRef
 from dagster._core.storage.compute_log_manager import CapturedLogContext, ComputeIOType
-from dagster._core.storage.local_compute_log_manager import IO_TYPE_EXTENSION, LocalComputeLogManager
+from dagster._core.storage.local_compute_log_manager import (
+    IO_TYPE_EXTENSION,
+    LocalComputeLogManager,
+)
 from dagster._serdes import ConfigurableClassData
 
 __all__ = ["TeeComputeLogManager", "with_tee"]
@@ -27,7 +30,9 @@ class TeeComputeLogManager(LocalComputeLogManager):
     """
 
     @classmethod
-    def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Any) -> TeeComputeLogManager:
+    def from_config_value(
+        cls, inst_data: ConfigurableClassData | None, config_value: Any
+    ) -> TeeComputeLogManager:
         """Make it of Dagster's configuration."""
         return cls(inst_data=inst_data, **config_value)
 
@@ -54,7 +59,10 @@ def _copied(stream: IO[str], descriptor: int, file: Path) -> Iterator[None]:
     os.close(writing)
 
     def copy() -> None:
-        with file.open("ab", buffering=0) as log, os.fdopen(kept, "wb", buffering=0, closefd=False) as terminal:
+        with (
+            file.open("ab", buffering=0) as log,
+            os.fdopen(kept, "wb", buffering=0, closefd=False) as terminal,
+        ):
             # Not until the pipe's end: a process that the step has left behind, such as Python's own resource tracker,
             # holds it open.
             while reading in select.select([reading, ended], [], [])[0]:
@@ -82,5 +90,7 @@ def with_tee(instance: InstanceRef) -> InstanceRef:
     if data.class_name != LocalComputeLogManager.__name__:
         return instance
     return instance._replace(
-        compute_logs_data=ConfigurableClassData(__name__, TeeComputeLogManager.__name__, data.config_yaml)
+        compute_logs_data=ConfigurableClassData(
+            __name__, TeeComputeLogManager.__name__, data.config_yaml
+        )
     )

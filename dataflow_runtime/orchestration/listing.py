@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from dataflow_runtime.config import config_manager, configured_cron
-from dataflow_runtime.discovery import InstalledWorkflow, find_workflow, find_workflows
 from dataflow_runtime.errors import DataflowError
-from dataflow_runtime.registry import WorkflowMetadata
+from dataflow_runtime.workflows.discovery import InstalledWorkflow, find_workflow, find_workflows
+from dataflow_runtime.workflows.registry import WorkflowMetadata
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance
@@ -62,7 +62,9 @@ def list_workflows(*, tag: str | None = None, owner: str | None = None) -> list[
     """Return the installed workflows, sorted by name, narrowed to a tag and an owner."""
     entries: Iterable[CatalogEntry] = map(describe, find_workflows())
     return [
-        entry for entry in entries if (tag is None or tag in entry.tags) and (owner is None or owner == entry.owner)
+        entry
+        for entry in entries
+        if (tag is None or tag in entry.tags) and (owner is None or owner == entry.owner)
     ]
 
 
@@ -73,7 +75,9 @@ def describe(workflow: InstalledWorkflow) -> CatalogEntry:
     cron = None
     if workflow.config_file is not None:
         # The one variable that settings.py does not read for us: importing pydantic would double the time of `list`.
-        cron = configured_cron(workflow.name, workflow.config_file, os.environ.get("DATAFLOW_ENV") or None)
+        cron = configured_cron(
+            workflow.name, workflow.config_file, os.environ.get("DATAFLOW_ENV") or None
+        )
     return CatalogEntry(
         name=workflow.name,
         package=workflow.package,
@@ -171,7 +175,11 @@ def last_run(instance: DagsterInstance, name: str) -> dict[str, Any] | None:
     if not records:
         return None
     record = records[0]
-    seconds = None if record.end_time is None or record.start_time is None else record.end_time - record.start_time
+    seconds = (
+        None
+        if record.end_time is None or record.start_time is None
+        else record.end_time - record.start_time
+    )
     return {
         "run_id": record.dagster_run.run_id,
         "status": record.dagster_run.status.value.lower(),

@@ -18,6 +18,8 @@ def configure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Configure:
 
     def make(source: dict[str, Any] | None = None, **sections: Any) -> WorkflowConfig:
         values = {"source": source or {"type": "mock"}, **sections}
-        return WorkflowConfig.model_validate(values, context={"workflow": "things", "root": tmp_path})
+        return WorkflowConfig.model_validate(
+            values, context={"workflow": "things", "root": tmp_path}
+        )
 
     return make

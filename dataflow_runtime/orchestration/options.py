@@ -38,7 +38,8 @@ def parse_window(start: str | None, end: str | None) -> Window | None:
     window = Window(start=_parse_time("from", start), end=_parse_time("to", end))
     if window.start is not None and window.end is not None and window.start >= window.end:
         raise UsageError(
-            f"no time lies between from {start} and to {end}", hint="'from' is included, 'to' is not: it comes later"
+            f"no time lies between from {start} and to {end}",
+            hint="'from' is included, 'to' is not: it comes later",
         )
     return window
 
@@ -50,6 +51,7 @@ def _parse_time(name: str, text: str | None) -> datetime | None:
         time = datetime.fromisoformat(text)
     except ValueError:
         raise UsageError(
-            f"{name}: {text!r} is no time", hint="ISO 8601, for example 2026-01-31 or 2026-01-31T06:00+01:00"
+            f"{name}: {text!r} is no time",
+            hint="ISO 8601, for example 2026-01-31 or 2026-01-31T06:00+01:00",
         ) from None
     return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)

@@ -22,7 +22,7 @@ from dagster import DagsterInstance, DagsterRun, DagsterRunStatus
 
 from dataflow_runtime.config import ConfigError, Problem
 from dataflow_runtime.errors import DataflowError, UsageError
-from dataflow_runtime.runner import WORKER_TAG, lock_of
+from dataflow_runtime.orchestration.run import WORKER_TAG, lock_of
 
 __all__ = ["CancelError", "ConflictError", "RunRequest", "cancel", "current", "launch"]
 
@@ -58,7 +58,9 @@ class RunRequest:
     partition: str | None = None
 
 
-def launch(instance: DagsterInstance, request: RunRequest, *, key: str | None = None) -> tuple[DagsterRun, bool]:
+def launch(
+    instance: DagsterInstance, request: RunRequest, *, key: str | None = None
+) -> tuple[DagsterRun, bool]:
     """Start a worker for the run and return the run once it is recorded, and whether it is a new one.
 
     A run's id follows from its idempotency key, and Dagster's storage takes an id once: whoever is killed at whatever
@@ -85,7 +87,9 @@ def launch(instance: DagsterInstance, request: RunRequest, *, key: str | None = 
     new = _start_worker(asdict(request) | {"run_id": run_id, "tags": tags})
     run = instance.get_run_by_id(run_id)
     if run is None:
-        raise ConflictError("a request with this idempotency key is under way", hint="send it again in a moment")
+        raise ConflictError(
+            "a request with this idempotency key is under way", hint="send it again in a moment"
+        )
     return _same(run, tags), new
 
 
@@ -124,7 +128,9 @@ def cancel(instance: DagsterInstance, run: DagsterRun) -> None:
         raise CancelError(f"the run is over: {run.status.value.lower()}")
     if host is None:
         if not instance.run_coordinator.cancel_run(run.run_id):
-            raise CancelError("Dagster cannot cancel the run", hint="it was started by Dagster: see its own UI")
+            raise CancelError(
+                "Dagster cannot cancel the run", hint="it was started by Dagster: see its own UI"
+            )
         return
     if host != platform.node():
         raise CancelError("the run is executed on another machine", hint="cancel it there")
@@ -143,7 +149,10 @@ def _worker(run: DagsterRun) -> tuple[str | None, int]:
 
 def _same(run: DagsterRun, tags: Mapping[str, str]) -> DagsterRun:
     if run.tags.get(REQUEST_TAG) != tags.get(REQUEST_TAG):
-        raise ConflictError("this idempotency key was used for another request", hint="a new request needs a new key")
+        raise ConflictError(
+            "this idempotency key was used for another request",
+            hint="a new request needs a new key",
+        )
     return run
 
 
@@ -151,7 +160,7 @@ def _start_worker(request: Mapping[str, Any]) -> bool:
     """Start a process that records and executes a run; return whether it has recorded it, and not another one."""
     process = subprocess.Popen(
         # Without the working directory on its path: the server has it not, either.
-        [sys.executable, "-P", "-m", "dataflow_runtime.worker"],
+        [sys.executable, "-P", "-m", "dataflow_runtime.orchestration.worker"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,  # Dagster keeps what the steps print
@@ -187,5 +196,9 @@ def _start_worker(request: Mapping[str, Any]) -> bool:
 
 def _as_raised(error: Mapping[str, Any]) -> DataflowError:
     if error["kind"] == "config":
-        return ConfigError([Problem(**problem) for problem in error["problems"]], hint=error["hint"])
-    return (UsageError if error["kind"] == "usage" else DataflowError)(error["message"], hint=error["hint"])
+        return ConfigError(
+            [Problem(**problem) for problem in error["problems"]], hint=error["hint"]
+        )
+    return (UsageError if error["kind"] == "usage" else DataflowError)(
+        error["message"], hint=error["hint"]
+    )

@@ -12,10 +12,10 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 
 from dataflow_runtime.config import ConfigError, config_manager
 from dataflow_runtime.errors import DataflowError
-from dataflow_runtime.executors import build_executor, shared_resources
-from dataflow_runtime.loading import BrokenWorkflow, LoadedWorkflow, load_workflows
-from dataflow_runtime.pipeline.partitions import build_schedule, partitions_of
-from dataflow_runtime.presentation import dashboard, described, described_asset
+from dataflow_runtime.orchestration.described import dashboard, described, described_asset
+from dataflow_runtime.orchestration.executors import build_executor, shared_resources
+from dataflow_runtime.orchestration.partitions import build_schedule, partitions_of
+from dataflow_runtime.workflows.loading import BrokenWorkflow, LoadedWorkflow, load_workflows
 
 __all__ = ["build_definitions", "build_job", "load_definitions", "workflow_definitions"]
 
@@ -56,12 +56,16 @@ def load_definitions(names: Collection[str] = ()) -> tuple[dg.Definitions, list[
         # All at once: it takes as long as all that is above, and Dagster keeps the result.
         dg.Definitions.validate_loadable(merged)
     except Exception:
-        unresolvable = [failure for workflow, _ in parts if (failure := _unresolvable(workflow)) is not None]
+        unresolvable = [
+            failure for workflow, _ in parts if (failure := _unresolvable(workflow)) is not None
+        ]
         if not unresolvable:
             raise
         names = {failure.name for failure in unresolvable}
         broken += unresolvable
-        merged = dg.Definitions.merge(*(part for workflow, part in parts if workflow.name not in names), rest)
+        merged = dg.Definitions.merge(
+            *(part for workflow, part in parts if workflow.name not in names), rest
+        )
     return merged, broken
 
 
@@ -97,7 +101,9 @@ def workflow_definitions(workflow: LoadedWorkflow, *, with_module: bool = True) 
         else asset
         for asset in dg.load_assets_from_modules(modules)
     ]
-    tables = [key for asset in assets if isinstance(asset, dg.AssetsDefinition) for key in asset.keys]
+    tables = [
+        key for asset in assets if isinstance(asset, dg.AssetsDefinition) for key in asset.keys
+    ]
     shown = dashboard(workflow, tables)
     return dg.Definitions(
         jobs=[job],
@@ -105,12 +111,16 @@ def workflow_definitions(workflow: LoadedWorkflow, *, with_module: bool = True) 
         schedules=[
             *schedules,
             *(
-                schedule.with_updated_job(job) if schedule.has_job and schedule.job is registered else schedule
+                schedule.with_updated_job(job)
+                if schedule.has_job and schedule.job is registered
+                else schedule
                 for schedule in _of_type(found, dg.ScheduleDefinition)
             ),
         ],
         sensors=[
-            sensor.with_updated_jobs([job if target is registered else target for target in sensor.jobs])
+            sensor.with_updated_jobs(
+                [job if target is registered else target for target in sensor.jobs]
+            )
             if sensor.has_jobs
             else sensor
             for sensor in _of_type(found, dg.SensorDefinition)
@@ -168,7 +178,9 @@ def _claim(
     for name in names:
         other = claimed.get(name)
         if other is not None and other.module is not workflow.module:
-            raise DataflowError(f"{name} is also defined by {other.installed.place}", hint="rename one of them")
+            raise DataflowError(
+                f"{name} is also defined by {other.installed.place}", hint="rename one of them"
+            )
     claimed.update(dict.fromkeys(names, workflow))
     for node in _nodes(definitions):
         other, claimed_node = ops.setdefault(node.name, (workflow, node))

@@ -34,7 +34,9 @@ def partitions_of(config: WorkflowConfig) -> dg.TimeWindowPartitionsDefinition |
     )
 
 
-def build_schedule(workflow: str, job: Any, config: WorkflowConfig, cron: str) -> dg.ScheduleDefinition:
+def build_schedule(
+    workflow: str, job: Any, config: WorkflowConfig, cron: str
+) -> dg.ScheduleDefinition:
     """Return the schedule of a job; where the job is partitioned, a tick runs what ended since the tick before.
 
     A cron expression that fires more often than partitions end has ticks without a run, one that fires less often has
@@ -43,7 +45,9 @@ def build_schedule(workflow: str, job: Any, config: WorkflowConfig, cron: str) -
     name, timezone = f"{workflow}_schedule", config.schedule.timezone
     partitions = partitions_of(config)
     if partitions is None:
-        return dg.ScheduleDefinition(name=name, job=job, cron_schedule=cron, execution_timezone=timezone)
+        return dg.ScheduleDefinition(
+            name=name, job=job, cron_schedule=cron, execution_timezone=timezone
+        )
 
     def requests(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
         keys = _ended(partitions, cron, timezone, context.scheduled_execution_time)
@@ -56,7 +60,9 @@ def build_schedule(workflow: str, job: Any, config: WorkflowConfig, cron: str) -
     )
 
 
-def _ended(partitions: dg.TimeWindowPartitionsDefinition, cron: str, timezone: str, tick: datetime) -> list[str]:
+def _ended(
+    partitions: dg.TimeWindowPartitionsDefinition, cron: str, timezone: str, tick: datetime
+) -> list[str]:
     """Return the keys of the partitions that ended after the tick before `tick` and until `tick`, oldest first."""
     from dagster._utils.schedules import reverse_cron_string_iterator
 

@@ -75,7 +75,10 @@ def find_workflows() -> list[InstalledWorkflow]:
         claims.setdefault(workflow.name, []).append(workflow)
     # No silent winner: which of two workflows a name means is for their owners to say.
     return [
-        replace(workflow, error="; ".join(f"the name is also claimed by {other.place}" for other in others))
+        replace(
+            workflow,
+            error="; ".join(f"the name is also claimed by {other.place}" for other in others),
+        )
         if (others := [other for other in claims[workflow.name] if other is not workflow])
         else workflow
         for workflow in found
@@ -116,13 +119,19 @@ def _advertised() -> Iterator[list[InstalledWorkflow]]:
             entry_points = distribution.entry_points.select(group=ENTRY_POINT_GROUP)
         except (TypeError, ValueError):
             problem = "its entry_points.txt cannot be parsed"
-            yield [InstalledWorkflow(package, package, version, module="", entry_point="", error=problem)]
+            yield [
+                InstalledWorkflow(
+                    package, package, version, module="", entry_point="", error=problem
+                )
+            ]
             continue
         for entry_point in entry_points:
             # EntryPoint.module raises for a value that names no module.
             module = entry_point.value.partition(":")[0].partition("[")[0].strip()
             modules.setdefault(module, []).append(
-                InstalledWorkflow(entry_point.name, package, version, module, entry_point=entry_point.name)
+                InstalledWorkflow(
+                    entry_point.name, package, version, module, entry_point=entry_point.name
+                )
             )
         yield from modules.values()
 
@@ -139,12 +148,16 @@ def _registered(advertised: list[InstalledWorkflow]) -> list[InstalledWorkflow]:
         source = read(spec.name) if spec and read else None
         if spec is None or spec.origin is None or source is None:
             return [
-                replace(entry, error=f"module {module!r} of the entry point does not exist") for entry in advertised
+                replace(entry, error=f"module {module!r} of the entry point does not exist")
+                for entry in advertised
             ]
         advertised = [replace(entry, file=Path(spec.origin)) for entry in advertised]
         tree = ast.parse(source)
     except SyntaxError as error:
-        return [replace(entry, line=error.lineno, error=f"SyntaxError: {error.msg}") for entry in advertised]
+        return [
+            replace(entry, line=error.lineno, error=f"SyntaxError: {error.msg}")
+            for entry in advertised
+        ]
     except (RecursionError, MemoryError):  # of the parser, at a limit of its own
         return [replace(entry, error="nested too deeply to be parsed") for entry in advertised]
     except (OSError, ImportError, ValueError) as error:
@@ -157,7 +170,9 @@ def _registered(advertised: list[InstalledWorkflow]) -> list[InstalledWorkflow]:
     ]
     literal = [call for call in calls if isinstance(call[0], str)]
     by_name = {entry.name: entry for entry in advertised}
-    unmatched = [entry for entry in advertised if entry.name not in {name for name, _, _ in literal}]
+    unmatched = [
+        entry for entry in advertised if entry.name not in {name for name, _, _ in literal}
+    ]
     described = [
         # An entry point may go by another name than the workflow that it advertises.
         replace(

@@ -6,8 +6,13 @@ from typing import Any
 import pytest
 
 from dataflow_runtime.errors import DataflowError, UnknownWorkflowError
-from dataflow_runtime.loading import BrokenWorkflow, LoadedWorkflow, load_workflow, load_workflows
-from dataflow_runtime.registry import registrations
+from dataflow_runtime.workflows.loading import (
+    BrokenWorkflow,
+    LoadedWorkflow,
+    load_workflow,
+    load_workflows,
+)
+from dataflow_runtime.workflows.registry import registrations
 
 
 def broken(name: str) -> BrokenWorkflow:
@@ -56,7 +61,11 @@ def test_an_error_below_names_the_workflows_own_line(site: Any) -> None:
 
 
 def test_an_error_in_the_packages_init(site: Any) -> None:
-    site.write("early", {"early/__init__.py": "\n1 / 0\n", "early/jobs/job.py": ""}, {"early": "early.jobs.job"})
+    site.write(
+        "early",
+        {"early/__init__.py": "\n1 / 0\n", "early/jobs/job.py": ""},
+        {"early": "early.jobs.job"},
+    )
     failure = broken("early")
     assert failure.reason == "ZeroDivisionError: division by zero"
     assert (failure.file, failure.line) == (str(site.folder / "early" / "__init__.py"), 2)
@@ -67,12 +76,16 @@ def test_sys_exit(site: Any) -> None:
     failure = broken("sys_exit")
     assert failure.kind == "exit"
     assert failure.reason == "SystemExit: no licence for this machine"
-    line = (folder / "dagster_job.py").read_text().splitlines().index('sys.exit("no licence for this machine")') + 1
+    line = (folder / "dagster_job.py").read_text().splitlines().index(
+        'sys.exit("no licence for this machine")'
+    ) + 1
     assert (failure.file, failure.line) == (str(folder / "dagster_job.py"), line)
     assert "sys_exit" not in registrations(), "what it registered before it failed is forgotten"
 
 
-@pytest.mark.parametrize("base", ["BaseException", "GeneratorExit", "RecursionError", "MemoryError"])
+@pytest.mark.parametrize(
+    "base", ["BaseException", "GeneratorExit", "RecursionError", "MemoryError"]
+)
 def test_whatever_else_is_raised(site: Any, base: str) -> None:
     site.write("odd", {"odd/job.py": f"raise {base}('odd')\n"}, {"odd": "odd.job"})
     assert broken("odd").reason == f"{base}: odd"
@@ -82,7 +95,10 @@ def test_registers_nothing(site: Any) -> None:
     folder = site.install("registers_nothing")
     failure = broken("registers_nothing")
     assert failure.kind == "unregistered"
-    assert failure.reason == "module 'registers_nothing.dagster_job' registers no workflow 'registers_nothing'"
+    assert (
+        failure.reason
+        == "module 'registers_nothing.dagster_job' registers no workflow 'registers_nothing'"
+    )
     assert failure.file == str(folder / "dagster_job.py")
     assert '@register_workflow(name="registers_nothing"' in str(failure.hint)
 
@@ -117,7 +133,9 @@ def test_a_name_that_two_packages_claim_loads_neither(site: Any) -> None:
 def test_a_name_registered_by_a_module_that_claims_another_too(site: Any) -> None:
     """A second claim that static discovery cannot see: the name is computed."""
     site.install("good")
-    code = "from dataflow_runtime import register_workflow\nregister_workflow(name='go' + 'od')(1)\n"
+    code = (
+        "from dataflow_runtime import register_workflow\nregister_workflow(name='go' + 'od')(1)\n"
+    )
     site.write("sly", {"sly/job.py": code}, {"sly": "sly.job"})
     loaded, failures = load_workflows(["good", "sly"])
     assert [workflow.name for workflow in loaded] == ["good"]
@@ -155,7 +173,11 @@ def test_one_that_is_broken_raises_when_asked_for_by_name(site: Any) -> None:
 
 
 def test_an_interrupt_is_no_broken_workflow(site: Any) -> None:
-    site.write("interrupted", {"interrupted/job.py": "raise KeyboardInterrupt\n"}, {"interrupted": "interrupted.job"})
+    site.write(
+        "interrupted",
+        {"interrupted/job.py": "raise KeyboardInterrupt\n"},
+        {"interrupted": "interrupted.job"},
+    )
     with pytest.raises(KeyboardInterrupt):
         load_workflow("interrupted")
 

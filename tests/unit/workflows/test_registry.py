@@ -7,7 +7,7 @@ import pytest
 
 from dataflow_runtime import register_workflow
 from dataflow_runtime.errors import DataflowError, DuplicateWorkflowError
-from dataflow_runtime.registry import WorkflowMetadata, forget, registrations
+from dataflow_runtime.workflows.registry import WorkflowMetadata, forget, registrations
 
 pytestmark = pytest.mark.usefixtures("site")
 
@@ -83,7 +83,14 @@ def test_a_name_must_be_an_identifier(name: Any) -> None:
 
 def test_metadata_is_parsed_and_unknown_keys_are_kept() -> None:
     metadata = WorkflowMetadata.from_mapping(
-        {"description": "d", "owner": "o", "schedule": "@daily", "tags": ["a", "b"], "runbook": "r", "tier": 1}
+        {
+            "description": "d",
+            "owner": "o",
+            "schedule": "@daily",
+            "tags": ["a", "b"],
+            "runbook": "r",
+            "tier": 1,
+        }
     )
     assert metadata == WorkflowMetadata("d", "o", "@daily", ("a", "b"), {"runbook": "r", "tier": 1})
     assert WorkflowMetadata.from_mapping({}) == WorkflowMetadata()

@@ -94,10 +94,16 @@ def register_workflow(*, name: str, metadata: Mapping[str, Any] | None = None) -
         )
     parsed = WorkflowMetadata.from_mapping(metadata or {})
     caller = sys._getframe(1)
-    module, file, line = caller.f_globals.get("__name__", "?"), caller.f_code.co_filename, caller.f_lineno
+    module, file, line = (
+        caller.f_globals.get("__name__", "?"),
+        caller.f_code.co_filename,
+        caller.f_lineno,
+    )
 
     def register(job: J) -> J:
-        registration = Registration(name=name, job=job, metadata=parsed, module=module, file=file, line=line)
+        registration = Registration(
+            name=name, job=job, metadata=parsed, module=module, file=file, line=line
+        )
         known = _registrations.get(name)
         # The same line again is a reload of the module, not a second workflow.
         if known is not None and known.place != registration.place:

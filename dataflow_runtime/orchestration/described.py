@@ -12,16 +12,20 @@ from dagster._core.definitions.utils import is_valid_owner
 from dagster._utils.tags import is_valid_tag_key
 from dagster_shared.record import replace
 
-from dataflow_runtime.catalog import RUN_TAG
-from dataflow_runtime.loading import LoadedWorkflow
+from dataflow_runtime.orchestration.listing import RUN_TAG
+from dataflow_runtime.workflows.loading import LoadedWorkflow
 
 __all__ = ["dashboard", "described", "described_asset"]
 
 # What is beta in Dagster is ours to follow; nobody who lists or runs a workflow can do anything about it.
-warnings.filterwarnings("ignore", r"(Parameter `owners` of|Class `\w*CodeReference)", dg.BetaWarning)
+warnings.filterwarnings(
+    "ignore", r"(Parameter `owners` of|Class `\w*CodeReference)", dg.BetaWarning
+)
 
 
-def described(job: Any, workflow: LoadedWorkflow, partitions: dg.PartitionsDefinition | None) -> Any:
+def described(
+    job: Any, workflow: LoadedWorkflow, partitions: dg.PartitionsDefinition | None
+) -> Any:
     """Return the job of a workflow with what its registration and config say: the user's code need not repeat it.
 
     What the job itself says stays. Its runs carry `RUN_TAG`, by which runs of one workflow queue.
@@ -33,7 +37,10 @@ def described(job: Any, workflow: LoadedWorkflow, partitions: dg.PartitionsDefin
     """
     about = {
         "tags": {**_tags(workflow), **(job.tags or {})},
-        "run_tags": {**((job.run_tags if job.run_tags is not None else job.tags) or {}), RUN_TAG: workflow.name},
+        "run_tags": {
+            **((job.run_tags if job.run_tags is not None else job.tags) or {}),
+            RUN_TAG: workflow.name,
+        },
         "metadata": {**_metadata(workflow), **(job.metadata or {})},
         "description": job.description or workflow.registration.metadata.description,
         "owners": job.owners or _owners(workflow),
@@ -48,7 +55,9 @@ def described(job: Any, workflow: LoadedWorkflow, partitions: dg.PartitionsDefin
 
 def described_asset(spec: dg.AssetSpec, workflow: LoadedWorkflow) -> dg.AssetSpec:
     """Return the spec of a workflow's asset with its owner and a link to its files, where it names none itself."""
-    metadata = {key: value for key, value in _metadata(workflow).items() if key not in spec.metadata}
+    metadata = {
+        key: value for key, value in _metadata(workflow).items() if key not in spec.metadata
+    }
     return spec.replace_attributes(
         owners=spec.owners or _owners(workflow),
         metadata={**spec.metadata, **metadata},
@@ -63,7 +72,9 @@ def dashboard(workflow: LoadedWorkflow, tables: Collection[dg.AssetKey]) -> dg.A
     """
     folder = workflow.installed.directory
     queries = sorted((folder / "evidence" / "sources").glob("*.sql")) if folder else []
-    words = {word for file in queries for word in re.findall(r"\w+", file.read_text(encoding="utf-8"))}
+    words = {
+        word for file in queries for word in re.findall(r"\w+", file.read_text(encoding="utf-8"))
+    }
     read = [key for key in tables if key.path[-1] in words]
     if not read:
         return None
@@ -91,7 +102,10 @@ def _tags(workflow: LoadedWorkflow) -> dict[str, str]:
 
 def _metadata(workflow: LoadedWorkflow) -> dict[str, Any]:
     registration, installed = workflow.registration, workflow.installed
-    places = {"job": (registration.file, registration.line), "config": (str(installed.config_file), None)}
+    places = {
+        "job": (registration.file, registration.line),
+        "config": (str(installed.config_file), None),
+    }
     files = [
         dg.LocalFileCodeReference(file_path=file, line_number=line, label=label)
         for label, (file, line) in places.items()

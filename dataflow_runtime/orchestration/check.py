@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from dataflow_runtime.config import ConfigError, config_manager
-from dataflow_runtime.definitions import load_definitions
-from dataflow_runtime.discovery import InstalledWorkflow, find_workflow, find_workflows
 from dataflow_runtime.errors import DataflowError
+from dataflow_runtime.orchestration.definitions import load_definitions
 from dataflow_runtime.pipeline.dbt import manifest_path, project_dir
 from dataflow_runtime.settings import get_settings
+from dataflow_runtime.workflows.discovery import InstalledWorkflow, find_workflow, find_workflows
 
 __all__ = ["CheckResult", "Problem", "check_workflows"]
 
@@ -57,7 +57,9 @@ def check_workflows(names: Collection[str] = ()) -> list[CheckResult]:
     Raises:
         UnknownWorkflowError: No installed package advertises one of the names.
     """
-    installed = [find_workflow(name) for name in dict.fromkeys(names)] if names else find_workflows()
+    installed = (
+        [find_workflow(name) for name in dict.fromkeys(names)] if names else find_workflows()
+    )
     get_settings().make_home()
     _, broken = load_definitions(dict.fromkeys(names))
     results = []

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from types import ModuleType
 
 from dataflow_runtime.config import ConfigError
-from dataflow_runtime.discovery import InstalledWorkflow, find_workflow, find_workflows
 from dataflow_runtime.errors import DataflowError
-from dataflow_runtime.registry import Registration, forget, registrations
+from dataflow_runtime.workflows.discovery import InstalledWorkflow, find_workflow, find_workflows
+from dataflow_runtime.workflows.registry import Registration, forget, registrations
 
 __all__ = ["BrokenWorkflow", "LoadedWorkflow", "load_workflow", "load_workflows"]
 
@@ -69,7 +69,9 @@ class BrokenWorkflow:
         return f"workflow {self.name!r} ({package}) is broken: {where}: {self.reason}"
 
 
-def load_workflows(names: Collection[str] = ()) -> tuple[list[LoadedWorkflow], list[BrokenWorkflow]]:
+def load_workflows(
+    names: Collection[str] = (),
+) -> tuple[list[LoadedWorkflow], list[BrokenWorkflow]]:
     """Import the installed workflows, or the named ones only, and return those that load and those that do not.
 
     Raises:
@@ -100,7 +102,9 @@ def _load(installed: InstalledWorkflow) -> LoadedWorkflow | BrokenWorkflow:
     if installed.error is not None and "claimed by" in installed.error:
         return _broken(installed, "duplicate", installed.error)
     if installed.file is None:
-        return _broken(installed, "missing", installed.error or f"module {installed.module!r} does not exist")
+        return _broken(
+            installed, "missing", installed.error or f"module {installed.module!r} does not exist"
+        )
     before = registrations().keys()
     try:
         # What a workflow prints while it is imported must not mix with what a command prints.
@@ -122,9 +126,13 @@ def _load(installed: InstalledWorkflow) -> LoadedWorkflow | BrokenWorkflow:
     return LoadedWorkflow(installed=installed, registration=registration, module=module)
 
 
-def _broken(installed: InstalledWorkflow, kind: str, reason: str, hint: str | None = None) -> BrokenWorkflow:
+def _broken(
+    installed: InstalledWorkflow, kind: str, reason: str, hint: str | None = None
+) -> BrokenWorkflow:
     file = str(installed.file) if installed.file else None
-    return BrokenWorkflow(installed=installed, kind=kind, reason=reason, file=file, line=installed.line, hint=hint)
+    return BrokenWorkflow(
+        installed=installed, kind=kind, reason=reason, file=file, line=installed.line, hint=hint
+    )
 
 
 def _import_failure(installed: InstalledWorkflow, error: BaseException) -> BrokenWorkflow:
@@ -135,8 +143,16 @@ def _import_failure(installed: InstalledWorkflow, error: BaseException) -> Broke
         reason, hint = error.message, error.hint
     elif isinstance(error, SyntaxError) and error.filename:
         file, line = error.filename, error.lineno
-    kind = "exit" if isinstance(error, SystemExit) else "config" if isinstance(error, ConfigError) else "import"
-    return BrokenWorkflow(installed=installed, kind=kind, reason=reason, file=file, line=line, hint=hint)
+    kind = (
+        "exit"
+        if isinstance(error, SystemExit)
+        else "config"
+        if isinstance(error, ConfigError)
+        else "import"
+    )
+    return BrokenWorkflow(
+        installed=installed, kind=kind, reason=reason, file=file, line=line, hint=hint
+    )
 
 
 def _place(installed: InstalledWorkflow, error: BaseException) -> tuple[str, int | None]:

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from dataflow_runtime.catalog import CatalogEntry, list_workflows, show_workflow
 from dataflow_runtime.errors import UnknownWorkflowError
+from dataflow_runtime.orchestration.listing import CatalogEntry, list_workflows, show_workflow
 
 KEYS = ["name", "package", "version", "description", "owner", "schedule", "tags", "status", "error"]
 
@@ -33,7 +33,9 @@ def test_an_entry_says_what_the_package_says(site: Any) -> None:
     assert list(entry.to_json()) == KEYS
 
 
-def test_the_configs_schedule_wins_over_the_decorators(site: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_configs_schedule_wins_over_the_decorators(
+    site: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = site.install("good")
     with (folder / "config.yaml").open("a") as file:
         file.write('schedule: { cron: "*/5 * * * *" }\n')
@@ -67,11 +69,23 @@ def test_what_shows_to_be_broken_is_broken(site: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "metadata", ["{'tags': 3}", "{'tags': {1}}", "{1: 2}", "{'x': {(1, 2): 3j}}", "{'owner': b'x'}", "{'tags': [[]]}"]
+    "metadata",
+    [
+        "{'tags': 3}",
+        "{'tags': {1}}",
+        "{1: 2}",
+        "{'x': {(1, 2): 3j}}",
+        "{'owner': b'x'}",
+        "{'tags': [[]]}",
+    ],
 )
 def test_odd_metadata_harms_no_listing(site: Any, metadata: str) -> None:
     site.install("good")
-    site.write("odd", {"odd/job.py": f"register_workflow(name='odd', metadata={metadata})(1)"}, {"odd": "odd.job"})
+    site.write(
+        "odd",
+        {"odd/job.py": f"register_workflow(name='odd', metadata={metadata})(1)"},
+        {"odd": "odd.job"},
+    )
     assert listed("good").status == "ok"
     assert listed("odd").status in ("ok", "broken")
     assert listed("odd").error != ""

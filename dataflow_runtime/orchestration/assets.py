@@ -1,0 +1,147 @@
+"""The pipeline as Dagster assets: raw tables and dbt models, with lineage, and dbt tests as asset checks."""
+
+# No `from __future__ import annotations` here: Dagster reads the types of its `context` parameters.
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import dagster as dg
+import polars as pl
+from dagster_dbt import DagsterDbtTranslator, dbt_assets
+
+from dataflow_runtime.config import config_manager
+from dataflow_runtime.orchestration.ops import (
+    closing_run,
+    dbt_metadata,
+    extract_op,
+    load_op,
+    raise_failures,
+    reported,
+    retry_policy,
+    transform_op,
+)
+from dataflow_runtime.orchestration.options import run_overrides
+from dataflow_runtime.orchestration.partitions import partitions_of
+from dataflow_runtime.pipeline.checks import Transform
+from dataflow_runtime.pipeline.dbt import build, manifest_path
+from dataflow_runtime.pipeline.steps import Extract, Pipeline
+
+__all__ = ["pipeline_assets"]
+
+_UNIQUE_ID = "dagster_dbt/unique_id"
+
+
+def pipeline_assets(
+    workflow: str, *, extract: Extract, transform: Transform, checks: Mapping[str, pl.Expr]
+) -> list[dg.AssetsDefinition]:
+    """Return a workflow's assets: the table, its rejected rows, and the dbt models that are built on them.
+
+    Keys start with the workflow's name: ``<workflow>/raw/<table>``, ``<workflow>/<model>``. The arguments are those of
+    `pipeline_ops`; a run of a job over these assets does exactly what a job of the ops does.
+
+    Raises:
+        ConfigError: The workflow's config is not valid.
+        DataflowError: The dbt project cannot be parsed.
+    """
+    pipeline, retry = Pipeline(workflow, extract, transform, checks), retry_policy(workflow)
+    return [_raw_assets(pipeline, retry), _dbt_assets(pipeline, retry)]
+
+
+def _raw_assets(pipeline: Pipeline, retry: dg.RetryPolicy | None) -> dg.AssetsDefinition:
+    config = config_manager.load_config(pipeline.workflow)
+    workflow, table = pipeline.workflow, config.output.table
+    kinds = {"dlt", config.output.warehouse}
+    outs = {"table": dg.Out(dg.Nothing), "rejected": dg.Out(dg.Nothing)}
+    ops = (
+        extract_op(pipeline, retry),
+        transform_op(pipeline, retry),
+        load_op(pipeline, retry, outs),
+    )
+
+    @dg.graph_multi_asset(
+        name=f"{workflow}_raw",
+        group_name=workflow,
+        partitions_def=partitions_of(config),
+        outs={
+            "table": dg.AssetOut(
+                key=[workflow, "raw", table],
+                description="Rows that passed the checks.",
+                kinds=kinds,
+            ),
+            "rejected": dg.AssetOut(
+                key=[workflow, "raw", f"{table}_rejected"],
+                description="Rows that a check refused, with the reason.",
+                kinds=kinds,
+            ),
+        },
+    )
+    def raw() -> Any:
+        extract, transform, load = ops
+        return tuple(load(transform(extract())))
+
+    return raw
+
+
+class _Translator(DagsterDbtTranslator):
+    """Puts a workflow's dbt nodes under its name, and its sources onto the raw tables."""
+
+    def __init__(self, workflow: str) -> None:
+        super().__init__()
+        self._workflow = workflow
+
+    def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> dg.AssetKey:
+        if dbt_resource_props["resource_type"] == "source":
+            return dg.AssetKey([self._workflow, "raw", dbt_resource_props["identifier"]])
+        return super().get_asset_key(dbt_resource_props).with_prefix(self._workflow)
+
+    def get_group_name(self, dbt_resource_props: Mapping[str, Any]) -> str:
+        return self._workflow
+
+
+def _dbt_assets(pipeline: Pipeline, retry: dg.RetryPolicy | None) -> dg.AssetsDefinition:
+    config = config_manager.load_config(pipeline.workflow)
+
+    @dbt_assets(
+        manifest=manifest_path(config),
+        name=f"{pipeline.workflow}_dbt",
+        dagster_dbt_translator=_Translator(pipeline.workflow),
+        retry_policy=retry,
+        # Not partitioned, as the raw tables may be: a build makes a model as a whole, of all that is loaded.
+    )
+    def models(
+        context: dg.AssetExecutionContext,
+    ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
+        definition = context.assets_def
+        with reported(pipeline):
+            config = config_manager.load_config(
+                pipeline.workflow, **run_overrides(context.run.run_config)
+            )
+            selected = {
+                key: spec
+                for key, spec in definition.specs_by_key.items()
+                if key in context.selected_asset_keys
+            }
+            # A whole project is built without selectors: tests on sources run too.
+            select = (
+                ()
+                if len(selected) == len(definition.specs_by_key)
+                else tuple(key.path[-1] for key in selected)
+            )
+            with closing_run(pipeline):
+                result = build(config, run_id=context.run.run_id, select=select)
+        keys = {spec.metadata[_UNIQUE_ID]: key for key, spec in selected.items()}
+        # In the order in which dbt built them: Dagster wants an asset after those that it depends on.
+        for unique_id, status in result.status.items():
+            if unique_id in keys and status == "success":
+                metadata = {**dbt_metadata(result), "seconds": result.seconds[unique_id]}
+                yield dg.MaterializeResult(asset_key=keys[unique_id], metadata=metadata)
+        for check in context.selected_asset_check_keys:
+            test = (definition.get_spec_for_check_key(check).metadata or {}).get(_UNIQUE_ID)
+            if test in result.status:
+                passed = result.status[test] in ("pass", "warn")
+                yield dg.AssetCheckResult(
+                    asset_key=check.asset_key, check_name=check.name, passed=passed
+                )
+        raise_failures(result)
+
+    return models

@@ -1,0 +1,271 @@
+"""The pipeline's steps as Dagster ops."""
+
+# No `from __future__ import annotations` here: Dagster reads the types of its `context` parameters.
+
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import dagster as dg
+import polars as pl
+
+from dataflow_runtime.config import Window, config_manager
+from dataflow_runtime.config.secrets import mask
+from dataflow_runtime.errors import DataflowError, TransientError, UsageError
+from dataflow_runtime.orchestration.listing import RESULT, RUN_TAG
+from dataflow_runtime.orchestration.options import overrides, parse_window
+from dataflow_runtime.pipeline.checks import Transform
+from dataflow_runtime.pipeline.dbt import DbtResult, build
+from dataflow_runtime.pipeline.load import tables
+from dataflow_runtime.pipeline.manifest import Manifest
+from dataflow_runtime.pipeline.steps import Extract, Pipeline
+from dataflow_runtime.pipeline.warehouse import location
+
+__all__ = ["STEPS", "PipelineOps", "pipeline_ops"]
+
+STEPS = ("extract", "transform", "load", "dbt")
+
+_OVERRIDES = {
+    "env": dg.Field(dg.Noneable(str), is_required=False, description="Name of the config overlay."),
+    "set": dg.Field(
+        dg.Permissive(),
+        is_required=False,
+        description="Config values of this run, dotted key to value.",
+    ),
+    "from": dg.Field(
+        dg.Noneable(str), is_required=False, description="Only rows from this time on, ISO 8601."
+    ),
+    "to": dg.Field(
+        dg.Noneable(str), is_required=False, description="Only rows before this time, ISO 8601."
+    ),
+}
+
+
+class PipelineOps(NamedTuple):
+    """The four steps, to be put together in a job: ``dbt(load(transform(extract())))``."""
+
+    extract: dg.OpDefinition
+    transform: dg.OpDefinition
+    load: dg.OpDefinition
+    dbt: dg.OpDefinition
+
+
+def pipeline_ops(
+    workflow: str, *, extract: Extract, transform: Transform, checks: Mapping[str, pl.Expr]
+) -> PipelineOps:
+    """Return the ops of a workflow's pipeline.
+
+    The config of the `extract` op (``env`` and ``set``) overrides the workflow's config for the whole run; ``from`` and
+    ``to`` narrow it to a window of time. A failed step is tried again as ``retries`` of the config says.
+
+    Args:
+        workflow: The registered name; it names the config and the ops.
+        extract: ``extract(config)`` yields batches of rows.
+        transform: ``transform(rows)`` returns the rows to load.
+        checks: Check name to an expression over the transformed rows that is true for good ones.
+
+    Raises:
+        ConfigError: The workflow's config is not valid.
+    """
+    pipeline, retry = Pipeline(workflow, extract, transform, checks), retry_policy(workflow)
+
+    @dg.op(
+        name=f"{workflow}_dbt", description="Builds and tests the dbt models.", retry_policy=retry
+    )
+    def dbt_op(context: dg.OpExecutionContext, manifest: Manifest) -> dg.Output[None]:
+        with reported(pipeline), closing_run(pipeline):
+            result = build(pipeline.config(manifest), run_id=context.run_id)
+            raise_failures(result)
+        return dg.Output(None, metadata=dbt_metadata(result))
+
+    return PipelineOps(
+        extract=extract_op(pipeline, retry),
+        transform=transform_op(pipeline, retry),
+        load=load_op(pipeline, retry),
+        dbt=dbt_op,
+    )
+
+
+def extract_op(pipeline: Pipeline, retry: dg.RetryPolicy | None) -> dg.OpDefinition:
+    """Return the op that stages the source's rows."""
+
+    @dg.op(
+        name=f"{pipeline.workflow}_extract",
+        config_schema=_OVERRIDES,
+        description="Stages the source's rows as they are.",
+        retry_policy=retry,
+    )
+    def extract(context: dg.OpExecutionContext) -> dg.Output[Manifest]:
+        # A run that the UI or a schedule started is found by it, as one that `run` started.
+        context.instance.add_run_tags(context.run_id, {RUN_TAG: pipeline.workflow})
+        with reported(pipeline):
+            manifest = pipeline.run_extract(
+                context.run_id,
+                **overrides(context.op_config),
+                window=_window(context),
+            )
+            used = config_manager.effective(pipeline.workflow, **overrides(context.op_config))
+        config = dg.MetadataValue.json(used.config)  # secrets are masked in it
+        return dg.Output(manifest, metadata={**_metadata(manifest, "extracted"), "config": config})
+
+    return extract
+
+
+def transform_op(pipeline: Pipeline, retry: dg.RetryPolicy | None) -> dg.OpDefinition:
+    """Return the op that parses, transforms and checks the staged rows."""
+
+    @dg.op(
+        name=f"{pipeline.workflow}_transform",
+        description="Parses, transforms and checks the rows.",
+        retry_policy=retry,
+    )
+    def transform(context: dg.OpExecutionContext, manifest: Manifest) -> dg.Output[Manifest]:
+        with reported(pipeline):
+            manifest = pipeline.run_transform(manifest)
+        return dg.Output(manifest, metadata=_metadata(manifest, "rejected", "rejected_by"))
+
+    return transform
+
+
+def load_op(
+    pipeline: Pipeline, retry: dg.RetryPolicy | None, outs: Mapping[str, dg.Out] | None = None
+) -> dg.OpDefinition:
+    """Return the op that loads the staged rows.
+
+    Args:
+        pipeline: The workflow's pipeline.
+        retry: How often it is tried again.
+        outs: Outputs that stand for the loaded tables, as an asset graph needs them; by default the manifest.
+    """
+
+    @dg.op(
+        name=f"{pipeline.workflow}_load",
+        description="Loads the rows, and the rejected ones into a table of their own.",
+        out=dict(outs) if outs else {"result": dg.Out(Manifest)},
+        retry_policy=retry,
+    )
+    def load(context: dg.OpExecutionContext, manifest: Manifest) -> Iterator[dg.Output[Any]]:
+        with reported(pipeline):
+            dbt_follows = any(
+                node.name == f"{pipeline.workflow}_dbt" for node in context.job_def.all_node_defs
+            )
+            manifest = pipeline.run_load(manifest, last=not dbt_follows)
+            config = pipeline.config(manifest)
+        warehouse = {"type": config.output.warehouse, "location": location(config)}
+        metadata = _metadata(manifest, "loaded", tables=list(tables(config)), warehouse=warehouse)
+        if outs is None:
+            yield dg.Output(manifest, metadata=metadata)
+            return
+        rows = (manifest.loaded, manifest.rejected)
+        for name, table, count in zip(outs, tables(config), rows, strict=True):
+            yield dg.Output(
+                None,
+                output_name=name,
+                metadata={**metadata, "dagster/table_name": table, "dagster/row_count": count},
+            )
+
+    return load
+
+
+def retry_policy(workflow: str) -> dg.RetryPolicy | None:
+    """Return how often, and after how long, a failed step of the workflow is tried again; None for never."""
+    retries = config_manager.load_config(workflow).retries
+    if not retries.max_retries:
+        return None
+    backoff = None if retries.backoff == "none" else dg.Backoff[retries.backoff.upper()]
+    return dg.RetryPolicy(max_retries=retries.max_retries, delay=retries.delay, backoff=backoff)
+
+
+def _window(context: dg.OpExecutionContext) -> Window | None:
+    window = parse_window(context.op_config.get("from"), context.op_config.get("to"))
+    if not context.has_partition_key:
+        return window
+    if window is not None:
+        raise UsageError(
+            "a run has a partition or a window, not both", hint="leave 'from' and 'to' out"
+        )
+    partition = context.partition_time_window
+    return Window(start=partition.start.astimezone(UTC), end=partition.end.astimezone(UTC))
+
+
+@contextmanager
+def closing_run(pipeline: Pipeline) -> Iterator[None]:
+    """Mark the run as over when its last step succeeds or fails; not when it is interrupted or killed."""
+    try:
+        yield
+    except Exception:
+        pipeline.finish()
+        raise
+    pipeline.finish()
+
+
+@contextmanager
+def reported(pipeline: Pipeline) -> Iterator[None]:
+    """Turn an error of a step into a Dagster failure that says what its user should read, secrets masked.
+
+    What its user has to mend first (a config, rows that are refused) fails at once; anything else may be tried again.
+    """
+    try:
+        yield
+    except (dg.Failure, dg.RetryRequested):
+        raise  # says all that it has to say
+    except DataflowError as error:
+        raise _failure(error.message, error.hint, retry=isinstance(error, TransientError)) from None
+    except Exception as error:
+        # A bug in the workflow's own code: the message names the line, the traceback goes to the step's log.
+        frames = traceback.extract_tb(error.__traceback__)
+        own = [frame for frame in frames if Path(frame.filename).is_relative_to(pipeline.folder)]
+        frame = (own or frames)[-1]
+        dg.get_dagster_logger().error(mask("".join(traceback.format_exception(error))))
+        raise _failure(
+            f"{type(error).__name__}: {error} ({frame.filename}:{frame.lineno})", None, retry=True
+        ) from None
+
+
+def raise_failures(result: DbtResult) -> None:
+    """Raise for the models and tests that failed, naming each.
+
+    Raises:
+        dagster.Failure: Something failed; its metadata holds the whole result.
+    """
+    if not result.failed:
+        return
+    lines = []
+    for failure in result.failed:
+        of = f" of model {failure.model}" if failure.model else ""
+        found = (
+            f": {failure.failures} failing rows"
+            if failure.failures is not None
+            else f": {failure.message}"
+        )
+        lines.append(f"{failure.name}{of}{found}")
+    # A test that found rows finds them again; a node that ran into an error may have lost the warehouse.
+    retry = all(failure.failures is None for failure in result.failed)
+    raise _failure(
+        "dbt build failed: " + "; ".join(lines), None, retry=retry, **dbt_metadata(result)
+    )
+
+
+def dbt_metadata(result: DbtResult) -> dict[str, Any]:
+    """Return the metadata that records a dbt build."""
+    return {
+        RESULT: dg.MetadataValue.json({"dbt": result.to_json()}),
+        "models": result.models,
+        "tests": result.tests,
+    }
+
+
+def _metadata(manifest: Manifest, *keys: str, **more: Any) -> dict[str, Any]:
+    found = {key: value for key, value in asdict(manifest).items() if key in keys}
+    plotted = {f"rows_{key}": value for key, value in found.items() if isinstance(value, int)}
+    return {RESULT: dg.MetadataValue.json({**found, **more}), **plotted}
+
+
+def _failure(message: str, hint: str | None, *, retry: bool, **metadata: Any) -> dg.Failure:
+    message = mask(message)
+    details = {"message": message} | ({"hint": mask(hint)} if hint else {})
+    return dg.Failure(description=message, metadata={**details, **metadata}, allow_retries=retry)

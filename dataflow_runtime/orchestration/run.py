@@ -1,0 +1,336 @@
+"""Runs a workflow's registered job in this process, recorded in Dagster's instance, and reports what it did."""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+from dagster import (
+    DagsterEvent,
+    DagsterEventType,
+    DagsterInstance,
+    DagsterRun,
+    DagsterRunStatus,
+    RunsFilter,
+)
+from dagster._core.definitions.reconstruct import build_reconstructable_job
+from dagster._core.definitions.repository_definition import SINGLETON_REPOSITORY_NAME
+from dagster._core.errors import DagsterRunAlreadyExists
+from dagster._core.execution.api import execute_run_iterator
+from dagster._core.execution.plan.objects import ErrorSource
+from dagster._core.instance.ref import InstanceRef
+from dagster._core.remote_origin import (
+    ManagedGrpcPythonEnvCodeLocationOrigin,
+    RemoteJobOrigin,
+    RemoteRepositoryOrigin,
+)
+from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
+
+from dataflow_runtime.config import config_manager
+from dataflow_runtime.config.secrets import mask
+from dataflow_runtime.errors import DataflowError, UsageError
+from dataflow_runtime.orchestration.compute_logs import with_tee
+from dataflow_runtime.orchestration.listing import RUN_TAG
+from dataflow_runtime.orchestration.options import parse_window
+from dataflow_runtime.orchestration.report import OnStep, RunReport, Steps, planned_steps, report
+from dataflow_runtime.settings import get_settings, temporary_environment
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
+__all__ = [
+    "WORKER_TAG",
+    "RunExistsError",
+    "end_killed_runs",
+    "lock_of",
+    "open_instance",
+    "run_workflow",
+]
+
+WORKER_TAG = "dataflow/worker"
+"""Tag of a run that one of our own processes executes: ``<host>:<process id>``."""
+
+_logger = logging.getLogger("dataflow_runtime")
+
+
+class RunExistsError(DataflowError):
+    """A run with this id is recorded, or another process is about to record it."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(f"there is a run {run_id}")
+
+
+def run_workflow(
+    name: str,
+    *,
+    overrides: Mapping[str, Any] | None = None,
+    env: str | None = None,
+    partition: str | None = None,
+    start: str | None = None,
+    end: str | None = None,
+    on_step: OnStep | None = None,
+    verbose: bool = False,
+    run_id: str | None = None,
+    tags: Mapping[str, str] | None = None,
+    on_recorded: Callable[[], None] | None = None,
+) -> RunReport:
+    """Run a workflow's registered job and return the report; a failed run is a report too, not an exception.
+
+    Args:
+        name: The workflow.
+        overrides: Config values for this run: dotted key to value.
+        env: Name of the config overlay; by default ``DATAFLOW_ENV``.
+        partition: Key of the partition, for a partitioned job.
+        start: Only rows whose cursor is at or after this ISO 8601 time.
+        end: Only rows whose cursor is before this ISO 8601 time.
+        on_step: Called whenever a step starts or ends.
+        verbose: Whether Dagster logs to stderr.
+        run_id: The run's id, by default a new one; of two runs with one id Dagster records the first.
+        tags: More tags for the run.
+        on_recorded: Called once Dagster has the run, before it waits for its turn.
+
+    Raises:
+        UsageError: The workflow or the partition does not exist, or the window is none.
+        DataflowError: The workflow is broken, or its config is not valid.
+        RunExistsError: There is a run with this id.
+        KeyboardInterrupt: The run was interrupted; Dagster has it as canceled.
+    """
+    # Before anything starts: a bad value is an error of the command, not of a step.
+    config_manager.load_config(name, env=env, overrides=overrides)
+    if parse_window(start, end) and partition is not None:
+        raise UsageError(
+            "--partition and --from/--to do not go together",
+            hint="a partition is a window of its own",
+        )
+    # Secrets reach the steps as variables: Dagster would record them with the run config, as they are.
+    secret = config_manager.secret_keys(name, env=env, overrides=overrides)
+    secrets = {
+        "__".join(["DATAFLOW", name.upper(), *key.upper().split(".")]): str(value)
+        for key, value in (overrides or {}).items()
+        if key in secret
+    }
+    recorded = {key: value for key, value in (overrides or {}).items() if key not in secret}
+    options = {"env": env, "set": recorded, "from": start, "to": end}
+    recipe = build_reconstructable_job(
+        "dataflow_runtime.orchestration.definitions", "build_job", (name,)
+    )
+    job = recipe.get_definition()
+    run_id = run_id or str(uuid.uuid4())
+    tags = {RUN_TAG: name, WORKER_TAG: f"{platform.node()}:{os.getpid()}", **(tags or {})}
+    with open_instance() as instance, _run_lock(run_id), temporary_environment(secrets):
+        try:
+            run = instance.create_run_for_job(
+                job_def=job,
+                run_id=run_id,
+                run_config=_run_config(job, name, options) | _logging(verbose),
+                tags={**tags, **_partition_tags(job, name, partition)},
+                job_code_origin=recipe.get_python_origin(),
+                remote_job_origin=_job_origin(job.name),
+            )
+        except DagsterRunAlreadyExists:
+            raise RunExistsError(run_id) from None
+        if on_recorded is not None:
+            on_recorded()
+        try:
+            with _turn(name):
+                end_killed_runs(instance, name)
+                interrupted = _execute(recipe, run, instance, name, on_step)
+        except BaseException as error:
+            _break_off(instance, run_id, error)
+            raise
+        if interrupted:
+            raise KeyboardInterrupt
+        finished = instance.get_run_by_id(run_id)
+        assert finished is not None
+        return report(instance, finished)
+
+
+def _execute(
+    recipe: Any, run: DagsterRun, instance: DagsterInstance, workflow: str, on_step: OnStep | None
+) -> bool:
+    """Execute a recorded run; return whether it was interrupted."""
+    steps = Steps(workflow, planned_steps(instance, run))
+    interrupted = False
+    waited = instance.get_run_by_id(run.run_id)
+    if waited is not None and waited.status == DagsterRunStatus.CANCELING:
+        raise KeyboardInterrupt
+    for event in execute_run_iterator(recipe, run, instance):
+        if _is_interrupt(event) and not interrupted:
+            interrupted = True
+            instance.report_run_canceling(run)  # else Dagster takes it for a failure
+        step = steps.take(event, time.time())
+        if step is not None and on_step is not None:
+            on_step(step)
+    return interrupted
+
+
+def _break_off(instance: DagsterInstance, run_id: str, error: BaseException) -> None:
+    """Record the end of a run that Dagster has not ended: its process was interrupted while it waited, or failed."""
+    run = instance.get_run_by_id(run_id)
+    if run is None or run.is_finished:
+        return
+    if isinstance(error, KeyboardInterrupt):
+        instance.report_run_canceled(run)
+    else:
+        instance.report_run_failed(run, mask(f"{type(error).__name__}: {error}"))
+
+
+@contextmanager
+def _run_lock(run_id: str) -> Iterator[None]:
+    """Hold the lock that says that a run's process is alive: the system lets go of it, however the process ends.
+
+    Raises:
+        RunExistsError: Another process holds it.
+    """
+    import filelock
+
+    lock = lock_of(run_id)
+    try:
+        lock.acquire(blocking=False)
+    except filelock.Timeout:
+        raise RunExistsError(run_id) from None
+    try:
+        yield
+    finally:
+        Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()
+
+
+def lock_of(run_id: str) -> BaseFileLock:
+    """Return the lock of a run, not acquired."""
+    return _lock(f"runs/{run_id}")
+
+
+def _lock(name: str) -> BaseFileLock:
+    import filelock
+
+    lock = filelock.FileLock(get_settings().home / "locks" / f"{name}.lock")
+    Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
+    return lock
+
+
+@contextmanager
+def open_instance() -> Iterator[DagsterInstance]:
+    """Open the Dagster instance of ``DAGSTER_HOME``, made where it is missing, so that ``dev`` shows what `run` did."""
+    import filelock
+
+    settings = get_settings()
+    settings.make_home()
+    home = settings.dagster_home
+    with temporary_environment(
+        {"DAGSTER_HOME": str(home)}
+    ):  # for the processes that an executor starts
+        # Two that open a new home at a time would both make its tables.
+        with filelock.FileLock(home / ".opening.lock"):
+            opened = DagsterInstance.from_ref(with_tee(InstanceRef.from_dir(str(home))))
+        with opened as instance:
+            yield instance
+
+
+@contextmanager
+def _turn(workflow: str) -> Iterator[None]:
+    """Wait for the other runs of the workflow on this machine; one that was killed keeps nobody waiting."""
+    import filelock
+
+    lock = _lock(workflow)
+    try:
+        lock.acquire(blocking=False)
+    except filelock.Timeout:
+        _logger.warning(
+            "another run of %s is under way on this machine: waiting for its end", workflow
+        )
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def end_killed_runs(instance: DagsterInstance, workflow: str | None = None) -> None:
+    """Record the end of runs whose process on this machine is gone, of all workflows or of one.
+
+    The daemon cannot tell: to it they would go on forever, and keep the workflow's later runs in its queue.
+    """
+    tags = {} if workflow is None else {RUN_TAG: workflow}
+    for run in instance.get_runs(RunsFilter(tags=tags, statuses=IN_PROGRESS_RUN_STATUSES)):
+        if run.tags.get(WORKER_TAG, "").rpartition(":")[0] == platform.node():
+            with suppress(RunExistsError), _run_lock(run.run_id):
+                instance.report_run_failed(run, "the process that executed the run is gone")
+
+
+def _job_origin(job: str) -> RemoteJobOrigin:
+    """Return where the UI and the daemon find the job, to execute a run of it again: the code location of all."""
+    module = "dataflow_runtime.dagster_repo"
+    target = LoadableTargetOrigin(
+        executable_path=sys.executable, module_name=module, working_directory=str(Path.cwd())
+    )
+    location = ManagedGrpcPythonEnvCodeLocationOrigin(target, location_name=module)
+    return RemoteJobOrigin(RemoteRepositoryOrigin(location, SINGLETON_REPOSITORY_NAME), job)
+
+
+def _run_config(job: dg.JobDefinition, workflow: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return run config that hands the options to the extract op, wherever that stands in the job."""
+    given = {key: value for key, value in options.items() if value}
+    if not given:
+        return {}
+    path = _find_node(job.graph, f"{workflow}_extract")
+    if path is None:
+        raise UsageError(
+            f"workflow {workflow!r} has no op {workflow}_extract, which takes --set, --env, --from and --to",
+            hint="build its job from pipeline_ops or pipeline_assets, or set DATAFLOW__ variables",
+        )
+    config: dict[str, Any] = {"config": given}
+    for node in reversed(path):
+        config = {"ops": {node: config}}
+    return config
+
+
+def _logging(verbose: bool) -> dict[str, Any]:
+    return {"loggers": {"console": {"config": {"log_level": "DEBUG" if verbose else "CRITICAL"}}}}
+
+
+def _find_node(graph: dg.GraphDefinition, op: str) -> list[str] | None:
+    for node in graph.nodes:
+        if node.definition.name == op:
+            return [node.name]
+        if isinstance(node.definition, dg.GraphDefinition) and (
+            path := _find_node(node.definition, op)
+        ):
+            return [node.name, *path]
+    return None
+
+
+def _partition_tags(job: dg.JobDefinition, workflow: str, partition: str | None) -> dict[str, str]:
+    if (partition is None) == (job.partitions_def is None):
+        if (
+            partition is not None
+            and job.partitions_def
+            and not job.partitions_def.has_partition_key(partition)
+        ):
+            raise UsageError(
+                f"workflow {workflow!r} has no partition {partition!r}",
+                hint=f"the newest is {job.partitions_def.get_last_partition_key()!r}",
+            )
+        return {} if partition is None else {"dagster/partition": partition}
+    if partition is not None:
+        raise UsageError(
+            f"workflow {workflow!r} is not partitioned", hint="run it without --partition"
+        )
+    raise UsageError(f"workflow {workflow!r} is partitioned: name one", hint="--partition KEY")
+
+
+def _is_interrupt(event: DagsterEvent) -> bool:
+    return (
+        event.event_type == DagsterEventType.STEP_FAILURE
+        and event.step_failure_data.error_source == ErrorSource.INTERRUPT
+    )
