@@ -3,7 +3,7 @@
 ``DATAFLOW_WORKFLOWS=a,b`` narrows it to these workflows.
 """
 
-from dataflow_runtime.dashboards.assets import with_dashboards
+from dataflow_runtime.orchestration.dashboard_asset import with_dashboards
 from dataflow_runtime.orchestration.definitions import build_definitions
 from dataflow_runtime.settings import get_settings
 

@@ -39,6 +39,5 @@ def dbt_command(
         *arguments,
     ]
     with exclusive(config):
-        ctx.exit(
-            subprocess.run(command, env=os.environ | environment(config), check=False).returncode
-        )
+        variables = os.environ | environment(config)
+        ctx.exit(subprocess.run(command, env=variables, check=False).returncode)  # noqa: S603

@@ -21,7 +21,7 @@ __all__ = [
 
 MASK = "**********"
 
-_SECRET_WORD = r"pass(?:word|wd|phrase)?|pwd|secret|token|api[-_]?key|authorization|credentials?|cookie|(?:private|access|account)[-_]?key"  # noqa: S105, E501
+_SECRET_WORD = r"pass(?:word|wd|phrase)?|pwd|secret|token|api[-_]?key|authorization|credentials?|cookie|(?:private|access|account)[-_]?key"  # noqa: S105
 _SECRET_KEY = re.compile(
     rf"(?i)(?:^|[-_.])x?(?:{_SECRET_WORD})(?:$|[-_.](?!url|param|path|name|type|location))"
 )

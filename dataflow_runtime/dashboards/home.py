@@ -98,9 +98,8 @@ def _write(file: Path, columns: dict[str, str], rows: Sequence[Sequence[Any]]) -
             f"create table rows ({', '.join(f'{name} {kind}' for name, kind in columns.items())})"
         )
         if rows:
-            connection.executemany(
-                f"insert into rows values ({', '.join('?' * len(columns))})", rows
-            )
+            placeholders = ", ".join("?" * len(columns))
+            connection.executemany(f"insert into rows values ({placeholders})", rows)  # noqa: S608
         write_parquet(connection.table("rows"), file)
 
 

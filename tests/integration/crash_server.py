@@ -149,10 +149,8 @@ def serve() -> None:
         _, outcome = os.waitpid(child, 0)
         found = json.loads(answer.read_text()) if answer.exists() else {}
         import_all(found.pop("modules", ()))
-        print(
-            json.dumps({"signal": os.WTERMSIG(outcome) if os.WIFSIGNALED(outcome) else 0, **found}),
-            flush=True,
-        )
+        signal_number = os.WTERMSIG(outcome) if os.WIFSIGNALED(outcome) else 0
+        print(json.dumps({"signal": signal_number, **found}), flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import dagster as dg
 import pytest
 
 from dataflow_runtime.dashboards import assets as module
-from dataflow_runtime.dashboards.assets import with_dashboards
+from dataflow_runtime.orchestration.dashboard_asset import with_dashboards
 from dataflow_runtime.settings import Settings
 
 
