@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from dataflow_runtime.config.manager import CheckedConfig, ConfigFile, ConfigManager
     from dataflow_runtime.config.manager import config_manager as config_manager
     from dataflow_runtime.config.models import WorkflowConfig
+    from dataflow_runtime.config.overridable import refused_overrides
     from dataflow_runtime.config.problems import ConfigError, Problem
     from dataflow_runtime.config.schedule import configured_cron
     from dataflow_runtime.config.secrets import mask
@@ -33,6 +34,7 @@ __all__ = [
     "config_manager",
     "configured_cron",
     "mask",
+    "refused_overrides",
 ]
 
 _MODULES = {
@@ -45,6 +47,7 @@ _MODULES = {
     "WorkflowConfig": "models",
     "configured_cron": "schedule",
     "mask": "secrets",
+    "refused_overrides": "overridable",
 }
 
 

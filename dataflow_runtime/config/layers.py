@@ -34,12 +34,14 @@ class Layered:
         problems: What kept a layer, or a part of it, from being read.
         deprecated: Old names of keys in it; the tree has the new ones.
         unreadable: Whether a whole file is missing from the tree.
+        unknown: Paths of values that mention variables, where variables are not read.
     """
 
     root: Node
     problems: list[Problem] = field(default_factory=list)
     deprecated: list[Problem] = field(default_factory=list)
     unreadable: bool = False
+    unknown: set[str] = field(default_factory=set)
 
     def add(self, layer: Node) -> None:
         """Merge a layer on top."""
@@ -48,8 +50,11 @@ class Layered:
         self.deprecated.extend(deprecated)
         self.problems.extend(problems)
 
-    def resolved(self, environ: Mapping[str, str]) -> dict[str, Any]:
-        """Return the values: scalars interpolated and typed. Adds what is missing to `problems`, all of it at once."""
+    def resolved(self, environ: Mapping[str, str] | None) -> dict[str, Any]:
+        """Return the values: scalars interpolated and typed. Adds what is missing to `problems`, all of it at once.
+
+        Without an environment, variables are checked for syntax only: their values are `unknown`.
+        """
         seen: dict[Node, Any] = {}
 
         def value_of(node: Node, path: str) -> Any:
@@ -63,7 +68,7 @@ class Layered:
                     value_of(child, f"{path}.{index}") for index, child in enumerate(node.value)
                 ]
             # An alias makes one node appear in many places.
-            if node not in seen:
+            if node not in seen or environ is None:
                 seen[node] = self._scalar(node, path, environ)
             return seen[node]
 
@@ -74,11 +79,11 @@ class Layered:
             for key, child in sections.items()
         }
 
-    def _scalar(self, node: Node, path: str, environ: Mapping[str, str]) -> Any:
+    def _scalar(self, node: Node, path: str, environ: Mapping[str, str] | None) -> Any:
         text = str(node.value)
         if "$" in text and node.source.is_file:
             try:
-                result = interpolate(text, environ)
+                result = interpolate(text, environ or {})
             except InterpolationError as error:
                 self.problems.append(
                     problem_at(
@@ -86,6 +91,9 @@ class Layered:
                     )
                 )
                 return None
+            if environ is None and result.variables:
+                self.unknown.add(path)
+                return text
             for missing in result.missing:
                 message = f"environment variable {missing.name} is not set"
                 hint = missing.message or f"set it, or give it a default: ${{{missing.name}:-…}}"

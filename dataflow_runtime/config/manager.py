@@ -197,6 +197,33 @@ class ConfigManager:
             return CheckedConfig(name, [Problem("", error.message, hint=error.hint)])
         return CheckedConfig(name, (), config_warnings(loaded.layers, loaded.secret_paths))
 
+    def validate_candidate(self, name: str, text: str, *, env: str | None = None) -> CheckedConfig:
+        """Check a text that could replace a workflow's ``config.yaml``, whoever wrote it.
+
+        The environment is not read: values that mention variables are checked for syntax only, so that
+        the answer cannot show what a variable of this process holds.
+
+        Args:
+            name: The workflow.
+            text: The candidate.
+            env: Name of an overlay of the workflow; None for none.
+
+        Raises:
+            UsageError: No installed package advertises the workflow, or it has no such overlay.
+        """
+        from dataflow_runtime.config.validation import Validation
+
+        file = self.config_file(name)
+        self._require_overlay(name, file, env)
+        try:
+            model = self.model_of(name)
+        except DataflowError as error:
+            return CheckedConfig(name, [Problem("", error.message, hint=error.hint)])
+        layers = layered(name, file, env, {}, texts={file: text})
+        outcome = Validation(layers, model, None, {"workflow": name, "root": file.parent})
+        warnings = config_warnings(layers, frozenset(outcome.secrets))
+        return CheckedConfig(name, outcome.problems, () if outcome.problems else warnings)
+
     def set_values(
         self,
         name: str,

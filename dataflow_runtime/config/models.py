@@ -253,6 +253,16 @@ class RetryConfig(ConfigModel):
     )
 
 
+class ApiConfig(ConfigModel):
+    """What clients of the REST API may do with this workflow."""
+
+    overridable: list[Text] = Field(
+        default=["processing.*", "retries.*", "source.mock.*"],
+        description="Dotted keys, or patterns such as `processing.*`, that a run started over the"
+        " API may override.",
+    )
+
+
 class WorkflowConfig(ConfigModel):
     """The configuration of a workflow."""
 
@@ -264,6 +274,9 @@ class WorkflowConfig(ConfigModel):
     schedule: ScheduleConfig = Field(default=ScheduleConfig(), description="When it runs.")
     retries: RetryConfig = Field(
         default=RetryConfig(), description="What happens when a step fails."
+    )
+    api: ApiConfig = Field(
+        default=ApiConfig(), description="What clients of the REST API may do with this workflow."
     )
 
     _workflow: str = PrivateAttr("")

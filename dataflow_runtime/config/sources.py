@@ -101,20 +101,31 @@ class NoPagination(ConfigModel):
     type: Literal["none"] = "none"
 
 
-class LinkHeaderPagination(ConfigModel):
+class _Pages(ConfigModel):
+    """The limits of all kinds of pagination."""
+
+    max_pages: PositiveInt | None = Field(
+        default=None, description="Pages after which a run fails; none: no limit."
+    )
+    max_empty_pages: PositiveInt = Field(
+        default=10, description="Pages in a row without a new row after which a run fails."
+    )
+
+
+class LinkHeaderPagination(_Pages):
     """The next page's URL stands in the ``Link`` header (RFC 8288)."""
 
     type: Literal["link_header"]
 
 
-class NextUrlPagination(ConfigModel):
+class NextUrlPagination(_Pages):
     """The next page's URL stands in the response."""
 
     type: Literal["next_url"]
     path: JsonPath = Field(description="JSONPath of the URL in the response.")
 
 
-class CursorPagination(ConfigModel):
+class CursorPagination(_Pages):
     """The response holds a cursor that the next request sends."""
 
     type: Literal["cursor"]
@@ -125,7 +136,7 @@ class CursorPagination(ConfigModel):
     location: _Location = "query"
 
 
-class OffsetPagination(ConfigModel):
+class OffsetPagination(_Pages):
     """Offset and limit."""
 
     type: Literal["offset"]
@@ -142,7 +153,7 @@ class OffsetPagination(ConfigModel):
     )
 
 
-class PageNumberPagination(ConfigModel):
+class PageNumberPagination(_Pages):
     """Page numbers."""
 
     type: Literal["page_number"]
@@ -205,6 +216,10 @@ class ApiSource(ConfigModel):
     )
     timeout: PositiveFloat = Field(
         default=60.0, description="Longest wait for a response, in seconds."
+    )
+    max_seconds: PositiveFloat | None = Field(
+        default=None,
+        description="Longest time for all requests of a run, in seconds; none: no limit.",
     )
     max_retries: NonNegativeInt = Field(
         default=5, description="Times that a failed request is sent again."

@@ -31,7 +31,11 @@ class Validation(Generic[M]):
     """
 
     def __init__(
-        self, layered: Layered, model: type[M], environ: Mapping[str, str], context: dict[str, Any]
+        self,
+        layered: Layered,
+        model: type[M],
+        environ: Mapping[str, str] | None,
+        context: dict[str, Any],
     ) -> None:
         self.layered, self.model, self.environ, self.context = layered, model, environ, context
         self.config: M | None = None
@@ -79,7 +83,7 @@ class Validation(Generic[M]):
             return node.source.text if node.source.text else None
         if not isinstance(node.value, str) or "${" not in node.value:
             return None
-        return interpolate(node.value, self.environ).text
+        return node.value if self.environ is None else interpolate(node.value, self.environ).text
 
     def _assign(self, path: Path, value: Any) -> None:
         parent: Any = self.values
@@ -174,7 +178,7 @@ class Validation(Generic[M]):
             message = f"expected {describe(schemas)}, found {self._found(path, node)}"
             hint = self._hint(kind, detail, path, node)
         dotted = ".".join(path)
-        if dotted in self._reported:
+        if dotted in self._reported or dotted in self.layered.unknown:
             return
         self._reported.add(dotted)
         names = variables_of(node) if node.source.is_file else []
