@@ -1,40 +1,57 @@
-"""``check``: everything that CI should know of the installed workflows."""
+"""``check``: everything that CI should know about the installed workflows."""
 
 from __future__ import annotations
 
 import click
 
-from dataflow_runtime.cli.output import announced_home, json_option, print_json, quiet_stdout
+from dataflow_runtime.cli.failures import require
+from dataflow_runtime.cli.options import json_option, names_argument
+from dataflow_runtime.cli.output import (
+    Progress,
+    announced_home,
+    clean,
+    echo,
+    print_json,
+    quiet_stdout,
+    styled,
+)
 
 __all__ = ["check_command"]
 
 
 @click.command("check")
-@click.argument("names", nargs=-1)
+@names_argument
 @json_option
 @click.pass_context
 def check_command(ctx: click.Context, *, names: tuple[str, ...], as_json: bool) -> None:
-    """Import the workflows, validate their configs, parse their dbt projects. Exit 1 if one is broken."""
+    """Import the workflows, validate their configs, parse their dbt projects.
+
+    Exit code 1 if one is broken.
+
+    \b
+    Examples:
+      dataflow-runtime check
+      dataflow-runtime check my_workflow --json
+    """
+    require("run")
     announced_home()
-    with quiet_stdout():
+    with quiet_stdout(), Progress("checking the workflows"):
         from dataflow_runtime.orchestration.check import check_workflows
 
         results = check_workflows(names)
     if as_json:
         print_json([result.to_json() for result in results])
+    elif not results:
+        echo("no workflow is installed", err=True)
     else:
         for result in results:
-            good = result.status == "ok"
-            click.secho(f"{'ok' if good else 'broken':<7}", fg="green" if good else "red", nl=False)
-            click.echo(f"{result.name} ({result.package} {result.version})")
+            color = "green" if result.status == "ok" else "red"
+            about = clean(f"{result.name} ({result.package} {result.version})")
+            echo(f"{styled(f'{result.status:<6}', fg=color)} {about}")
             for problem in result.problems:
-                where = ":".join(
-                    str(part) for part in (problem.file, problem.line) if part is not None
-                )
-                click.echo(
-                    f"       {problem.kind}: {where + ': ' if where else ''}{problem.message}"
-                )
-        if not results:
-            click.echo("no workflow is installed", err=True)
+                parts = (problem.file, problem.line)
+                where = ":".join(str(part) for part in parts if part is not None)
+                place = f"{where}: " if where else ""
+                echo(clean(f"       {problem.kind}: {place}{problem.message}"))
     if any(result.status != "ok" for result in results):
         ctx.exit(1)

@@ -1,37 +1,44 @@
-"""``config``: list, show, validate, edit and describe the configurations of the installed workflows."""
+"""``config``: list, show, validate, edit and describe the workflows' configurations."""
 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from dataflow_runtime.cli.output import json_option, print_json, print_table, quiet_stdout
+from dataflow_runtime.cli.options import (
+    Group,
+    complete_workflows,
+    env_option,
+    json_option,
+    key_values_argument,
+    name_argument,
+    names_argument,
+    set_option,
+)
+from dataflow_runtime.cli.output import (
+    Progress,
+    clean,
+    echo,
+    plural,
+    print_json,
+    print_table,
+    quiet_stdout,
+    styled,
+)
 from dataflow_runtime.errors import UsageError
 
 if TYPE_CHECKING:
-    from dataflow_runtime.config import CheckedConfig, EffectiveConfig, Problem
+    from dataflow_runtime.config import CheckedConfig, Problem
 
 __all__ = ["config_group"]
 
-_ENV = click.option(
-    "--env", metavar="ENV", help="Overlay config.<ENV>.yaml; by default DATAFLOW_ENV."
-)
-_SET = click.option(
-    "--set",
-    "assignments",
-    metavar="KEY=VALUE",
-    multiple=True,
-    help="Override a value, as `run` does.",
-)
 
-
-@click.group("config")
+@click.group("config", cls=Group)
 def config_group() -> None:
     """Show, validate and edit configurations."""
 
@@ -47,49 +54,55 @@ def list_command(*, as_json: bool) -> None:
     if as_json:
         print_json([asdict(config) for config in configs])
         return
+    if not configs:
+        echo("no workflow is installed", err=True)
+        return
     rows = []
     for config in configs:
         file = display_path(config.file) if config.file else "–"
         missing = "" if config.exists else " (missing)"
-        rows.append(
-            (config.name, config.package, ", ".join(config.environments) or "–", f"{file}{missing}")
-        )
+        environments = ", ".join(config.environments) or "–"
+        rows.append((config.name, config.package, environments, f"{file}{missing}"))
     print_table(rows, header=("workflow", "package", "environments", "config"))
 
 
 @config_group.command("show")
-@click.argument("name")
-@click.option(
-    "--origins", is_flag=True, help="Say which layer, file and line each value comes from."
-)
-@_ENV
-@_SET
+@name_argument
+@click.option("--origins", is_flag=True, help="Say where each value comes from: layer, file, line.")
+@env_option
+@set_option
 @json_option
 def show_command(
-    *, name: str, origins: bool, env: str | None, assignments: Sequence[str], as_json: bool
+    *, name: str, origins: bool, env: str | None, overrides: Mapping[str, str], as_json: bool
 ) -> None:
-    """Show what a run would use: every value of every layer, secrets masked."""
+    """Show what a run would use: every value of every layer, secrets masked.
+
+    \b
+    Examples:
+      dataflow-runtime config show my_workflow --origins
+      dataflow-runtime config show my_workflow --env prod --json
+    """
     from dataflow_runtime.config import config_manager
 
     with quiet_stdout():
-        effective = config_manager.effective(name, env=env, overrides=_assigned(assignments))
+        effective = config_manager.effective(name, env=env, overrides=overrides)
     if as_json:
         shown = {"name": effective.name, "env": effective.env, "config": effective.config}
         origins_of = {key: asdict(origin) for key, origin in effective.origins.items()}
         print_json({**shown, "origins": origins_of if origins else None})
         return
-    lines = [*_yaml_lines(effective)]
+    lines = [*_yaml_lines(effective.config)]
     width = min(max((len(text) for text, _ in lines), default=0), 60)
     for text, key in lines:
-        if origins and key is not None:
-            text = f"{text:<{width}}  {click.style(f'# {effective.origins[key]}', dim=True)}"
-        click.echo(text)
+        origin = effective.origins.get(key) if origins and key else None
+        comment = "  " + styled(f"# {origin}", dim=True) if origin else ""
+        echo(f"{clean(text):<{width}}{comment}" if comment else clean(text))
 
 
 @config_group.command("validate")
-@click.argument("names", metavar="[NAME]...", nargs=-1)
-@_ENV
-@_SET
+@names_argument
+@env_option
+@set_option
 @json_option
 @click.pass_context
 def validate_command(
@@ -97,15 +110,22 @@ def validate_command(
     *,
     names: Sequence[str],
     env: str | None,
-    assignments: Sequence[str],
+    overrides: Mapping[str, str],
     as_json: bool,
 ) -> None:
-    """Validate configurations, of all workflows when no name is given. Exit code 1 if any is not valid."""
+    """Validate configurations, of all workflows when no name is given.
+
+    Exit code 1 if any is not valid.
+
+    \b
+    Examples:
+      dataflow-runtime config validate
+      dataflow-runtime config validate my_workflow --env prod
+    """
     from dataflow_runtime.config import config_manager
 
-    overrides = _assigned(assignments)
     known = names or [config.name for config in config_manager.list_configs()]
-    with quiet_stdout():
+    with quiet_stdout(), Progress("validating"):
         checked = [
             config_manager.check(name, env=env, overrides=overrides)
             for name in dict.fromkeys(known)
@@ -119,26 +139,49 @@ def validate_command(
 
 
 @config_group.command("set")
-@click.argument("name")
-@click.argument("assignments", metavar="KEY=VALUE...", nargs=-1, required=True)
+@name_argument
+@key_values_argument
 @click.option(
     "--file",
     type=click.Path(path_type=Path),
     help="The file to edit: an overlay, or a checkout's config.yaml.",
 )
+@click.option(
+    "--installed", is_flag=True, help="Edit an installed copy, which the next upgrade replaces."
+)
 @click.option("--force", is_flag=True, help="Replace a value that the file takes from a variable.")
-def set_command(*, name: str, assignments: Sequence[str], file: Path | None, force: bool) -> None:
-    """Write values into config.yaml. Comments, order and quotes stay; an invalid result is not written."""
+def set_command(
+    *, name: str, values: Mapping[str, str], file: Path | None, installed: bool, force: bool
+) -> None:
+    """Write values into config.yaml. Comments, order and quotes stay.
+
+    A result that would be invalid is not written.
+
+    \b
+    Examples:
+      dataflow-runtime config set my_workflow processing.batch_size=10000
+      dataflow-runtime config set my_workflow source.type=mock --file config.dev.yaml
+    """
     from dataflow_runtime.config import config_manager
     from dataflow_runtime.config.problems import display_path
 
+    if file is None and not installed:
+        _refuse_installed_copy(config_manager.config_file(name))
     with quiet_stdout():
-        edited = config_manager.set_values(name, _assigned(assignments), file=file, force=force)
-    click.echo(f"{display_path(edited)}: set {', '.join(_assigned(assignments))}")
+        edited = config_manager.set_values(name, values, file=file, force=force)
+    echo(clean(f"{display_path(edited)}: set {', '.join(values)}"))
+
+
+def _refuse_installed_copy(file: Path) -> None:
+    if {"site-packages", "dist-packages"} & set(file.parts):
+        raise UsageError(
+            f"{file} is an installed copy, which the next upgrade of the package replaces",
+            hint="`pip install -e` the checkout, name its file with --file, or give --installed",
+        )
 
 
 @config_group.command("schema")
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=complete_workflows)
 def schema_command(*, name: str | None) -> None:
     """Print the JSON Schema of config.yaml, of NAME's own model if it brings one. For editors."""
     from dataflow_runtime.config import WorkflowConfig, config_manager
@@ -149,19 +192,6 @@ def schema_command(*, name: str | None) -> None:
             config_manager.config_file(name)
         schema = config_schema(config_manager.model_of(name) if name else WorkflowConfig)
     print_json(schema)
-
-
-def _assigned(assignments: Sequence[str]) -> dict[str, str]:
-    values = {}
-    for assignment in assignments:
-        key, equals, value = assignment.partition("=")
-        if not equals or not key.strip():
-            # Not the whole text: a value may be a secret.
-            raise UsageError(
-                f"expected KEY=VALUE, found {key!r}", hint="for example processing.batch_size=1000"
-            )
-        values[key.strip()] = value
-    return values
 
 
 def _checked_json(config: CheckedConfig) -> dict[str, Any]:
@@ -175,43 +205,37 @@ def _checked_json(config: CheckedConfig) -> dict[str, Any]:
 
 def _print_checked(checked: Sequence[CheckedConfig]) -> None:
     for config in checked:
-        if config.valid:
-            click.echo(f"{click.style('valid', fg='green')}    {config.name}")
-        else:
-            click.echo(f"{click.style('invalid', fg='red', bold=True)}  {config.name}")
+        word = styled("valid  ", fg="green") if config.valid else styled("invalid", fg="red")
+        echo(f"{word}  {clean(config.name)}")
         _print_problems(config.problems, "")
-        _print_problems(config.warnings, click.style("warning: ", fg="yellow"))
+        _print_problems(config.warnings, styled("warning: ", fg="yellow"))
     invalid = sum(not config.valid for config in checked)
-    problems = sum(len(config.problems) for config in checked)
-    summary = (
-        f"{invalid} invalid, {problems} problem{'s' if problems != 1 else ''}"
-        if invalid
-        else "all valid"
-    )
-    click.echo(f"{len(checked)} configuration{'s' if len(checked) != 1 else ''}: {summary}")
+    problems = plural(sum(len(config.problems) for config in checked), "problem")
+    outcome = f"{invalid} invalid, {problems}" if invalid else "all valid"
+    echo(f"{plural(len(checked), 'configuration')}: {outcome}")
 
 
 def _print_problems(problems: Sequence[Problem], prefix: str) -> None:
     from dataflow_runtime.config.problems import render_problem
 
     for problem in problems:
-        # click removes the colours where stdout is not a terminal.
-        click.echo(prefix + render_problem(problem, color="NO_COLOR" not in os.environ))
+        headline, *others = render_problem(problem).split("\n")
+        echo(prefix + styled(headline, bold=True))
+        for line in others:
+            echo(clean(line))
 
 
-def _yaml_lines(effective: EffectiveConfig) -> Iterator[tuple[str, str | None]]:
+def _yaml_lines(
+    values: Mapping[str, Any], path: str = "", indent: str = ""
+) -> Iterator[tuple[str, str | None]]:
     """Yield lines of YAML and, for those that hold a value, its dotted key."""
-
-    def lines(values: dict[str, Any], path: str, depth: int) -> Iterator[tuple[str, str | None]]:
-        for key, value in values.items():
-            dotted = f"{path}.{key}" if path else key
-            if isinstance(value, dict) and value:
-                yield f"{'  ' * depth}{_scalar(key)}:", None
-                yield from lines(value, dotted, depth + 1)
-            else:
-                yield f"{'  ' * depth}{_scalar(key)}: {_scalar(value)}", dotted
-
-    yield from lines(effective.config, "", 0)
+    for key, value in values.items():
+        line = f"{indent}{_scalar(key)}:"
+        if isinstance(value, dict) and value:
+            yield line, None
+            yield from _yaml_lines(value, f"{path}{key}.", f"{indent}  ")
+        else:
+            yield f"{line} {_scalar(value)}", f"{path}{key}"
 
 
 def _scalar(value: Any) -> str:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from dataflow_runtime.cli.options import json_option
 from dataflow_runtime.cli.output import (
     announced_home,
-    json_option,
     print_json,
     print_table,
     quiet_stdout,

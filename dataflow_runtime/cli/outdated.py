@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dataflow_runtime.cli.output import announced_home, json_option, print_json, print_table
+from dataflow_runtime.cli.options import json_option
+from dataflow_runtime.cli.output import announced_home, print_json, print_table
 from dataflow_runtime.errors import DataflowError
 
 if TYPE_CHECKING:

@@ -1,45 +1,90 @@
-"""What the commands share for their output: JSON on stdout and nothing beside it, tables, times."""
+"""What the commands print with: JSON, tables, errors and hints, progress.
+
+Answers go to stdout; errors, notes and progress go to stderr. Text that comes from elsewhere is
+cleaned here.
+"""
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
+import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import zip_longest
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from dataflow_runtime.settings import Settings
 
-__all__ = ["announced_home", "json_option", "print_json", "print_table", "quiet_stdout"]
+__all__ = [
+    "Progress",
+    "announced_home",
+    "clean",
+    "echo",
+    "plural",
+    "print_error",
+    "print_json",
+    "print_table",
+    "quiet_stdout",
+    "styled",
+]
 
-F = TypeVar("F", bound=Callable[..., Any])
+
+def has_colors() -> bool:
+    """Return whether colours are wanted; where there is no terminal, there are none anyway."""
+    return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
-def json_option(command: F) -> F:
-    """Add ``--json``, which every command that prints data has."""
-    return click.option(
-        "as_json", "--json", is_flag=True, help="Print JSON, and nothing else on stdout."
-    )(command)
+def clean(text: str) -> str:
+    """Replace the characters that could move a terminal's cursor, rewrite lines or reorder text."""
+    return re.sub(r"[^\n\t -~]", lambda found: found[0] if found[0].isprintable() else "�", text)
+
+
+def styled(text: str, **style: Any) -> str:
+    """Return cleaned text in a style of `click.style`."""
+    return click.style(clean(text), **style) if has_colors() else clean(text)
+
+
+def echo(text: str, *, err: bool = False) -> None:
+    """Print a line that is made of `clean` or `styled` parts."""
+    click.echo(text, err=err)
+
+
+def plural(count: int, noun: str) -> str:
+    """Return ``1 workflow``, ``2 workflows``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def print_error(message: str, hint: str | None = None, *, label: str = "error") -> None:
+    """Print what went wrong, and what to do about it, to stderr."""
+    color = "red" if label == "error" else "yellow"
+    echo(f"{styled(f'{label}:', fg=color, bold=True)} {clean(message)}", err=True)
+    if hint:
+        echo(f"{styled('hint:', fg='cyan', bold=True)} {clean(hint)}", err=True)
 
 
 def print_json(value: Any) -> None:
-    """Print a value as JSON."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+    """Print a value as JSON, with escapes for what is not printable, lone surrogates included."""
+    text = json.dumps(value, indent=2, ensure_ascii=False, default=str)
+    click.echo(re.sub(r"[^\n -~]", _escaped, text))
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return found[0] if found[0].isprintable() else json.dumps(found[0])[1:-1]
 
 
 def announced_home() -> Settings:
-    """Return the settings; a home folder that had to be made is named on stderr, so that nobody looks for it."""
+    """Return the settings. A home folder that had to be made is named on stderr."""
     from dataflow_runtime.settings import get_settings
 
     settings = get_settings()
     if settings.make_home():
-        click.echo(f"made {settings.home}: state is kept there (DATAFLOW_HOME)", err=True)
+        echo(clean(f"made {settings.home}: state is kept there (DATAFLOW_HOME)"), err=True)
     return settings
 
 
@@ -66,46 +111,82 @@ def quiet_stdout() -> Iterator[None]:
 def print_table(
     rows: Sequence[Sequence[str]], *, header: Sequence[str] = (), styles: Mapping[str, str] = {}
 ) -> None:
-    """Print rows in aligned columns, the first one bold; a cell whose text is in `styles` takes that colour.
+    """Print rows in columns; a cell whose text is in `styles` takes that colour.
 
-    A cell may have several lines. In a terminal the last column is cut at its edge, elsewhere nothing is. Laid out by
-    hand: rich takes as long to lay out 200 rows as everything else that a listing does.
+    In a terminal the columns fit its width: long cells fold between words. Where that is not
+    enough, each row becomes a list of its cells, so that no name or id is ever cut or broken.
+    Without a terminal nothing folds.
     """
-    lines = [
-        line
-        for row in rows
-        for line in zip_longest(*(cell.split("\n") for cell in row), fillvalue="")
-    ]
-    everything = [header, *lines] if header else lines
-    widths = [max(map(_width, column)) for column in zip(*everything, strict=True)]
-    edge = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
-    room = max(edge - sum(widths[:-1]) - 2 * (len(widths) - 1), 20)
-    for number, line in enumerate(everything):
-        head = bool(header) and number == 0
-        cells = [
-            _cut(cell, room) if place == len(line) - 1 else cell for place, cell in enumerate(line)
-        ]
-        gaps = [" " * (width - _width(cell) + 2) for cell, width in zip(cells, widths, strict=True)]
-        styled = [
-            click.style(cell, bold=head or place == 0, underline=head, fg=styles.get(cell))
-            if cell
-            else ""
-            for place, cell in enumerate(cells)
-        ]
-        click.echo("".join(map("".join, zip(styled, gaps, strict=True))).rstrip())
+    from rich.table import Table
+    from rich.text import Text
+
+    console = _console()
+    table = Table(*header, box=None, pad_edge=False, show_header=bool(header))
+    for row in rows:
+        first, *others = map(clean, row)
+        cells = [Text(cell, styles.get(cell, "")) for cell in others]
+        table.add_row(Text(first, "bold"), *cells)
+    if console.is_terminal and console.measure(table).minimum > console.width:
+        _print_records(rows, header)
+        return
+    with console.capture() as capture:
+        console.print(table)
+    for line in capture.get().splitlines():
+        echo(line.rstrip())
 
 
-def _width(text: str) -> int:
-    if text.isascii():
-        return len(text)
-    from rich.cells import cell_len
+def _print_records(rows: Sequence[Sequence[str]], header: Sequence[str]) -> None:
+    """Print each row as its own block; the terminal wraps what is longer than a line."""
+    for first, *others in rows:
+        echo(styled(first, bold=True))
+        for number, cell in enumerate(others, start=1):
+            label = f"{header[number]}: " if header else ""
+            echo("\n".join(f"  {line}" for line in clean(f"{label}{cell}").split("\n")))
 
-    return cell_len(text)
+
+def _console(*, stderr: bool = False) -> Console:
+    from rich.console import Console
+
+    console = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+    if not has_colors():
+        # rich itself drops colours for NO_COLOR, but keeps bold and underlined text.
+        console = Console(stderr=stderr, highlight=False, color_system=None)
+    if not console.is_terminal:
+        console.width = 1_000_000
+    return console
 
 
-def _cut(text: str, room: int) -> str:
-    if _width(text) <= room:
-        return text
-    from rich.cells import set_cell_size
+class Progress:
+    """What a command is doing: on a terminal a status line that goes away, on stderr.
 
-    return set_cell_size(text, room - 1) + "…"
+    Args:
+        text: What it starts with.
+        lines: Whether to print a line for each `update` where there is no terminal.
+    """
+
+    def __init__(self, text: str = "", *, lines: bool = False) -> None:
+        self._text, self._lines = text, lines
+        self._status: Any = None
+
+    def __enter__(self) -> Progress:
+        if sys.stderr.isatty():
+            console = _console(stderr=True)
+            if not console.is_dumb_terminal:
+                self._status = console.status(f"{self._text} …")
+                self._status.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._status is not None:
+            self._status.stop()
+
+    def update(self, text: str) -> None:
+        """Say what is being done now."""
+        if self._status is not None:
+            self._status.update(f"{clean(text)} …")
+        elif self._lines:
+            self.done(clean(text))
+
+    def done(self, line: str) -> None:
+        """Print a line that stays, above the status line."""
+        echo(line, err=True)

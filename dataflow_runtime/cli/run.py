@@ -2,43 +2,42 @@
 
 from __future__ import annotations
 
-import sys
-from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import click
 
+from dataflow_runtime.cli.failures import require
+from dataflow_runtime.cli.options import env_option, json_option, name_argument, set_option
 from dataflow_runtime.cli.output import (
+    Progress,
     announced_home,
-    json_option,
+    clean,
+    print_error,
     print_json,
     print_table,
     quiet_stdout,
+    styled,
 )
-from dataflow_runtime.errors import UsageError
 
 if TYPE_CHECKING:
     from dataflow_runtime.orchestration.report import RunReport, StepReport
 
 __all__ = ["run_command"]
 
+_SIGNS = {"success": ("✓", "green"), "failure": ("✗", "red")}
+
 
 @click.command("run")
-@click.argument("name")
-@click.option(
-    "overrides",
-    "--set",
-    metavar="KEY=VALUE",
-    multiple=True,
-    help="Override a config value for this run.",
-)
-@click.option("--env", help="Config overlay to use (config.<env>.yaml); by default DATAFLOW_ENV.")
+@name_argument
+@set_option
+@env_option
 @click.option("--partition", metavar="KEY", help="Partition to run, for a partitioned workflow.")
 @click.option(
     "start",
     "--from",
     metavar="TIME",
-    help="Only rows from this time on (ISO 8601, UTC without an offset).",
+    help="Only rows from this time on (ISO 8601, UTC by default).",
 )
 @click.option("end", "--to", metavar="TIME", help="Only rows before this time.")
 @json_option
@@ -47,85 +46,84 @@ def run_command(
     ctx: click.Context,
     *,
     name: str,
-    overrides: tuple[str, ...],
+    overrides: Mapping[str, str],
     env: str | None,
     partition: str | None,
     start: str | None,
     end: str | None,
     as_json: bool,
 ) -> None:
-    """Run a workflow's job here and now. The run is recorded in DAGSTER_HOME, where `dev` shows it.
+    """Run a workflow's job here and now.
 
-    Times of --from and --to are those of `processing.cursor`; rows of that window are loaded again.
+    The run is recorded in DAGSTER_HOME, where `dev` shows it.
+
+    --from and --to are times of `processing.cursor`; rows of that window are loaded again.
+
+    \b
+    Examples:
+      dataflow-runtime run my_workflow --set source.type=mock
+      dataflow-runtime run my_workflow --env prod --json
+      dataflow-runtime run my_workflow --from 2026-02-01 --to 2026-02-15
     """
     from dataflow_runtime.workflows.discovery import find_workflow
 
-    find_workflow(
-        name
-    )  # an unknown name is an answer of milliseconds, before anything heavy is imported
-    values = dict(map(_assignment, overrides))
+    # An unknown name is an answer of milliseconds, before anything heavy is imported.
+    find_workflow(name)
+    require("run")
     announced_home()
-    progress = _Progress()
-    # A terminal's live lines go to stderr, where the tools underneath may write as well.
-    with quiet_stdout(), nullcontext() if as_json else progress:
-        from dataflow_runtime.orchestration.run import run_workflow
+    steps = _Steps()
+    try:
+        # The status line is on stderr, where the tools underneath may write as well.
+        with quiet_stdout(), Progress(f"loading {name}") as progress:
+            steps.progress = progress
+            from dataflow_runtime.orchestration.run import run_workflow
 
-        report = run_workflow(
-            name,
-            overrides=values,
-            env=env,
-            partition=partition,
-            start=start,
-            end=end,
-            on_step=progress.on_step,
-            verbose=ctx.obj,
-        )
+            report = run_workflow(
+                name,
+                overrides=overrides,
+                env=env,
+                partition=partition,
+                start=start,
+                end=end,
+                on_step=steps,
+                verbose=ctx.obj.verbose,
+            )
+    except KeyboardInterrupt:
+        hint = "the next run does the rest; no row is loaded twice"
+        print_error(steps.kept(), hint, label="interrupted")
+        ctx.exit(130)
     if as_json:
         print_json(report.to_json())
     else:
-        _summary(report)
+        _print_summary(report)
     if report.status != "success":
         ctx.exit(1)
 
 
-def _assignment(text: str) -> tuple[str, str]:
-    key, separator, value = text.partition("=")
-    if not separator or not key:
-        raise UsageError(
-            f"--set {text!r}: expected KEY=VALUE", hint="for example --set source.type=mock"
-        )
-    return key.strip(), value
+class _Steps:
+    """Shows each step as it starts and ends, and remembers which ones are done."""
 
-
-class _Progress:
-    """Shows each step: a spinner while it runs in a terminal, a plain line at its end elsewhere."""
+    progress: Progress
 
     def __init__(self) -> None:
-        self._status: Any = None
+        self._done: list[str] = []
 
-    def __enter__(self) -> _Progress:
-        if sys.stderr.isatty():
-            from rich.console import Console
-
-            self._status = Console(stderr=True).status("loading the workflow")
-            self._status.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._status is not None:
-            self._status.stop()
-
-    def on_step(self, step: StepReport) -> None:
+    def __call__(self, step: StepReport) -> None:
         if step.status == "running":
-            if self._status is not None:
-                self._status.update(f"{step.name} …")
+            self.progress.update(step.name)
             return
+        if step.status == "success":
+            self._done.append(step.name)
+        sign, color = _SIGNS.get(step.status, ("–", "yellow"))
         seconds = "" if step.seconds is None else f"{step.seconds:7.2f} s"
-        sign, color = {"success": ("✓", "green"), "failure": ("✗", "red")}.get(
-            step.status, ("–", "yellow")
-        )
-        click.secho(f"{sign} ", fg=color, nl=False, err=True)
-        click.echo(f"{step.name:<10}{seconds:<11} {_outcome(step)}".rstrip(), err=True)
+        line = f"{step.name:<10}{seconds:<11} {_outcome(step)}".rstrip()
+        self.progress.done(f"{styled(sign, fg=color)} {clean(line)}")
+
+    def kept(self) -> str:
+        """Return what an interrupted run keeps."""
+        done = f"{', '.join(self._done)} done" if self._done else "no step was done"
+        loaded = "stay" if "load" in self._done else "are as before, unless load had just committed"
+        return f"{done}; the tables {loaded}"
 
 
 def _outcome(step: StepReport) -> str:
@@ -141,33 +139,27 @@ def _outcome(step: StepReport) -> str:
     )
 
 
-def _seconds(step: StepReport) -> str:
-    return step.status if step.seconds is None else f"{step.seconds:.2f}"
-
-
-def _summary(report: RunReport) -> None:
-    by_check = "".join(
-        f"\n  {name}: {count:,}" for name, count in sorted(report.rejected_by.items())
-    )
-    print_table(
-        [
-            ("workflow", report.workflow),
-            ("run", report.run_id),
-            ("status", report.status),
+def _print_summary(report: RunReport) -> None:
+    rejected = [f"{report.rows['rejected']:,} rows"]
+    rejected += [f"  {name}: {count:,}" for name, count in sorted(report.rejected_by.items())]
+    steps = [
+        f"{step.name} {step.status if step.seconds is None else f'{step.seconds:.2f}'}"
+        for step in report.steps
+    ]
+    rows = [("workflow", report.workflow), ("run", report.run_id), ("status", report.status)]
+    # A job of other ops than ours reports neither rows nor a warehouse.
+    if report.tables or report.rows["extracted"]:
+        rows += [
             ("extracted", f"{report.rows['extracted']:,} rows"),
-            ("rejected", f"{report.rows['rejected']:,} rows{by_check}"),
+            ("rejected", "\n".join(rejected)),
             ("loaded", f"{report.rows['loaded']:,} rows"),
             ("dbt", f"{report.dbt['models']} models built, {report.dbt['tests']} tests passed"),
             ("tables", "\n".join(report.tables) or "–"),
             ("warehouse", " ".join((report.warehouse or {}).values()) or "–"),
-            ("seconds", "  ".join(f"{step.name} {_seconds(step)}" for step in report.steps)),
-        ],
-        styles={"success": "green", "failure": "red"},
+        ]
+    print_table(
+        [*rows, ("seconds", "  ".join(steps))], styles={"success": "green", "failure": "red"}
     )
     if report.error:
-        click.secho("error: ", fg="red", bold=True, nl=False, err=True)
         step = f"{report.error['step']}: " if report.error["step"] else ""
-        click.echo(f"{step}{report.error['message']}", err=True)
-        if report.error["hint"]:
-            click.secho("hint: ", fg="cyan", bold=True, nl=False, err=True)
-            click.echo(report.error["hint"], err=True)
+        print_error(f"{step}{report.error['message']}", report.error["hint"])

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from dataflow_runtime.cli.options import json_option
 from dataflow_runtime.cli.outdated import folders_argument, open_templates
-from dataflow_runtime.cli.output import json_option, print_json
+from dataflow_runtime.cli.output import print_json
 from dataflow_runtime.errors import DataflowError
 
 if TYPE_CHECKING:

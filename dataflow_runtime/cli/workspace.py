@@ -9,12 +9,25 @@ from pathlib import Path
 
 import click
 
+from dataflow_runtime.cli.options import assignments
+from dataflow_runtime.cli.output import clean, echo, plural
 from dataflow_runtime.errors import DataflowError, UsageError
 from dataflow_runtime.workflows.discovery import find_workflows
 
 __all__ = ["workspace_command"]
 
-_HEADER = "# Written by `dataflow-runtime workspace`: one code location per workflow, each in a process of its own.\n"
+_HEADER = (
+    "# Written by `dataflow-runtime workspace`: one code location per workflow, each in a process"
+    " of its own.\n"
+)
+
+_ENTRY = """\
+  - python_module:
+      module_name: "dataflow_runtime.code_location"
+      attribute: {name}
+      location_name: {name}
+      executable_path: {python}
+"""
 
 _FIND = """
 import sys
@@ -29,19 +42,32 @@ except DataflowError as error:
 
 @click.command("workspace")
 @click.option(
-    "--file", type=click.Path(dir_okay=False, path_type=Path), default="workspace.yaml", show_default=True,
+    "--file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default="workspace.yaml",
+    show_default=True,
     help="File to write.",
-)  # fmt: skip
+)
 @click.option(
-    "pythons", "--python", metavar="NAME=PATH", multiple=True,
-    help="Python that a workflow runs with, by default this one; the workflow is installed there.",
-)  # fmt: skip
+    "pythons",
+    "--python",
+    metavar="NAME=PATH",
+    multiple=True,
+    help="Python of one workflow, where that is installed; by default this one.",
+)
 def workspace_command(*, file: Path, pythons: tuple[str, ...]) -> None:
-    """Write a Dagster workspace.yaml: a code location, and thereby a process, per workflow.
+    """Write a Dagster workspace.yaml: a code location, and so a process, per workflow.
 
-    A workflow that cannot be imported, or kills its process, takes no other down: `dagster dev -w workspace.yaml`.
+    A workflow that cannot be imported, or kills its process, takes no other down.
+
+    \b
+    Examples:
+      dataflow-runtime workspace && dagster dev -w workspace.yaml
+      dataflow-runtime workspace --python orders=/srv/orders/bin/python
     """
-    own = dict(map(_python, pythons))
+    example = "--python orders=venv/bin/python"
+    given = assignments(pythons, what="--python", example=example, form="NAME=PATH")
+    own = {name: _checked(name, Path(path).expanduser().absolute()) for name, path in given.items()}
     locations = {workflow.name: sys.executable for workflow in find_workflows()} | own
     if not locations:
         raise DataflowError(
@@ -52,47 +78,28 @@ def workspace_command(*, file: Path, pythons: tuple[str, ...]) -> None:
         raise DataflowError(
             f"{file} was not written by this command", hint="--file names another one"
         )
-    file.write_text(
-        _HEADER + "load_from:\n" + "".join(map(_entry, locations, locations.values())),
-        encoding="utf-8",
-    )
-    click.echo(f"{file}: {len(locations)} code locations", err=True)
+    entries = [
+        _ENTRY.format(name=json.dumps(name), python=json.dumps(python))
+        for name, python in locations.items()
+    ]
+    file.write_text(f"{_HEADER}load_from:\n{''.join(entries)}", encoding="utf-8")
+    echo(clean(f"{file}: {plural(len(locations), 'code location')}"), err=True)
 
 
-def _entry(name: str, python: str) -> str:
-    values = {
-        "module_name": "dataflow_runtime.code_location",
-        "attribute": name,
-        "location_name": name,
-        "executable_path": python,
-    }
-    return "  - python_module:\n" + "".join(
-        f"      {key}: {json.dumps(value)}\n" for key, value in values.items()
-    )
-
-
-def _python(text: str) -> tuple[str, str]:
-    """Return name and Python of a ``NAME=PATH``, once that Python has found the workflow (but not imported it)."""
-    name, separator, path = text.partition("=")
-    if not separator or not name or not path:
-        raise UsageError(
-            f"--python {text!r}: expected NAME=PATH",
-            hint="for example --python orders=venv/bin/python",
-        )
-    python = (
-        Path(path).expanduser().absolute()
-    )  # not resolved: a virtual environment's Python is a link
+def _checked(name: str, python: Path) -> str:
+    """Return a Python that finds the workflow. A link stays: a virtual environment's is one."""
     try:
         outcome = subprocess.run(  # noqa: S603 - the user names it
             [python, "-c", _FIND, name], capture_output=True, text=True, check=False
         )
     except OSError as error:
         raise UsageError(
-            f"--python {text}: {error.strerror}", hint="PATH is a Python executable"
+            f"--python {name}={python}: {error.strerror}", hint="expected a Python executable"
         ) from None
     if outcome.returncode:
         reason = (outcome.stderr.strip().splitlines() or ["it failed"])[-1]
         raise UsageError(
-            f"--python {text}: {reason}", hint=f"install workflow {name!r} in that environment"
+            f"--python {name}={python}: {reason}",
+            hint=f"install workflow {name!r} in that environment",
         )
-    return name, str(python)
+    return str(python)

@@ -40,7 +40,7 @@ def reference() -> str:
     root = click.Context(
         cli, info_name="dataflow-runtime", terminal_width=100, max_content_width=100
     )
-    return "".join(f"### {path}\n\n```\n{text}\n```\n\n" for path, text in commands(cli, root))
+    return "".join(f"### {path}\n\n```text\n{text}\n```\n\n" for path, text in commands(cli, root))
 
 
 def test_the_command_reference_is_the_help_of_the_commands() -> None:

@@ -1,10 +1,11 @@
-"""``list`` and ``show``: what can be said of workflows without importing them."""
+"""``list`` and ``show``: what is known of workflows without importing them."""
 
 from __future__ import annotations
 
 import click
 
-from dataflow_runtime.cli.output import json_option, print_json, print_table
+from dataflow_runtime.cli.options import json_option, name_argument
+from dataflow_runtime.cli.output import echo, print_json, print_table
 
 __all__ = ["list_command", "show_command"]
 
@@ -16,7 +17,13 @@ _STYLES = {"ok": "green", "unknown": "yellow", "broken": "red"}
 @click.option("--owner", help="Only workflows of this owner.")
 @json_option
 def list_command(*, tag: str | None, owner: str | None, as_json: bool) -> None:
-    """List the installed workflows. Reads their source and imports none of it."""
+    """List the installed workflows. Reads their source and imports none of it.
+
+    \b
+    Examples:
+      dataflow-runtime list --tag finance
+      dataflow-runtime list --json
+    """
     from dataflow_runtime.orchestration.listing import list_workflows
 
     workflows = list_workflows(tag=tag, owner=owner)
@@ -24,31 +31,27 @@ def list_command(*, tag: str | None, owner: str | None, as_json: bool) -> None:
         print_json([workflow.to_json() for workflow in workflows])
         return
     if not workflows:
-        click.echo("no workflow matches" if tag or owner else "no workflow is installed", err=True)
+        echo("no workflow matches" if tag or owner else "no workflow is installed", err=True)
         return
-    print_table(
-        [
-            (
-                workflow.name,
-                workflow.version,
-                _plain(workflow.owner),
-                _plain(workflow.schedule),
-                _plain(workflow.tags),
-                workflow.status,
-                _plain(workflow.error or workflow.description).replace("\n", " "),
-            )
-            for workflow in workflows
-        ],
-        header=("workflow", "version", "owner", "schedule", "tags", "status", "description"),
-        styles=_STYLES,
-    )
+    rows = []
+    for workflow in workflows:
+        about = workflow.error or workflow.description
+        cells = (workflow.version, workflow.owner, workflow.schedule, workflow.tags)
+        rows.append((workflow.name, *map(_plain, cells), workflow.status, _plain(about)))
+    header = ("workflow", "version", "owner", "schedule", "tags", "status", "description")
+    print_table(rows, header=header, styles=_STYLES)
 
 
 @click.command("show")
-@click.argument("name")
+@name_argument
 @json_option
 def show_command(*, name: str, as_json: bool) -> None:
-    """Show one workflow: metadata, paths, config summary, dbt models, last run."""
+    """Show one workflow: metadata, paths, config summary, dbt models, last run.
+
+    \b
+    Example:
+      dataflow-runtime show my_workflow
+    """
     from dataflow_runtime.orchestration.listing import show_workflow
 
     details = show_workflow(name)
@@ -68,4 +71,4 @@ def show_command(*, name: str, as_json: bool) -> None:
 def _plain(value: object) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(map(str, value)) or "–"
-    return "–" if value is None else str(value)
+    return "–" if value is None else " ".join(str(value).split())
