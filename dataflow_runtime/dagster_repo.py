@@ -1,13 +1,10 @@
 """The Dagster code location of all installed workflows: ``dagster dev -m dataflow_runtime.dagster_repo``.
 
-``DATAFLOW_WORKFLOWS=a,b`` narrows it to these workflows.
+It has one repository per workflow. ``DATAFLOW_WORKFLOWS=a,b`` narrows it.
 """
 
-from dataflow_runtime.orchestration.dashboard_asset import with_dashboards
-from dataflow_runtime.orchestration.definitions import build_definitions
-from dataflow_runtime.settings import get_settings
+# Any other name in this module would hide a workflow of that name.
+from dataflow_runtime.orchestration.location import repository as __getattr__
+from dataflow_runtime.orchestration.location import repository_names as __dir__
 
-__all__ = ["defs"]
-
-settings = get_settings()
-defs = with_dashboards(build_definitions(settings.workflows), settings)
+__all__ = ["__dir__", "__getattr__"]

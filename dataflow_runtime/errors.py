@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from enum import StrEnum
 from typing import ClassVar
 
 __all__ = [
     "DataflowError",
     "DuplicateWorkflowError",
+    "FailureKind",
     "TransientError",
     "UnknownWorkflowError",
     "UsageError",
@@ -16,16 +18,45 @@ __all__ = [
 ]
 
 
+class FailureKind(StrEnum):
+    """Why a workflow cannot be used; `kind` in ``check --json``."""
+
+    MISSING = "missing"
+    """The advertised module does not exist."""
+    IMPORT = "import"
+    """The module raises while it is imported, or cannot be parsed."""
+    EXIT = "exit"
+    """The module calls ``sys.exit``."""
+    UNREGISTERED = "unregistered"
+    """The module registers no workflow of the advertised name."""
+    DUPLICATE = "duplicate"
+    """Two packages advertise the name."""
+    DEFINITIONS = "definitions"
+    """Dagster refuses the job, its assets, schedules or sensors."""
+    ASSET_KEY = "asset_key"
+    """Another workflow defines an asset of the same key."""
+    CONFIG = "config"
+    """The configuration is missing or invalid."""
+    DBT = "dbt"
+    """The dbt project cannot be parsed."""
+    CRASH = "crash"
+    """The process that imported the module died."""
+    TIMEOUT = "timeout"
+    """The import did not end in time."""
+
+
 class DataflowError(Exception):
-    """A mistake that its user can mend. Printed as one line and a hint, never as a traceback.
+    """A mistake that its user can fix. Printed as one line and a hint, never as a traceback.
 
     Attributes:
         message: What was found, where, and what is allowed.
         hint: What to do next, or None.
-        exit_code: The exit code of a command that this error ends: 1, what was asked failed; 2, wrong usage.
+        exit_code: Exit code of a command that ends with this error: 1 for a failure, 2 for wrong usage.
+        failure_kind: What is wrong with a workflow that raises this error while it is loaded.
     """
 
     exit_code: ClassVar[int] = 1
+    failure_kind: ClassVar[FailureKind] = FailureKind.IMPORT
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
@@ -37,7 +68,7 @@ class DataflowError(Exception):
 
 
 class TransientError(DataflowError):
-    """Something outside failed (a server, a network, a lock) that may work a moment later: a step tries it again."""
+    """Something outside (a server, a network, a lock) failed for the moment: a step may be retried."""
 
 
 class UsageError(DataflowError):
@@ -65,7 +96,7 @@ class DuplicateWorkflowError(DataflowError):
 
     Attributes:
         name: The name.
-        places: Both places, each as ``file:line (package version)`` or what of it is known.
+        places: Both places, each as ``file:line (package version)`` as far as known.
     """
 
     def __init__(self, name: str, first: str, second: str) -> None:

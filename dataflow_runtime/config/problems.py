@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dataflow_runtime.config.secrets import MASK, mask
-from dataflow_runtime.errors import DataflowError
+from dataflow_runtime.errors import DataflowError, FailureKind
 
 __all__ = [
     "UNKNOWN_KEY",
@@ -73,6 +73,8 @@ class ConfigError(DataflowError):
     Attributes:
         problems: The problems, in the order of files and lines.
     """
+
+    failure_kind = FailureKind.CONFIG
 
     def __init__(self, problems: Iterable[Problem], *, hint: str | None = None) -> None:
         self.problems: Sequence[Problem] = tuple(problems)

@@ -21,7 +21,7 @@ from dataflow_runtime.orchestration.ops import (
     transform_op,
 )
 from dataflow_runtime.orchestration.options import run_overrides
-from dataflow_runtime.orchestration.partitions import partitions_of
+from dataflow_runtime.orchestration.schedules import partitions_of
 from dataflow_runtime.pipeline.checks import Transform
 from dataflow_runtime.pipeline.dbt import build, manifest_path
 from dataflow_runtime.pipeline.steps import Extract, Pipeline

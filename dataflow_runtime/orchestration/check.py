@@ -8,7 +8,7 @@ from typing import Any
 
 from dataflow_runtime.config import ConfigError, config_manager
 from dataflow_runtime.errors import DataflowError
-from dataflow_runtime.orchestration.definitions import load_definitions
+from dataflow_runtime.orchestration.repositories import build_repositories
 from dataflow_runtime.pipeline.dbt import manifest_path, project_dir
 from dataflow_runtime.settings import get_settings
 from dataflow_runtime.workflows.discovery import InstalledWorkflow, find_workflow, find_workflows
@@ -61,7 +61,7 @@ def check_workflows(names: Collection[str] = ()) -> list[CheckResult]:
         [find_workflow(name) for name in dict.fromkeys(names)] if names else find_workflows()
     )
     get_settings().make_home()
-    _, broken = load_definitions(dict.fromkeys(names))
+    _, broken = build_repositories(list(dict.fromkeys(names)))
     results = []
     for workflow in installed:
         problems = _config_problems(workflow)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import platform
-import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -22,27 +21,15 @@ from dagster import (
     DagsterRunStatus,
     RunsFilter,
 )
-from dagster._core.definitions.reconstruct import build_reconstructable_job
-from dagster._core.definitions.repository_definition import SINGLETON_REPOSITORY_NAME
-from dagster._core.errors import DagsterRunAlreadyExists
-from dagster._core.execution.api import execute_run_iterator
-from dagster._core.execution.plan.objects import ErrorSource
-from dagster._core.instance.ref import InstanceRef
-from dagster._core.remote_origin import (
-    ManagedGrpcPythonEnvCodeLocationOrigin,
-    RemoteJobOrigin,
-    RemoteRepositoryOrigin,
-)
-from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
-from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
 from dataflow_runtime.config import config_manager
 from dataflow_runtime.config.secrets import mask
 from dataflow_runtime.errors import DataflowError, UsageError
-from dataflow_runtime.orchestration.compute_logs import with_tee
+from dataflow_runtime.orchestration._dagster import RunAlreadyExists, execute, job_origin
 from dataflow_runtime.orchestration.listing import RUN_TAG
 from dataflow_runtime.orchestration.options import parse_window
 from dataflow_runtime.orchestration.report import OnStep, RunReport, Steps, planned_steps, report
+from dataflow_runtime.orchestration.repositories import repository_name
 from dataflow_runtime.settings import get_settings, temporary_environment
 
 if TYPE_CHECKING:
@@ -60,6 +47,11 @@ __all__ = [
 WORKER_TAG = "dataflow/worker"
 """Tag of a run that one of our own processes executes: ``<host>:<process id>``."""
 
+_IN_PROGRESS = [
+    DagsterRunStatus.STARTING,
+    DagsterRunStatus.STARTED,
+    DagsterRunStatus.CANCELING,
+]
 _logger = logging.getLogger("dataflow_runtime")
 
 
@@ -121,8 +113,8 @@ def run_workflow(
     }
     recorded = {key: value for key, value in (overrides or {}).items() if key not in secret}
     options = {"env": env, "set": recorded, "from": start, "to": end}
-    recipe = build_reconstructable_job(
-        "dataflow_runtime.orchestration.definitions", "build_job", (name,)
+    recipe = dg.build_reconstructable_job(
+        "dataflow_runtime.orchestration.repositories", "build_job", (name,)
     )
     job = recipe.get_definition()
     run_id = run_id or str(uuid.uuid4())
@@ -135,9 +127,11 @@ def run_workflow(
                 run_config=_run_config(job, name, options) | _logging(verbose),
                 tags={**tags, **_partition_tags(job, name, partition)},
                 job_code_origin=recipe.get_python_origin(),
-                remote_job_origin=_job_origin(job.name),
+                remote_job_origin=job_origin(
+                    "dataflow_runtime.dagster_repo", repository_name(name), job.name
+                ),
             )
-        except DagsterRunAlreadyExists:
+        except RunAlreadyExists:
             raise RunExistsError(run_id) from None
         if on_recorded is not None:
             on_recorded()
@@ -164,7 +158,7 @@ def _execute(
     waited = instance.get_run_by_id(run.run_id)
     if waited is not None and waited.status == DagsterRunStatus.CANCELING:
         raise KeyboardInterrupt
-    for event in execute_run_iterator(recipe, run, instance):
+    for event in execute(recipe, run, instance):
         if _is_interrupt(event) and not interrupted:
             interrupted = True
             instance.report_run_canceling(run)  # else Dagster takes it for a failure
@@ -232,7 +226,7 @@ def open_instance() -> Iterator[DagsterInstance]:
     ):  # for the processes that an executor starts
         # Two that open a new home at a time would both make its tables.
         with filelock.FileLock(home / ".opening.lock"):
-            opened = DagsterInstance.from_ref(with_tee(InstanceRef.from_dir(str(home))))
+            opened = DagsterInstance.from_config(str(home))
         with opened as instance:
             yield instance
 
@@ -262,20 +256,10 @@ def end_killed_runs(instance: DagsterInstance, workflow: str | None = None) -> N
     The daemon cannot tell: to it they would go on forever, and keep the workflow's later runs in its queue.
     """
     tags = {} if workflow is None else {RUN_TAG: workflow}
-    for run in instance.get_runs(RunsFilter(tags=tags, statuses=IN_PROGRESS_RUN_STATUSES)):
+    for run in instance.get_runs(RunsFilter(tags=tags, statuses=_IN_PROGRESS)):
         if run.tags.get(WORKER_TAG, "").rpartition(":")[0] == platform.node():
             with suppress(RunExistsError), _run_lock(run.run_id):
                 instance.report_run_failed(run, "the process that executed the run is gone")
-
-
-def _job_origin(job: str) -> RemoteJobOrigin:
-    """Return where the UI and the daemon find the job, to execute a run of it again: the code location of all."""
-    module = "dataflow_runtime.dagster_repo"
-    target = LoadableTargetOrigin(
-        executable_path=sys.executable, module_name=module, working_directory=str(Path.cwd())
-    )
-    location = ManagedGrpcPythonEnvCodeLocationOrigin(target, location_name=module)
-    return RemoteJobOrigin(RemoteRepositoryOrigin(location, SINGLETON_REPOSITORY_NAME), job)
 
 
 def _run_config(job: dg.JobDefinition, workflow: str, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -332,5 +316,6 @@ def _partition_tags(job: dg.JobDefinition, workflow: str, partition: str | None)
 def _is_interrupt(event: DagsterEvent) -> bool:
     return (
         event.event_type == DagsterEventType.STEP_FAILURE
-        and event.step_failure_data.error_source == ErrorSource.INTERRUPT
+        and event.step_failure_data.error_source is not None
+        and event.step_failure_data.error_source.name == "INTERRUPT"
     )

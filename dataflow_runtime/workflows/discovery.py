@@ -1,8 +1,8 @@
-"""Static discovery: finds the installed workflows (but imports none of them). Standard library only.
+"""Finds the installed workflows, but imports none of them. Standard library only.
 
-A workflow package advertises itself through the entry-point group ``dataflow.workflows``; what it says of itself is
-read from the literal arguments of `register_workflow` in the advertised module's syntax tree. A broken or hostile
-package can therefore not harm a listing. The idea of plugins described before they are loaded is flake8's and npe2's.
+A package advertises its workflows through the entry-point group ``dataflow.workflows``. Their metadata is read from
+the literal arguments of `register_workflow` in the syntax tree of the advertised module, so a broken or hostile
+package cannot harm a listing. Describing plugins before loading them is the idea of flake8 and npe2.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import Any
 
-from dataflow_runtime.errors import UnknownWorkflowError
+from dataflow_runtime.errors import FailureKind, UnknownWorkflowError
 
 __all__ = ["ENTRY_POINT_GROUP", "InstalledWorkflow", "find_workflow", "find_workflows"]
 
@@ -25,7 +25,7 @@ ENTRY_POINT_GROUP = "dataflow.workflows"
 
 @dataclass(frozen=True)
 class InstalledWorkflow:
-    """A workflow that an installed package advertises, before anything of it is imported.
+    """A workflow that an installed package advertises, before any of its code is imported.
 
     Attributes:
         name: The registered name; the entry point's where the decorator's argument is not a literal.
@@ -36,7 +36,8 @@ class InstalledWorkflow:
         file: Source of that module, None if it cannot be found.
         line: Line of the registration in it.
         metadata: The decorator's literal metadata, None while unknown until loaded.
-        error: Why it can be seen to be broken without importing it, else None.
+        error: Why it is broken, where that shows without importing it, else None.
+        error_kind: What kind of error that is.
     """
 
     name: str
@@ -48,10 +49,11 @@ class InstalledWorkflow:
     line: int | None = None
     metadata: dict[str, Any] | None = None
     error: str | None = None
+    error_kind: FailureKind = FailureKind.IMPORT
 
     @property
     def directory(self) -> Path | None:
-        """The folder of the registering module, in which ``config.yaml``, ``dbt/`` and ``evidence/`` stand."""
+        """The folder of the registering module, with ``config.yaml``, ``dbt/`` and ``evidence/``."""
         return self.file.parent if self.file else None
 
     @property
@@ -73,16 +75,16 @@ def find_workflows() -> list[InstalledWorkflow]:
     claims: dict[str, list[InstalledWorkflow]] = {}
     for workflow in found:
         claims.setdefault(workflow.name, []).append(workflow)
-    # No silent winner: which of two workflows a name means is for their owners to say.
-    return [
-        replace(
-            workflow,
-            error="; ".join(f"the name is also claimed by {other.place}" for other in others),
-        )
-        if (others := [other for other in claims[workflow.name] if other is not workflow])
-        else workflow
-        for workflow in found
-    ]
+    return [_claimed(workflow, claims[workflow.name]) for workflow in found]
+
+
+def _claimed(workflow: InstalledWorkflow, claims: list[InstalledWorkflow]) -> InstalledWorkflow:
+    """Return the workflow, broken where others claim its name: neither may win silently."""
+    others = [other.place for other in claims if other is not workflow]
+    if not others:
+        return workflow
+    error = "; ".join(f"the name is also claimed by {place}" for place in others)
+    return replace(workflow, error=error, error_kind=FailureKind.DUPLICATE)
 
 
 def find_workflow(name: str) -> InstalledWorkflow:
@@ -102,7 +104,7 @@ def _advertised() -> Iterator[list[InstalledWorkflow]]:
     """Yield, for each advertised module, the entry points that name it."""
     seen = set()
     for distribution in importlib.metadata.distributions():
-        # Looking for the group's name is several times cheaper than parsing every package's entry points.
+        # perf: looking for the group's name is several times cheaper than parsing all entry points
         try:
             text = distribution.read_text("entry_points.txt")
         except ValueError:  # not UTF-8
@@ -114,79 +116,76 @@ def _advertised() -> Iterator[list[InstalledWorkflow]]:
         if package in seen:  # shadowed by an earlier folder of sys.path
             continue
         seen.add(package)
-        modules: dict[str, list[InstalledWorkflow]] = {}
         try:
             entry_points = distribution.entry_points.select(group=ENTRY_POINT_GROUP)
         except (TypeError, ValueError):
-            problem = "its entry_points.txt cannot be parsed"
+            error = "its entry_points.txt cannot be parsed"
+            kind = FailureKind.MISSING
             yield [
-                InstalledWorkflow(
-                    package, package, version, module="", entry_point="", error=problem
-                )
+                InstalledWorkflow(package, package, version, "", "", None, None, None, error, kind)
             ]
             continue
+        modules: dict[str, list[InstalledWorkflow]] = {}
         for entry_point in entry_points:
             # EntryPoint.module raises for a value that names no module.
             module = entry_point.value.partition(":")[0].partition("[")[0].strip()
-            modules.setdefault(module, []).append(
-                InstalledWorkflow(
-                    entry_point.name, package, version, module, entry_point=entry_point.name
-                )
+            entry = InstalledWorkflow(
+                entry_point.name, package, version, module, entry_point=entry_point.name
             )
+            modules.setdefault(module, []).append(entry)
         yield from modules.values()
 
 
 def _registered(advertised: list[InstalledWorkflow]) -> list[InstalledWorkflow]:
-    """Return the workflows that a module registers, as far as its source says; what it does not say stays unknown."""
+    """Return the workflows that a module registers, as far as its source says."""
     module = advertised[0].module
     if advertised[0].error is not None:
         return advertised
+    error, line, kind = "", None, FailureKind.IMPORT
     try:
         spec = _find_spec(module)
-        # importlib.abc's class of loaders with a source costs more to import than all listing of a small fleet.
+        # perf: importing importlib.abc for SourceLoader costs more than listing a small fleet
         read = getattr(spec and spec.loader, "get_source", None)
         source = read(spec.name) if spec and read else None
-        if spec is None or spec.origin is None or source is None:
-            return [
-                replace(entry, error=f"module {module!r} of the entry point does not exist")
-                for entry in advertised
-            ]
-        advertised = [replace(entry, file=Path(spec.origin)) for entry in advertised]
-        tree = ast.parse(source)
-    except SyntaxError as error:
-        return [
-            replace(entry, line=error.lineno, error=f"SyntaxError: {error.msg}")
-            for entry in advertised
-        ]
-    except (RecursionError, MemoryError):  # of the parser, at a limit of its own
-        return [replace(entry, error="nested too deeply to be parsed") for entry in advertised]
-    except (OSError, ImportError, ValueError) as error:
-        return [replace(entry, error=f"{type(error).__name__}: {error}") for entry in advertised]
-    calls = [
-        (_literal(arguments.get("name")), call.lineno, _metadata(arguments))
-        for call in ast.walk(tree)
-        if isinstance(call, ast.Call) and _is_register_call(call)
-        for arguments in [{keyword.arg: keyword.value for keyword in call.keywords}]
-    ]
-    literal = [call for call in calls if isinstance(call[0], str)]
+        if spec is not None and spec.origin is not None and source is not None:
+            advertised = [replace(entry, file=Path(spec.origin)) for entry in advertised]
+            return _described(advertised, ast.parse(source))
+        error, kind = f"module {module!r} of the entry point does not exist", FailureKind.MISSING
+    except SyntaxError as raised:
+        error, line = f"SyntaxError: {raised.msg}", raised.lineno
+    except (RecursionError, MemoryError):  # limits of the parser itself
+        error = "nested too deeply to be parsed"
+    except (OSError, ImportError, ValueError) as raised:
+        error = f"{type(raised).__name__}: {raised}"
+    if advertised[0].file is None:
+        kind = FailureKind.MISSING
+    return [replace(entry, line=line, error=error, error_kind=kind) for entry in advertised]
+
+
+def _described(advertised: list[InstalledWorkflow], tree: ast.Module) -> list[InstalledWorkflow]:
+    """Return the workflows with name, line and metadata of the module's calls of `register_workflow`."""
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    calls = [call for call in calls if _is_register_call(call)]
     by_name = {entry.name: entry for entry in advertised}
-    unmatched = [
-        entry for entry in advertised if entry.name not in {name for name, _, _ in literal}
-    ]
-    described = [
-        # An entry point may go by another name than the workflow that it advertises.
-        replace(
-            by_name.get(name) or (unmatched.pop(0) if unmatched else advertised[0]),
-            name=name,
-            line=line,
-            metadata=metadata,
+    found: dict[str, tuple[int, dict[str, Any] | None]] = {}
+    for call in calls:
+        arguments = {keyword.arg: keyword.value for keyword in call.keywords}
+        name = _literal(arguments.get("name"))
+        if isinstance(name, str):
+            found[name] = (call.lineno, _metadata(arguments))
+    unmatched = [entry for entry in advertised if entry.name not in found]
+    described = []
+    for name, (line, metadata) in found.items():
+        # An entry point may have another name than the workflow that it advertises.
+        entry = by_name.get(name) or (unmatched.pop(0) if unmatched else advertised[0])
+        described.append(replace(entry, name=name, line=line, metadata=metadata))
+    if found and len(found) == len(calls):
+        error, kind = (
+            f"module {advertised[0].module!r} registers no workflow of this name",
+            FailureKind.UNREGISTERED,
         )
-        for name, line, metadata in literal
-    ]
-    if literal and len(literal) == len(calls):
-        problem = f"module {module!r} registers no workflow of this name"
-        unmatched = [replace(entry, error=problem) for entry in unmatched]
-    # What is registered without a literal name, or through a helper, stays unknown until loaded.
+        unmatched = [replace(entry, error=error, error_kind=kind) for entry in unmatched]
+    # Workflows registered by a computed name or by a helper stay unknown until they are loaded.
     return [*described, *unmatched]
 
 
@@ -198,13 +197,13 @@ def _metadata(arguments: dict[str | None, ast.expr]) -> dict[str, Any] | None:
 
 
 def _find_spec(module: str) -> ModuleSpec | None:
-    # importlib.util.find_spec("package.module") would import the package; only the first part may be looked up by it.
+    # importlib.util.find_spec("package.module") would import the package, so only "package" goes there.
     top, *rest = module.split(".")
     spec = importlib.util.find_spec(top)
     for part in rest:
         if spec is None or spec.submodule_search_locations is None:
             return None
-        # By its last part: a namespace package looks its parent up in sys.modules, where nothing of it is.
+        # By its last part: for a namespace package, the full name would be looked up in sys.modules.
         spec = PathFinder.find_spec(part, list(spec.submodule_search_locations))
     return spec
 

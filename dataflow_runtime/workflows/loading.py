@@ -1,4 +1,4 @@
-"""Loading discovery: imports the installed workflows, each on its own, so that a broken one takes no other down."""
+"""Imports the installed workflows, each on its own: a broken one does not affect the others."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from types import ModuleType
 
-from dataflow_runtime.config import ConfigError
-from dataflow_runtime.errors import DataflowError
+from dataflow_runtime.errors import DataflowError, FailureKind
 from dataflow_runtime.workflows.discovery import InstalledWorkflow, find_workflow, find_workflows
 from dataflow_runtime.workflows.registry import Registration, forget, registrations
 
-__all__ = ["BrokenWorkflow", "LoadedWorkflow", "load_workflow", "load_workflows"]
+__all__ = ["BrokenWorkflow", "LoadedWorkflow", "load", "load_workflow", "load_workflows"]
 
 
 @dataclass(frozen=True)
@@ -25,7 +24,7 @@ class LoadedWorkflow:
     Attributes:
         installed: What was known before.
         registration: Its job and metadata.
-        module: The registering module; what stands in its namespace belongs to the workflow.
+        module: The registering module; its schedules, sensors and assets belong to the workflow.
     """
 
     installed: InstalledWorkflow
@@ -40,19 +39,19 @@ class LoadedWorkflow:
 
 @dataclass(frozen=True)
 class BrokenWorkflow:
-    """A workflow that could not be loaded.
+    """A workflow that cannot be used.
 
     Attributes:
         installed: What is known without loading it.
-        kind: ``missing``, ``import``, ``exit``, ``unregistered``, ``duplicate``, ``definitions`` or ``config``.
-        reason: The last line of the traceback, or what else is wrong.
-        file: Where, as far as that is known.
+        kind: What is wrong.
+        reason: The last line of the traceback, or another description.
+        file: Where, if known.
         line: Line in `file`.
         hint: What to do, or None.
     """
 
     installed: InstalledWorkflow
-    kind: str
+    kind: FailureKind
     reason: str
     file: str | None
     line: int | None
@@ -68,17 +67,21 @@ class BrokenWorkflow:
         package = f"{self.installed.package} {self.installed.version}"
         return f"workflow {self.name!r} ({package}) is broken: {where}: {self.reason}"
 
+    def error(self) -> DataflowError:
+        """Return the error for a command that needs the workflow."""
+        return DataflowError(str(self), hint=self.hint)
+
 
 def load_workflows(
     names: Collection[str] = (),
 ) -> tuple[list[LoadedWorkflow], list[BrokenWorkflow]]:
-    """Import the installed workflows, or the named ones only, and return those that load and those that do not.
+    """Import the installed workflows, or only the named ones; return the good and the broken ones.
 
     Raises:
         UnknownWorkflowError: No installed package advertises one of the names.
     """
     installed = [find_workflow(name) for name in names] if names else find_workflows()
-    outcomes = [_load(workflow) for workflow in installed]
+    outcomes = [load(workflow) for workflow in installed]
     return (
         [outcome for outcome in outcomes if isinstance(outcome, LoadedWorkflow)],
         [outcome for outcome in outcomes if isinstance(outcome, BrokenWorkflow)],
@@ -92,22 +95,19 @@ def load_workflow(name: str) -> LoadedWorkflow:
         UnknownWorkflowError: No installed package advertises it.
         DataflowError: It is broken; the message says where and why.
     """
-    outcome = _load(find_workflow(name))
+    outcome = load(find_workflow(name))
     if isinstance(outcome, BrokenWorkflow):
-        raise DataflowError(str(outcome), hint=outcome.hint)
+        raise outcome.error()
     return outcome
 
 
-def _load(installed: InstalledWorkflow) -> LoadedWorkflow | BrokenWorkflow:
-    if installed.error is not None and "claimed by" in installed.error:
-        return _broken(installed, "duplicate", installed.error)
-    if installed.file is None:
-        return _broken(
-            installed, "missing", installed.error or f"module {installed.module!r} does not exist"
-        )
+def load(installed: InstalledWorkflow) -> LoadedWorkflow | BrokenWorkflow:
+    """Import an installed workflow; whatever its module raises is an outcome, not an exception."""
+    if installed.error is not None and installed.error_kind in _NOT_IMPORTED:
+        return _broken(installed, installed.error_kind, installed.error)
     before = registrations().keys()
     try:
-        # What a workflow prints while it is imported must not mix with what a command prints.
+        # Commands print data on stdout: what a module prints during import goes elsewhere.
         with contextlib.redirect_stdout(sys.stderr):
             module = importlib.import_module(installed.module)
     except KeyboardInterrupt:
@@ -117,46 +117,38 @@ def _load(installed: InstalledWorkflow) -> LoadedWorkflow | BrokenWorkflow:
         return _import_failure(installed, error)
     registration = registrations().get(installed.name)
     if registration is None:
-        return _broken(
-            installed,
-            "unregistered",
-            f"module {installed.module!r} registers no workflow {installed.name!r}",
-            hint=f'decorate its job with @register_workflow(name="{installed.name}", ...)',
-        )
+        reason = f"module {installed.module!r} registers no workflow {installed.name!r}"
+        hint = f'decorate its job with @register_workflow(name="{installed.name}", ...)'
+        return _broken(installed, FailureKind.UNREGISTERED, reason, hint)
     return LoadedWorkflow(installed=installed, registration=registration, module=module)
 
 
+# Importing would not tell more about these, or would let one of two packages win a name.
+_NOT_IMPORTED = (FailureKind.DUPLICATE, FailureKind.MISSING)
+
+
 def _broken(
-    installed: InstalledWorkflow, kind: str, reason: str, hint: str | None = None
+    installed: InstalledWorkflow, kind: FailureKind, reason: str, hint: str | None = None
 ) -> BrokenWorkflow:
     file = str(installed.file) if installed.file else None
-    return BrokenWorkflow(
-        installed=installed, kind=kind, reason=reason, file=file, line=installed.line, hint=hint
-    )
+    return BrokenWorkflow(installed, kind, reason, file, installed.line, hint)
 
 
 def _import_failure(installed: InstalledWorkflow, error: BaseException) -> BrokenWorkflow:
-    hint = None
+    kind, hint = FailureKind.IMPORT, None
     reason = traceback.format_exception_only(error)[-1].strip()
     file, line = _place(installed, error)
     if isinstance(error, DataflowError):
-        reason, hint = error.message, error.hint
+        kind, reason, hint = error.failure_kind, error.message, error.hint
     elif isinstance(error, SyntaxError) and error.filename:
         file, line = error.filename, error.lineno
-    kind = (
-        "exit"
-        if isinstance(error, SystemExit)
-        else "config"
-        if isinstance(error, ConfigError)
-        else "import"
-    )
-    return BrokenWorkflow(
-        installed=installed, kind=kind, reason=reason, file=file, line=line, hint=hint
-    )
+    elif isinstance(error, SystemExit):
+        kind = FailureKind.EXIT
+    return BrokenWorkflow(installed, kind, reason, file, line, hint)
 
 
 def _place(installed: InstalledWorkflow, error: BaseException) -> tuple[str, int | None]:
-    """Return the innermost line of the workflow's own files that the error went through."""
+    """Return the innermost line of the workflow's own package that the error went through."""
     package = installed.module.partition(".")[0]
     for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
         if str(frame.f_globals.get("__name__")).partition(".")[0] == package:

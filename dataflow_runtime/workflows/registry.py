@@ -18,7 +18,7 @@ _KNOWN = ("description", "owner", "schedule", "tags")
 
 @dataclass(frozen=True)
 class WorkflowMetadata:
-    """What a workflow says of itself.
+    """Description, owner, schedule and tags of a workflow.
 
     Attributes:
         description: One line.
@@ -58,7 +58,7 @@ class WorkflowMetadata:
 
 @dataclass(frozen=True)
 class Registration:
-    """One registered workflow: the job, what it says of itself, and where it was registered."""
+    """One registered workflow: the job, its metadata, and where it was registered."""
 
     name: str
     job: Any
@@ -90,7 +90,7 @@ def register_workflow(*, name: str, metadata: Mapping[str, Any] | None = None) -
     """
     if not isinstance(name, str) or not name.isidentifier():
         raise DataflowError(
-            f"workflow name {name!r}: expected letters, digits and underscores, not starting with a digit"
+            f"workflow name {name!r}: expected letters, digits and underscores, no digit first"
         )
     parsed = WorkflowMetadata.from_mapping(metadata or {})
     caller = sys._getframe(1)
@@ -120,6 +120,6 @@ def registrations() -> Mapping[str, Registration]:
 
 
 def forget(names: Iterable[str]) -> None:
-    """Take workflows out of the table: those that a module had registered before its import failed."""
+    """Remove workflows from the table: those that a module registered before its import failed."""
     for name in names:
         _registrations.pop(name, None)

@@ -7,9 +7,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
 
 from dataflow_runtime.orchestration.check import CheckResult, check_workflows
+from dataflow_runtime.orchestration.repositories import build_repositories
 
 JOB = """
 from dagster import job, op, asset, define_asset_job
@@ -128,16 +130,9 @@ def test_each_broken_package_is_named_with_version_file_line_and_reason(site: An
 
 
 @pytest.mark.e2e
-def test_the_code_location_holds_the_good_ones(site: Any) -> None:
-    site.install(
-        "good",
-        "import_error",
-        "sys_exit",
-        "bad_config",
-        "claims_twice_a",
-        "claims_twice_b",
-        "prints_on_import",
-    )
+def test_the_code_location_has_a_repository_for_each_workflow(site: Any) -> None:
+    site.install("good", "import_error", "sys_exit", "bad_config", "prints_on_import")
+    site.install("claims_twice_a", "claims_twice_b")
     site.write("unwritten", {"unwritten/job.py": "def (:\n"}, {"unwritten": "unwritten.job"})
     site.python(
         "import subprocess, sys\n"
@@ -145,73 +140,90 @@ def test_the_code_location_holds_the_good_ones(site: Any) -> None:
         " '-m', 'dataflow_runtime.dagster_repo']).returncode)",
         DAGSTER_HOME=str(site.folder.parent),
     )
+    listed = (
+        "import inspect, dagster as dg\n"
+        "from dataflow_runtime import dagster_repo\n"
+        "for name, found in inspect.getmembers(dagster_repo):\n"
+        "    jobs = [job for job in found.job_names if not job.startswith('__')]\n"
+        "    print(found.name, jobs, [key.to_user_string() for key in found.asset_graph.get_all_asset_keys()])\n"
+    )
+    broken = ["bad_config", "import_error", "sys_exit", "twice", "unwritten"]
+    lines = site.python(listed).splitlines()
+    printed = [line for line in lines if not line.startswith(("dashboards", "hello"))]
+    assert printed[0] == "bad_config [] ['bad_config/broken']"
+    assert printed == sorted(
+        [
+            "good ['good_job'] []",
+            "prints_on_import ['prints_on_import_job'] []",
+            *(f"{name} [] ['{name}/broken']" for name in broken),
+        ]
+    )
+    assert site.python(listed, DATAFLOW_WORKFLOWS="good") == "good ['good_job'] []\n"
+
+
+def test_a_step_builds_the_repository_of_its_own_workflow_only(site: Any) -> None:
+    site.install("good", "orders")
     printed = site.python(
-        "from dataflow_runtime.dagster_repo import defs\nprint([job.name for job in defs.resolve_all_job_defs()])"
+        "import sys\nfrom dataflow_runtime.dagster_repo import good\n"
+        "print(good.name, 'orders.dagster_job' in sys.modules)"
     )
-    assert "'good_job'" in printed
-    assert "prints_on_import_job" in printed
-    assert "twice_job" not in printed
-    narrowed = site.python(
-        "from dataflow_runtime.dagster_repo import defs\nprint([job.name for job in defs.resolve_all_job_defs()])",
-        DATAFLOW_WORKFLOWS="good",
-    )
-    assert "good_job" in narrowed
-    assert "prints_on_import_job" not in narrowed
+    assert printed == "good False\n"
 
 
 def test_what_a_workflow_brings_to_dagster(site: Any) -> None:
-    from dataflow_runtime.orchestration.definitions import build_definitions
-
     site.install("good", "shipments")
-    definitions = build_definitions(["good", "shipments"])
-    repository = definitions.get_repository_def()
-    assert {"good_job", "shipments_job"} <= {job.name for job in definitions.resolve_all_job_defs()}
-    schedules = {schedule.name: schedule for schedule in repository.schedule_defs}
-    assert schedules["good_schedule"].cron_schedule == "0 3 * * *"
-    assert schedules["shipments_schedule"].cron_schedule == "@daily"
-    assert schedules["shipments_schedule"].execution_timezone == "Europe/Berlin"
-    keys = {key.to_user_string() for key in repository.asset_graph.get_all_asset_keys()}
+    found, broken = build_repositories(["good", "shipments"])
+    assert broken == []
+    assert "good_job" in found["good"].job_names
+    assert "shipments_job" in found["shipments"].job_names
+    assert found["good"].get_schedule_def("good_schedule").cron_schedule == "0 3 * * *"
+    schedule = found["shipments"].get_schedule_def("shipments_schedule")
+    assert schedule.cron_schedule == "@daily"
+    assert schedule.execution_timezone == "Europe/Berlin"
+    graph = found["shipments"].asset_graph
+    keys = {key.to_user_string() for key in graph.get_all_asset_keys()}
     assert keys == {
         "shipments/raw/shipments",
         "shipments/raw/shipments_rejected",
         "shipments/stg_shipments",
     }
-    parents = repository.asset_graph.get(
-        next(
-            k for k in repository.asset_graph.get_all_asset_keys() if k.path[-1] == "stg_shipments"
-        )
-    )
-    assert {key.to_user_string() for key in parents.parent_keys} == {"shipments/raw/shipments"}
+    model = next(key for key in graph.get_all_asset_keys() if key.path[-1] == "stg_shipments")
+    parents = {key.to_user_string() for key in graph.get(model).parent_keys}
+    assert parents == {"shipments/raw/shipments"}
 
 
-def test_one_job_name_in_two_packages_names_both(site: Any) -> None:
-    add(site, "first", job="the_job", op="op_a")
-    add(site, "second", job="the_job", op="op_b")
+def test_names_of_ops_jobs_and_schedules_are_each_workflows_own(site: Any) -> None:
+    schedule = "import dagster as dg\ns = dg.ScheduleDefinition(name='nightly', job=the_job, cron_schedule='0 0 * * *')\n"
+    add(site, "first", job="the_job", more=schedule)
+    add(site, "second", job="the_job", more=schedule)
     results = check("first", "second")
-    assert results["first"].problems == []
-    (problem,) = results["second"].problems
-    assert "job 'the_job' is also defined by " in problem.message
-    assert "(first 1.0)" in problem.message
-    assert problem.file == str(site.folder / "second" / "job.py")
+    assert results["first"].problems == results["second"].problems == []
+    found, _ = build_repositories(["first", "second"])
+    for repository in found.values():
+        assert repository.has_job("the_job")
+        assert [schedule.name for schedule in repository.schedule_defs] == ["nightly"]
 
 
-def test_one_asset_key_in_two_packages_names_both(site: Any) -> None:
-    more = "@asset\ndef the_table(): ...\n"
-    add(site, "first", job="job_a", op="op_a", more=more)
-    add(site, "second", job="job_b", op="op_b", more=more)
+def test_an_asset_key_of_two_packages_names_both_and_everything_else_loads(site: Any) -> None:
+    more = "@asset\ndef the_table(): ...\n@asset\ndef {name}_own(): ...\n"
+    add(site, "first", job="job_a", more=more.format(name="first"))
+    add(site, "second", job="job_b", more=more.format(name="second"))
     results = check("first", "second")
-    assert results["first"].problems == []
-    assert "asset 'the_table' is also defined by " in results["second"].problems[0].message
-
-
-def test_one_op_name_in_two_packages_names_both(site: Any) -> None:
-    add(site, "first", job="job_a")
-    add(site, "second", job="job_b")
-    results = check("first", "second")
-    assert results["first"].problems == []
-    (problem,) = results["second"].problems
-    assert problem.message.startswith("op 'an_op' is also defined by ")
-    assert "(first 1.0)" in problem.message
+    for name, other in (("first", "second"), ("second", "first")):
+        (problem,) = results[name].problems
+        assert problem.kind == "asset_key"
+        assert "asset 'the_table' is also defined by " in problem.message
+        assert f"({other} 1.0)" in problem.message
+        assert problem.file == str(site.folder / name / "job.py")
+    found, broken = build_repositories(["first", "second"])
+    assert [failure.name for failure in broken] == ["first", "second"]
+    for name, job in (("first", "job_a"), ("second", "job_b")):
+        assert found[name].has_job(job)
+        graph = found[name].asset_graph
+        keys = {key.to_user_string() for key in graph.get_all_asset_keys()}
+        assert keys == {"the_table", f"{name}_own", f"{name}/broken"}
+        spec = graph.get(dg.AssetKey([name, "broken"]))
+        assert "asset 'the_table' is also defined by" in spec.description
 
 
 def test_what_cannot_be_resolved_is_the_workflows_own_problem(site: Any) -> None:
@@ -228,7 +240,7 @@ def test_what_cannot_be_resolved_is_the_workflows_own_problem(site: Any) -> None
     assert "no_such" in results["first"].problems[0].message
 
 
-def test_what_stands_in_a_module_belongs_to_each_of_its_workflows(site: Any) -> None:
+def test_the_definitions_of_a_shared_module_belong_to_its_first_workflow(site: Any) -> None:
     folder = site.install("two_in_one")
     with (folder / "jobs.py").open("a") as file:
         file.write(
@@ -237,13 +249,11 @@ def test_what_stands_in_a_module_belongs_to_each_of_its_workflows(site: Any) -> 
         )
     results = check("north", "south")
     assert results["north"].problems == results["south"].problems == []
-    from dataflow_runtime.orchestration.definitions import build_definitions
-
-    repository = build_definitions(["north", "south"]).get_repository_def()
-    assert [schedule.name for schedule in repository.schedule_defs] == ["nightly"]
-    assert {key.to_user_string() for key in repository.asset_graph.get_all_asset_keys()} == {
-        "shared"
-    }
+    found, _ = build_repositories(["north", "south"])
+    assert [schedule.name for schedule in found["north"].schedule_defs] == ["nightly"]
+    assert found["north"].asset_graph.get_all_asset_keys() == {dg.AssetKey("shared")}
+    assert found["south"].schedule_defs == []
+    assert found["south"].asset_graph.get_all_asset_keys() == set()
 
 
 @pytest.mark.parametrize(
@@ -267,15 +277,6 @@ def test_what_is_registered_must_be_a_job(site: Any, registered: str) -> None:
     (problem,) = results["odd"].problems
     assert "expected a Dagster job or graph" in problem.message
     assert problem.file == str(site.folder / "odd" / "job.py")
-
-
-def test_two_schedules_of_one_name_harm_no_other(site: Any) -> None:
-    more = "import dagster as dg\ns = dg.ScheduleDefinition(name='nightly', job={job}, cron_schedule='0 0 * * *')\n"
-    add(site, "first", job="job_a", op="op_a", more=more.format(job="job_a"))
-    add(site, "second", job="job_b", op="op_b", more=more.format(job="job_b"))
-    results = check("first", "second")
-    assert results["first"].problems == []
-    assert "'nightly'" in results["second"].problems[0].message
 
 
 def test_a_bad_cron_of_the_decorator_is_that_workflows_problem(site: Any) -> None:

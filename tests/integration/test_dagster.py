@@ -103,7 +103,7 @@ def test_reexecution_from_failure_loads_what_was_staged(site: Any, run: Any) -> 
     )
     (folder / "orders.csv").unlink()  # what is staged is all there is
     recipe = build_reconstructable_job(
-        "dataflow_runtime.orchestration.definitions", "build_job", ("orders",)
+        "dataflow_runtime.orchestration.repositories", "build_job", ("orders",)
     )
     with (
         open_instance() as instance,

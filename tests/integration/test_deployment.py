@@ -106,7 +106,7 @@ class Deployment:
     def launch(self, job: str) -> str:
         selector = {
             "repositoryLocationName": LOCATION,
-            "repositoryName": "__repository__",
+            "repositoryName": job.removesuffix("_job"),
             "jobName": job,
         }
         launched = self.query(
@@ -221,7 +221,7 @@ def deployment(tmp_path_factory: pytest.TempPathFactory, site_type: Any) -> Iter
 
         eventually(loaded, "the webserver")
         selector = {
-            "repositoryLocationName": LOCATION, "repositoryName": "__repository__", "scheduleName": "ticker_schedule",
+            "repositoryLocationName": LOCATION, "repositoryName": "ticker", "scheduleName": "ticker_schedule",
         }  # fmt: skip
         started = deployment.query(
             "mutation ($of: ScheduleSelector!) { startSchedule(scheduleSelector: $of) { __typename } }",
@@ -262,7 +262,7 @@ def test_a_schedule_fires(deployment: Deployment) -> None:
 
 
 def test_a_backfill_does_what_the_command_does(deployment: Deployment) -> None:
-    repository = {"repositoryLocationName": LOCATION, "repositoryName": "__repository__"}
+    repository = {"repositoryLocationName": LOCATION, "repositoryName": "orders"}
     launched = deployment.query(
         "mutation ($of: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $of) { __typename"
         " ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } } }",

@@ -21,7 +21,7 @@ DEPLOY = Path(__file__).parents[2] / "docs" / "deploy"
 
 ABOUT = (
     "import json, dagster as dg\n"
-    "from dataflow_runtime.orchestration.definitions import build_job\n"
+    "from dataflow_runtime.orchestration.repositories import build_job\n"
     "executor = build_job('good').executor_def\n"
     "print(json.dumps([executor.name, dg.ExecutorDefinition.__name__]))\n"
 )
@@ -73,11 +73,11 @@ def test_the_run_config_of_steps_in_kubernetes_is_checked(
     site.install("good")
     code = (
         "import dagster as dg, json, sys\n"
-        "from dataflow_runtime.orchestration.definitions import build_job\n"
+        "from dataflow_runtime.orchestration.repositories import build_job\n"
         f"print(dg.validate_run_config(build_job('good'), {{'execution': {{'config': {config!r}}}}}) is not None)"
         if valid
         else "import dagster as dg\n"
-        "from dataflow_runtime.orchestration.definitions import build_job\n"
+        "from dataflow_runtime.orchestration.repositories import build_job\n"
         "try:\n"
         f"    dg.validate_run_config(build_job('good'), {{'execution': {{'config': {config!r}}}}})\n"
         "except dg.DagsterInvalidConfigError as error:\n"

@@ -60,7 +60,7 @@ def test_a_partition_is_a_day_and_running_it_again_loads_it_again(
 def test_a_backfill_of_dagster_does_what_the_command_does(
     site: Any, orders: Path, run: Any
 ) -> None:
-    from dataflow_runtime.orchestration.definitions import build_job
+    from dataflow_runtime.orchestration.repositories import build_job
     from dataflow_runtime.orchestration.run import open_instance
 
     run("orders", partition="2024-03-01")
@@ -117,13 +117,14 @@ def test_a_range_needs_a_cursor_but_no_partitions(
 def test_raw_tables_are_partitioned_and_models_are_not(
     site: Any, run: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dataflow_runtime.orchestration.definitions import build_definitions
+    from dataflow_runtime.orchestration.repositories import build_repositories
     from dataflow_runtime.orchestration.run import open_instance
 
     site.install("shipments")
     for key, value in (PARTITIONED | {"PROCESSING__CURSOR__COLUMN": "sent_at"}).items():
         monkeypatch.setenv(f"DATAFLOW__SHIPMENTS__{key}", value)
-    graph = build_definitions().resolve_asset_graph()
+    repositories, _ = build_repositories(["shipments"])
+    graph = repositories["shipments"].asset_graph
     partitioned = {
         key.to_user_string() for key in graph.get_all_asset_keys() if graph.get(key).is_partitioned
     }

@@ -62,7 +62,7 @@ def test_a_python_that_has_not_the_workflow_is_an_error(
 def test_a_workflow_that_kills_its_process_leaves_the_others_live(
     site: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dagster import DagsterInstance
+    from dagster import AssetKey, DagsterInstance
     from dagster._core.workspace.context import WorkspaceProcessContext
     from dagster._core.workspace.load_target import WorkspaceFileTarget
 
@@ -84,13 +84,17 @@ def test_a_workflow_that_kills_its_process_leaves_the_others_live(
         ) as process,
     ):
         workspace = process.create_request_context()
-        assert [location.name for location in workspace.code_locations] == ["good"]
+        names = {location.name for location in workspace.code_locations}
+        assert names == {"good", "import_error"}
         (repository,) = workspace.get_code_location("good").get_repositories().values()
         assert [job.name for job in repository.get_all_jobs()] == ["good_job"]
+        (broken,) = workspace.get_code_location("import_error").get_repositories().values()
+        (node,) = broken.get_asset_node_snaps()
+        assert node.asset_key == AssetKey(["import_error", "broken"])
+        assert "workflow 'import_error' (import_error 1.0) is broken" in str(node.description)
         errors = {
             entry.origin.location_name: str(entry.load_error)
             for entry in workspace.get_code_location_entries().values()
             if entry.load_error
         }
-    assert set(errors) == {"crashing", "import_error"}
-    assert "workflow 'import_error' (import_error 1.0) is broken" in errors["import_error"]
+    assert set(errors) == {"crashing"}

@@ -293,6 +293,8 @@ def from_dagster(
                     "execute",
                     "-m",
                     "dataflow_runtime.dagster_repo",
+                    "-r",
+                    "dashboards",
                     "-j",
                     JOB,
                 ],

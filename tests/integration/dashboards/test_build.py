@@ -101,17 +101,23 @@ def test_a_page_that_throws(world: Any) -> None:
 
 def test_the_build_is_an_asset_downstream_of_the_marts(from_dagster: Any, site: Any) -> None:
     assert from_dagster.returncode == 0, from_dagster.stderr[-3000:]
-    site.install("shipments")
+    queries = site.install("shipments") / "evidence" / "sources"
+    queries.mkdir(parents=True)
+    (queries / "weights.sql").write_text("select weight from shipments_marts.stg_shipments")
     printed = site.python(
-        "from dataflow_runtime.dagster_repo import defs\n"
-        "node = defs.resolve_asset_graph().get(__import__('dagster').AssetKey('dashboards'))\n"
+        "from dataflow_runtime.dagster_repo import dashboards, shipments\n"
+        "graph = dashboards.asset_graph\n"
+        "node = graph.get(__import__('dagster').AssetKey('dashboards'))\n"
         "print(sorted(key.to_user_string() for key in node.parent_keys))\n"
-        "print(defs.resolve_job_def('dashboards_job').name)\n"
-        "print(defs.resolve_schedule_def('dashboards_schedule').cron_schedule)\n",
+        "node = shipments.asset_graph.get(next(iter(node.parent_keys)))\n"
+        "print(sorted(key.to_user_string() for key in node.parent_keys))\n"
+        "print(dashboards.get_job('dashboards_job').name)\n"
+        "print(dashboards.get_schedule_def('dashboards_schedule').cron_schedule)\n",
         DATAFLOW_DASHBOARDS_SCHEDULE="30 6 * * *",
     )
     assert printed.splitlines() == [
-        "['shipments/raw/shipments_rejected', 'shipments/stg_shipments']",
+        "['shipments/dashboard']",
+        "['shipments/stg_shipments']",
         "dashboards_job",
         "30 6 * * *",
     ]

@@ -1,49 +1,37 @@
-"""The site in Dagster: where it is an asset, and where it is not."""
+"""The site as a Dagster asset: what it depends on, and where it exists."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import dagster as dg
 import pytest
 
-from dataflow_runtime.dashboards import assets as module
-from dataflow_runtime.orchestration.dashboard_asset import with_dashboards
-from dataflow_runtime.settings import Settings
+from dataflow_runtime.orchestration import dashboard_asset
 
 
-def jobs(definitions: dg.Definitions) -> set[str]:
-    return {job.name for job in definitions.jobs or ()}
-
-
-def test_it_is_downstream_of_what_nothing_else_is_made_of() -> None:
-    @dg.asset
-    def raw() -> None: ...
-
-    @dg.asset(deps=[raw])
-    def mart() -> None: ...
-
-    definitions = with_dashboards(
-        dg.Definitions(assets=[raw, mart]), Settings(dashboards_schedule="0 6 * * *")
-    )
-    node = definitions.resolve_asset_graph().get(dg.AssetKey("dashboards"))
-    assert node.parent_keys == {dg.AssetKey("mart")}
-    assert jobs(definitions) == {"dashboards_job"}
-    dg.Definitions.validate_loadable(definitions)
-    assert definitions.resolve_schedule_def("dashboards_schedule").cron_schedule == "0 6 * * *"
-
-
-def test_there_is_none_without_node_or_in_one_of_several_code_locations(
-    monkeypatch: pytest.MonkeyPatch,
+def test_the_site_depends_on_the_dashboards_of_the_workflows(
+    site: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert jobs(with_dashboards(dg.Definitions(), Settings())) == {"dashboards_job"}
-    assert jobs(with_dashboards(dg.Definitions(), Settings(workflows=("sales",)))) == set()
-    monkeypatch.setattr(module, "node_is_there", lambda: False)
-    assert jobs(with_dashboards(dg.Definitions(), Settings())) == set()
+    monkeypatch.setenv("DATAFLOW_DASHBOARDS_SCHEDULE", "0 6 * * *")
+    (site.install("good") / "evidence").mkdir()
+    site.install("orders")
+    repository = dashboard_asset.build_repository()
+    node = repository.asset_graph.get(dg.AssetKey("dashboards"))
+    assert node.parent_keys == {dg.AssetKey(["good", "dashboard"])}
+    assert repository.get_job("dashboards_job").name == "dashboards_job"
+    assert repository.get_schedule_def("dashboards_schedule").cron_schedule == "0 6 * * *"
 
 
-def test_a_workflow_that_has_the_name_keeps_it(caplog: pytest.LogCaptureFixture) -> None:
-    @dg.job(name="dashboards")
-    def own() -> None: ...
+def test_the_site_is_not_scheduled_unless_asked(site: Any) -> None:
+    assert dashboard_asset.build_repository().schedule_defs == []
 
-    definitions = dg.Definitions(jobs=[own])
-    assert with_dashboards(definitions, Settings()) is definitions
-    assert "a workflow has a job or an asset 'dashboards'" in caplog.text
+
+def test_the_site_needs_node_and_all_workflows(site: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert dashboard_asset.is_available(["good"])
+    assert not dashboard_asset.is_available(["good", "dashboards"]), "a workflow keeps its name"
+    monkeypatch.setenv("DATAFLOW_WORKFLOWS", "good")
+    assert not dashboard_asset.is_available(["good"])
+    monkeypatch.delenv("DATAFLOW_WORKFLOWS")
+    monkeypatch.setattr(dashboard_asset, "node_is_there", lambda: False)
+    assert not dashboard_asset.is_available(["good"])

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 import pytest
 
-from dataflow_runtime.orchestration.partitions import build_schedule, partitions_of
+from dataflow_runtime.orchestration.schedules import build_schedule, partitions_of
 
 CURSOR = {"cursor": {"column": "at"}}
 

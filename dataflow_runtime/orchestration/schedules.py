@@ -1,4 +1,4 @@
-"""The time windows of a workflow's partitions, and the schedule that runs each once it is over."""
+"""A workflow's partitions, and the schedule that runs each once it is over."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from typing import Any
 import dagster as dg
 
 from dataflow_runtime.config import WorkflowConfig
+from dataflow_runtime.orchestration._dagster import ticks_before
 
 __all__ = ["build_schedule", "partitions_of"]
 
-# Keys of Dagster's own daily, hourly, … definitions. A week begins on Monday, as ISO 8601 has it.
+# Cron and key format of Dagster's own daily, hourly, … partitions. A week begins on Monday, as in ISO 8601.
 _KINDS = {
     "hourly": ("0 * * * *", "%Y-%m-%d-%H:%M"),
     "daily": ("0 0 * * *", "%Y-%m-%d"),
@@ -37,10 +38,10 @@ def partitions_of(config: WorkflowConfig) -> dg.TimeWindowPartitionsDefinition |
 def build_schedule(
     workflow: str, job: Any, config: WorkflowConfig, cron: str
 ) -> dg.ScheduleDefinition:
-    """Return the schedule of a job; where the job is partitioned, a tick runs what ended since the tick before.
+    """Return the schedule of a job. Where the job is partitioned, a tick runs what ended since the last tick.
 
-    A cron expression that fires more often than partitions end has ticks without a run, one that fires less often has
-    ticks with several.
+    A cron expression that fires more often than partitions end has ticks without a run; one that fires less often
+    has ticks with several.
     """
     name, timezone = f"{workflow}_schedule", config.schedule.timezone
     partitions = partitions_of(config)
@@ -53,7 +54,7 @@ def build_schedule(
         keys = _ended(partitions, cron, timezone, context.scheduled_execution_time)
         yield from (dg.RunRequest(run_key=key, partition_key=key) for key in keys)
         if not keys:
-            yield dg.SkipReason("no partition has ended since the tick before")
+            yield dg.SkipReason("no partition has ended since the last tick")
 
     return dg.ScheduleDefinition(
         name=name, job=job, cron_schedule=cron, execution_timezone=timezone, execution_fn=requests
@@ -63,11 +64,8 @@ def build_schedule(
 def _ended(
     partitions: dg.TimeWindowPartitionsDefinition, cron: str, timezone: str, tick: datetime
 ) -> list[str]:
-    """Return the keys of the partitions that ended after the tick before `tick` and until `tick`, oldest first."""
-    from dagster._utils.schedules import reverse_cron_string_iterator
-
-    ticks = reverse_cron_string_iterator(tick.timestamp(), cron, timezone)
-    before = next(time for time in ticks if time < tick)
+    """Return the keys of the partitions that ended between the tick before `tick` and `tick`, oldest first."""
+    before = next(time for time in ticks_before(tick, cron, timezone) if time < tick)
     keys = reversed(partitions.get_partition_keys(current_time=tick))
     recent = takewhile(lambda key: partitions.time_window_for_partition_key(key).end > before, keys)
     return list(recent)[::-1]

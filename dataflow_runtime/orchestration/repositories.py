@@ -1,0 +1,255 @@
+"""Builds one Dagster repository for each installed workflow. A broken one becomes visible in its own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+
+from dataflow_runtime.config import config_manager
+from dataflow_runtime.errors import DataflowError, FailureKind, UnknownWorkflowError
+from dataflow_runtime.orchestration._dagster import AssetJob
+from dataflow_runtime.orchestration.executors import build_executor, shared_resources
+from dataflow_runtime.orchestration.labels import dashboard_of, labelled_asset, labelled_job
+from dataflow_runtime.orchestration.schedules import build_schedule, partitions_of
+from dataflow_runtime.workflows.discovery import InstalledWorkflow, find_workflow, find_workflows
+from dataflow_runtime.workflows.loading import BrokenWorkflow, LoadedWorkflow, load
+from dataflow_runtime.workflows.registry import registrations
+
+__all__ = [
+    "BuiltWorkflow",
+    "build_job",
+    "build_repositories",
+    "build_workflow",
+    "key_clashes",
+    "repository_name",
+]
+
+
+@dataclass(frozen=True)
+class BuiltWorkflow:
+    """A workflow whose definitions Dagster accepts.
+
+    Attributes:
+        loaded: The workflow.
+        definitions: Arguments of `create_repository_using_definitions_args`.
+        repository: The repository that they make.
+    """
+
+    loaded: LoadedWorkflow
+    definitions: Mapping[str, Any]
+    repository: dg.RepositoryDefinition
+
+    @property
+    def asset_keys(self) -> set[str]:
+        """The keys of the assets that it can materialize."""
+        return {key.to_user_string() for key in _asset_keys(self.definitions["assets"])}
+
+
+def build_repositories(
+    names: Collection[str] = (),
+) -> tuple[dict[str, dg.RepositoryDefinition], list[BrokenWorkflow]]:
+    """Return the repositories of all installed workflows, or of the named ones, and what is broken.
+
+    A workflow that is broken, or whose asset key another workflow claims as well, has an asset ``<workflow>/broken``
+    with the reason.
+
+    Raises:
+        UnknownWorkflowError: No installed package advertises one of the names.
+    """
+    installed = find_workflows()
+    known = {workflow.name for workflow in installed}
+    for name in names:
+        if name not in known:
+            raise UnknownWorkflowError(name, known)
+    if names:
+        installed = [workflow for workflow in installed if workflow.name in names]
+    outcomes = [build_workflow(workflow) for workflow in installed]
+    built = [outcome for outcome in outcomes if isinstance(outcome, BuiltWorkflow)]
+    broken = [outcome for outcome in outcomes if isinstance(outcome, BrokenWorkflow)]
+    broken += key_clashes((workflow.loaded.installed, workflow.asset_keys) for workflow in built)
+    failures: dict[str, list[BrokenWorkflow]] = {}
+    for failure in broken:
+        failures.setdefault(failure.name, []).append(failure)
+    repositories = {workflow.loaded.name: workflow.repository for workflow in built}
+    definitions = {workflow.loaded.name: workflow.definitions for workflow in built}
+    for name, reasons in failures.items():
+        repositories[name] = _broken_repository(name, reasons, definitions.get(name, {}))
+    return {repository_name(name): found for name, found in repositories.items()}, broken
+
+
+def repository_name(workflow: str) -> str:
+    """Return the name of a workflow's repository: its own, without what Dagster does not allow."""
+    return re.sub(r"\W", "_", workflow)
+
+
+def build_job(name: str) -> dg.JobDefinition:
+    """Return the job of one workflow without loading another: what executes a run is built from it.
+
+    Raises:
+        DataflowError: The workflow is unknown or broken.
+    """
+    outcome = build_workflow(find_workflow(name))
+    if isinstance(outcome, BrokenWorkflow):
+        raise outcome.error()
+    return outcome.repository.get_job(outcome.loaded.registration.job.name)
+
+
+def build_workflow(installed: InstalledWorkflow) -> BuiltWorkflow | BrokenWorkflow:
+    """Import a workflow and build its repository; whatever is wrong with it is an outcome."""
+    loaded = load(installed)
+    if isinstance(loaded, BrokenWorkflow):
+        return loaded
+    try:
+        definitions = _definitions(loaded)
+        repository = _repository(installed.name, definitions)
+        repository.load_all_definitions()
+    except Exception as error:
+        kind, hint = FailureKind.DEFINITIONS, None
+        if isinstance(error, DataflowError):
+            hint = error.hint
+        if isinstance(error, DataflowError) and error.failure_kind is FailureKind.CONFIG:
+            kind = FailureKind.CONFIG
+        place = loaded.registration
+        reason = error.message if isinstance(error, DataflowError) else str(error)
+        return BrokenWorkflow(installed, kind, reason, place.file, place.line, hint)
+    return BuiltWorkflow(loaded, definitions, repository)
+
+
+def key_clashes(
+    claims: Iterable[tuple[InstalledWorkflow, Collection[str]]],
+) -> list[BrokenWorkflow]:
+    """Return a failure for each workflow that has an asset key of another one.
+
+    Workflows of one module share its assets.
+    """
+    owners: dict[str, list[InstalledWorkflow]] = {}
+    for installed, keys in claims:
+        for key in keys:
+            owners.setdefault(key, []).append(installed)
+    failures = []
+    for key, claimants in sorted(owners.items()):
+        for installed in claimants:
+            others = [other.place for other in claimants if other.module != installed.module]
+            if others:
+                reason = f"asset {key!r} is also defined by {', '.join(others)}"
+                hint = "prefix the keys of each workflow with its name"
+                file = str(installed.file)
+                kind = FailureKind.ASSET_KEY
+                failures.append(BrokenWorkflow(installed, kind, reason, file, installed.line, hint))
+    return failures
+
+
+def _repository(name: str, definitions: Mapping[str, Any]) -> dg.RepositoryDefinition:
+    # Dagster decides that two jobs are one by identity, so each repository gets the same objects.
+    return dg.create_repository_using_definitions_args(
+        repository_name(name),
+        executor=build_executor(),
+        resources=shared_resources(),
+        **definitions,
+    )
+
+
+def _definitions(workflow: LoadedWorkflow) -> dict[str, Any]:
+    """Return the workflow's job, its schedule, and the other definitions of its module.
+
+    Raises:
+        DataflowError: Its config is invalid, or what it registered is not a job.
+    """
+    config = config_manager.load_config(workflow.name)
+    registered = workflow.registration.job
+    job = labelled_job(_as_job(workflow), workflow, partitions_of(config))
+    cron = config.schedule.cron or workflow.registration.metadata.schedule
+    schedules = [build_schedule(workflow.name, job, config, cron)] if cron else []
+    sensors = []
+    # Dagster refuses two jobs of one name, so schedules and sensors of the module run the labelled job.
+    for schedule in _members(workflow, dg.ScheduleDefinition):
+        if schedule.has_job and schedule.job is registered:
+            schedules.append(schedule.with_updated_job(job))
+        elif _is_first(workflow) and not (schedule.has_job and _is_registered(schedule.job)):
+            schedules.append(schedule)
+    for sensor in _members(workflow, dg.SensorDefinition):
+        targets = sensor.jobs if sensor.has_jobs else []
+        if any(target is registered for target in targets):
+            targets = [job if target is registered else target for target in targets]
+            sensors.append(sensor.with_updated_jobs(targets))
+        elif _is_first(workflow) and not any(map(_is_registered, targets)):
+            sensors.append(sensor)
+    # An asset job cannot do without its assets, even if it shares its module.
+    modules = [workflow.module] if _is_first(workflow) or isinstance(job, AssetJob) else []
+    assets = [_labelled(asset, workflow) for asset in dg.load_assets_from_modules(modules)]
+    dashboard = dashboard_of(workflow, _asset_keys(assets))
+    return {
+        "jobs": [job],
+        "schedules": schedules,
+        "sensors": sensors,
+        "assets": [*assets, dashboard] if dashboard else assets,
+        "asset_checks": dg.load_asset_checks_from_modules(modules),
+    }
+
+
+def _is_first(workflow: LoadedWorkflow) -> bool:
+    """Return whether the definitions that its module has beside jobs belong to this workflow.
+
+    They belong to the first of the workflows that the module registers.
+    """
+    module = workflow.registration.module
+    siblings = [other.name for other in registrations().values() if other.module == module]
+    return workflow.name == min(siblings)
+
+
+def _is_registered(job: Any) -> bool:
+    return any(registration.job is job for registration in registrations().values())
+
+
+def _asset_keys(assets: Iterable[Any]) -> list[dg.AssetKey]:
+    executable = [asset for asset in assets if isinstance(asset, dg.AssetsDefinition)]
+    return [key for asset in executable for key in asset.keys]
+
+
+def _as_job(workflow: LoadedWorkflow) -> Any:
+    job = workflow.registration.job
+    if isinstance(job, dg.GraphDefinition):
+        return job.to_job()
+    if not isinstance(job, dg.JobDefinition | AssetJob):
+        found = f"{workflow.registration.place}: registered {type(job).__name__}"
+        raise DataflowError(
+            f"{found}, expected a Dagster job or graph", hint="put @register_workflow above @job"
+        )
+    return job
+
+
+def _labelled(asset: Any, workflow: LoadedWorkflow) -> Any:
+    if not isinstance(asset, dg.AssetsDefinition):
+        return asset
+    return asset.map_asset_specs(lambda spec: labelled_asset(spec, workflow))
+
+
+def _members(workflow: LoadedWorkflow, type_: type) -> Iterable[Any]:
+    """Return the objects of a type in the workflow's module, each once."""
+    found = (value for value in vars(workflow.module).values() if isinstance(value, type_))
+    return {id(value): value for value in found}.values()
+
+
+def _broken_repository(
+    name: str, failures: list[BrokenWorkflow], definitions: Mapping[str, Any]
+) -> dg.RepositoryDefinition:
+    """Return a repository that shows why a workflow is broken, beside the definitions that it has."""
+    key = dg.AssetKey([name, "broken"])
+    reason = "\n\n".join(_explained(failure) for failure in failures)
+    spec = dg.AssetSpec(key, group_name=repository_name(name), description=reason)
+
+    @dg.asset_check(asset=key, name="loads", description=reason)
+    def loads() -> dg.AssetCheckResult:
+        return dg.AssetCheckResult(passed=False, description=reason)
+
+    assets = [*definitions.get("assets", ()), spec]
+    checks = [*definitions.get("asset_checks", ()), loads]
+    return _repository(name, {**definitions, "assets": assets, "asset_checks": checks})
+
+
+def _explained(failure: BrokenWorkflow) -> str:
+    return f"{failure}\n\nhint: {failure.hint}" if failure.hint else str(failure)
