@@ -11,6 +11,8 @@ from fastapi import Depends, Request
 if TYPE_CHECKING:
     from dagster import DagsterInstance
 
+    from dataflow_runtime.orchestration.launch import Launcher
+
 __all__ = ["Instance", "InstanceHolder"]
 
 
@@ -21,6 +23,7 @@ class InstanceHolder:
         self._lock = threading.Lock()
         self._open = ExitStack()
         self._instance: DagsterInstance | None = None
+        self._launcher: Launcher | None = None
 
     def get(self) -> DagsterInstance:
         """Return the instance; imports Dagster, so not for the event loop's thread."""
@@ -30,6 +33,17 @@ class InstanceHolder:
 
                 self._instance = self._open.enter_context(open_instance())
             return self._instance
+
+    def launcher(self) -> Launcher:
+        """Return the queue of the server's runs."""
+        instance = self.get()
+        with self._lock:
+            if self._launcher is None:
+                from dataflow_runtime.orchestration.launch import Launcher
+
+                self._launcher = Launcher(instance)
+                self._open.callback(self._launcher.close)
+            return self._launcher
 
     def close(self) -> None:
         """Close it, where it was opened."""

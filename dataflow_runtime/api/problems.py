@@ -53,6 +53,7 @@ KINDS: Mapping[str, tuple[int, str]] = {
     "unsupported-media-type": (415, "Unsupported media type"),
     "invalid-request": (422, "Request is not valid"),
     "internal": (500, "Internal error"),
+    "busy": (503, "Too many runs wait"),
 }
 _OF_STATUS = {
     404: "not-found",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from asyncio import wrap_future
+from concurrent.futures import Future
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -12,7 +14,7 @@ from dataflow_runtime.api.instance import Instance, InstanceHolder
 from dataflow_runtime.api.models import Run, RunRequest
 from dataflow_runtime.api.problems import ApiError, invalid_config, public, responses
 from dataflow_runtime.api.workflows import find
-from dataflow_runtime.config import ConfigError, config_manager
+from dataflow_runtime.config import config_manager
 from dataflow_runtime.config.secrets import lent_secrets
 from dataflow_runtime.errors import DataflowError, UnknownWorkflowError
 from dataflow_runtime.workflows.discovery import InstalledWorkflow
@@ -60,35 +62,38 @@ async def create_run(
 ) -> Any:
     """Answers when the run is recorded: after the seconds that loading the workflow takes."""
     workflow = await find(request, name)
-    run, new = await run_in_threadpool(
-        _launch, workflow, instance, wanted or RunRequest.model_validate({}), key
-    )
+    wanted = wanted or RunRequest.model_validate({})
+    future = await run_in_threadpool(_submit, workflow, instance, wanted, key)
+    try:
+        run, new = await wrap_future(future)
+    except DataflowError as error:
+        raise _refused(error, workflow) from None
     response.status_code = 202 if new else 200
-    response.headers["Location"] = f"/runs/{run['run_id']}"
-    return run
+    response.headers["Location"] = f"/runs/{run.run_id}"
+    return await run_in_threadpool(_shown, instance, run, workflow)
 
 
-def _launch(
+def _submit(
     workflow: InstalledWorkflow, instance: InstanceHolder, wanted: RunRequest, key: str | None
-) -> tuple[dict[str, Any], bool]:
+) -> Future[Any]:
     # Most mistakes are in here, and this says so without a process and without Dagster.
     with lent_secrets():
         checked = config_manager.check(workflow.name, env=wanted.env, overrides=wanted.config)
         if not checked.valid:
             raise invalid_config(checked.problems, workflow.directory)
-    from dataflow_runtime.orchestration import launch as launching
-
-    request = launching.RunRequest(workflow.name, wanted.config, wanted.env, wanted.partition)
     try:
-        run, new = launching.launch(instance.get(), request, key=key)
-    except ConfigError as error:
-        raise invalid_config(error.problems, workflow.directory) from None
-    except launching.ConflictError as error:
-        raise ApiError("conflict", error.message, hint=error.hint) from None
+        return instance.launcher().submit(workflow.name, wanted.model_dump(), key)
     except DataflowError as error:
-        hint = public(error.hint, workflow.directory) if error.hint else None
-        raise ApiError("refused", public(error.message, workflow.directory), hint=hint) from None
-    return _shown(instance, run, workflow), new
+        raise _refused(error, workflow) from None
+
+
+def _refused(error: DataflowError, workflow: InstalledWorkflow | None) -> ApiError:
+    from dataflow_runtime.orchestration.launch import BusyError, ConflictError
+
+    kinds = {BusyError: "busy", ConflictError: "conflict"}
+    folder = workflow.directory if workflow else None
+    hint = public(error.hint, folder) if error.hint else None
+    return ApiError(kinds.get(type(error), "refused"), public(error.message, folder), hint=hint)
 
 
 @router.get(
@@ -132,13 +137,13 @@ def _current(instance: InstanceHolder, run_id: UUID) -> Any:
 
 
 def _cancel(instance: InstanceHolder, run_id: UUID) -> Any:
-    from dataflow_runtime.orchestration.launch import CancelError, cancel
+    from dataflow_runtime.orchestration.launch import cancel
 
     run = _current(instance, run_id)
     try:
         cancel(instance.get(), run)
-    except CancelError as error:
-        raise ApiError("conflict", error.message, hint=error.hint) from None
+    except DataflowError as error:
+        raise _refused(error, None) from None
     return _current(instance, run_id)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import signal
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
@@ -19,12 +21,14 @@ from dataflow_runtime.cli.output import (
     quiet_stdout,
     styled,
 )
+from dataflow_runtime.errors import DataflowError, UsageError
 
 if TYPE_CHECKING:
     from dataflow_runtime.orchestration.report import RunReport, StepReport
 
 __all__ = ["run_command"]
 
+_REQUEST = {"config", "env", "partition", "record_only", "tags"}
 _SIGNS = {"success": ("✓", "green"), "failure": ("✗", "red")}
 
 
@@ -40,6 +44,14 @@ _SIGNS = {"success": ("✓", "green"), "failure": ("✗", "red")}
     help="Only rows from this time on (ISO 8601, UTC by default).",
 )
 @click.option("end", "--to", metavar="TIME", help="Only rows before this time.")
+@click.option("--run-id", metavar="ID", help="Id of the run in Dagster; by default a new one.")
+@click.option(
+    "--request",
+    metavar="FILE",
+    type=click.File(encoding="utf-8"),
+    help="JSON object of config, env and partition, as the REST API takes it; - is stdin."
+    " A refusal is JSON, too.",
+)
 @json_option
 @click.pass_context
 def run_command(
@@ -51,6 +63,8 @@ def run_command(
     partition: str | None,
     start: str | None,
     end: str | None,
+    run_id: str | None,
+    request: IO[str] | None,
     as_json: bool,
 ) -> None:
     """Run a workflow's job here and now.
@@ -73,6 +87,9 @@ def run_command(
     announced_home()
     steps = _Steps()
     try:
+        asked = _read_request(request) if request else {}
+        config = asked.pop("config", None) or {}
+        options = {"env": env, "partition": partition, "start": start, "end": end} | asked
         # The status line is on stderr, where the tools underneath may write as well.
         with quiet_stdout(), Progress(f"loading {name}") as progress:
             steps.progress = progress
@@ -80,24 +97,40 @@ def run_command(
 
             report = run_workflow(
                 name,
-                overrides=overrides,
-                env=env,
-                partition=partition,
-                start=start,
-                end=end,
+                overrides={**config, **overrides},
+                run_id=run_id,
                 on_step=steps,
                 verbose=ctx.obj.verbose,
+                **options,
             )
+    except DataflowError as error:
+        if request:
+            found = {"message": error.message, "hint": error.hint}
+            print_json({"error": {"kind": type(error).__name__, **found}})
+        raise
     except KeyboardInterrupt:
         hint = "the next run does the rest; no row is loaded twice"
         print_error(steps.kept(), hint, label="interrupted")
         ctx.exit(130)
-    if as_json:
+    if as_json or request:
         print_json(report.to_json())
     else:
         _print_summary(report)
     if report.status != "success":
         ctx.exit(1)
+
+
+def _read_request(request: IO[str]) -> dict[str, Any]:
+    """Return what a server asks for."""
+    # A server that was started in the background may ignore the signal that cancels a run.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        asked = json.load(request)
+    except ValueError as error:
+        raise UsageError(f"--request: not JSON: {error}") from None
+    if not isinstance(asked, dict) or not asked.keys() <= _REQUEST:
+        raise UsageError(f"--request: expected an object of {', '.join(sorted(_REQUEST))}")
+    return asked
 
 
 class _Steps:

@@ -1,4 +1,9 @@
-"""Runs in processes of their own: launches one that outlives whoever asked, finds out what became of it, cancels it."""
+"""Starts runs in processes of their own, which outlive the server; finds and cancels runs.
+
+A run is started with the command that people type, ``dataflow-runtime run NAME --run-id ID``, and
+what became of it is read from Dagster's instance. The overrides of a run, secrets among them,
+travel through a pipe: they are on no command line and in no file.
+"""
 
 from __future__ import annotations
 
@@ -10,195 +15,243 @@ import platform
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
+import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import IO, Any
 
-import filelock
-from dagster import DagsterInstance, DagsterRun, DagsterRunStatus
+from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
 
-from dataflow_runtime.config import ConfigError, Problem
-from dataflow_runtime.errors import DataflowError, UsageError
-from dataflow_runtime.orchestration.run import WORKER_TAG, lock_of
+from dataflow_runtime.config import config_manager
+from dataflow_runtime.errors import DataflowError
+from dataflow_runtime.orchestration.report import workflow_of
+from dataflow_runtime.orchestration.run import (
+    WAITING,
+    WORKER_TAG,
+    RunExistsError,
+    end_killed_runs,
+    worker_of,
+)
 
-__all__ = ["CancelError", "ConflictError", "RunRequest", "cancel", "current", "launch"]
+__all__ = ["BusyError", "ConflictError", "Launcher", "cancel", "current"]
 
 REQUEST_TAG = "dataflow/request"
-"""Tag of a run that was asked for with an idempotency key: what was asked for, as a digest."""
+"""Tag of a run with an idempotency key: a digest of what was asked for."""
+
+LOADERS = 4  # workflows that are loaded at a time
+LOAD_SECONDS = 60.0  # for loading a workflow and recording its run
+MOST_RUNNING = 8  # processes of runs at a time, of each workflow one
+MOST_WAITING = 100  # runs that wait to be loaded or to be executed
 
 _KEYS = uuid.UUID("6f6d3c0e-3a44-5f0e-9d0c-3c1f4b6f2a57")
-_START_TIMEOUT = 120.0  # seconds for loading the workflow and recording the run
+_QUEUE = RunsFilter(statuses=[DagsterRunStatus.NOT_STARTED], tags={WORKER_TAG: WAITING})
+
+
+class BusyError(DataflowError):
+    """No more runs can be taken now."""
 
 
 class ConflictError(DataflowError):
-    """An idempotency key was used before for something else, or what it was used for is still being recorded."""
+    """The state of a run, or of an idempotency key, does not allow what was asked for."""
 
 
-class CancelError(DataflowError):
-    """The run cannot be canceled."""
+class Launcher:
+    """The queue of a server's runs, first in first out. Thread-safe.
 
-
-@dataclass(frozen=True)
-class RunRequest:
-    """What a run is asked for.
-
-    Attributes:
-        name: The workflow.
-        overrides: Config values of this run: dotted key to value.
-        env: Name of the config overlay, None for ``DATAFLOW_ENV``.
-        partition: Key of the partition, for a partitioned job.
+    A run is recorded as soon as its workflow is loaded. Where it has to wait, for a run of the same
+    workflow or for one of `MOST_RUNNING` places, its process ends after that, and another one
+    executes it when its turn comes. Dagster's instance holds the queue: it survives the server.
     """
 
-    name: str
-    overrides: Mapping[str, Any] = field(default_factory=dict)
-    env: str | None = None
-    partition: str | None = None
+    def __init__(self, instance: DagsterInstance) -> None:
+        """Start what an earlier server left in the queue."""
+        self._instance = instance
+        self._loaders = ThreadPoolExecutor(LOADERS)
+        self._asked: list[Future[tuple[DagsterRun, bool]]] = []
+        self._closing = threading.Event()
+        self._lock = threading.Lock()
+        self._processes: dict[str, str] = {}  # run id to workflow
+        with self._lock:
+            self._start_waiting()
 
+    def submit(
+        self, name: str, request: Mapping[str, Any], key: str | None
+    ) -> Future[tuple[DagsterRun, bool]]:
+        """Ask for a run; the future has it, and whether it is a new one, once it is recorded.
 
-def launch(
-    instance: DagsterInstance, request: RunRequest, *, key: str | None = None
-) -> tuple[DagsterRun, bool]:
-    """Start a worker for the run and return the run once it is recorded, and whether it is a new one.
+        A run's id follows from its idempotency key, and Dagster's storage takes an id once:
+        whatever is killed, whenever, a key belongs to one run or to none yet.
 
-    A run's id follows from its idempotency key, and Dagster's storage takes an id once: whoever is killed at whatever
-    moment, a key stands for one run or for none yet.
+        Args:
+            name: The workflow.
+            request: `config`, `env` and `partition`, each of which may be missing.
+            key: Idempotency key, None for a new run in any case.
 
-    Args:
-        instance: Where runs are recorded.
-        request: What to run.
-        key: Idempotency key; the same request with the same key is the same run.
+        Raises:
+            BusyError: Too many runs wait; also from the future, as the next two.
+            ConflictError: The key belongs to another request.
+            DataflowError: The workflow cannot be run like this.
+        """
+        with self._lock:
+            self._asked = [future for future in self._asked if not future.done()]
+            if len(self._asked) + self._instance.get_runs_count(_QUEUE) >= MOST_WAITING:
+                raise BusyError(f"{MOST_WAITING} runs are waiting", hint="try again later")
+            self._asked.append(self._loaders.submit(self._launch, name, request, key))
+            return self._asked[-1]
 
-    Raises:
-        ConflictError: The key was used for another request, or for one that is just being recorded.
-        DataflowError: The workflow cannot be run like this.
-    """
-    if key is None:
-        run_id, tags = str(uuid.uuid4()), {}
-    else:
-        # Keyed: a digest of secrets alone could be found by trying. The key itself is not recorded.
-        asked = json.dumps(asdict(request), sort_keys=True).encode()
-        run_id = str(uuid.uuid5(_KEYS, key))
-        tags = {REQUEST_TAG: hmac.digest(key.encode(), asked, hashlib.sha256).hex()}
-        if (run := instance.get_run_by_id(run_id)) is not None:
+    def close(self) -> None:
+        """Start no more runs."""
+        self._closing.set()
+        self._loaders.shutdown(wait=False, cancel_futures=True)
+
+    def _launch(
+        self, name: str, request: Mapping[str, Any], key: str | None
+    ) -> tuple[DagsterRun, bool]:
+        run_id = str(uuid.uuid4() if key is None else uuid.uuid5(_KEYS, key))
+        tags = {} if key is None else {REQUEST_TAG: _digest(name, request, key)}
+        run = self._instance.get_run_by_id(run_id)
+        if run is not None:
             return _same(run, tags), False
-    new = _start_worker(asdict(request) | {"run_id": run_id, "tags": tags})
-    run = instance.get_run_by_id(run_id)
-    if run is None:
-        raise ConflictError(
-            "a request with this idempotency key is under way", hint="send it again in a moment"
+        with self._lock:
+            if run_id in self._processes:
+                raise _under_way()
+            options = {**request, "tags": tags, "record_only": self._has_to_wait(name, request)}
+            process, output = self._start(name, run_id, options)
+        give_up = time.monotonic() + LOAD_SECONDS
+        while not self._closing.wait(0.05):
+            ended = process.poll() is not None
+            run = self._instance.get_run_by_id(run_id)
+            if run is not None:
+                return _same(run, tags), True
+            if ended:
+                raise _refusal(name, output)
+            if time.monotonic() > give_up:
+                os.killpg(process.pid, signal.SIGKILL)
+                raise _not_loaded(name, f"did not load in {LOAD_SECONDS:.0f} seconds")
+        raise BusyError("the server is stopping", hint="try again later")
+
+    def _has_to_wait(self, name: str, request: Mapping[str, Any]) -> bool:
+        """Return whether it is not the turn of a new run.
+
+        Raises:
+            BusyError: It is not, and the run's secrets cannot wait: they are recorded nowhere.
+        """
+        full = len(self._processes) >= MOST_RUNNING
+        overrides = request.get("config", {})
+        secret = config_manager.secret_keys(name, env=request.get("env"), overrides=overrides)
+        if not secret & overrides.keys():
+            queued = {workflow_of(run) for run in self._instance.get_runs(_QUEUE)}
+            return full or name in queued.union(self._processes.values())
+        if full:
+            raise BusyError("a run with secrets cannot wait in the queue", hint="try again later")
+        return False
+
+    def _start(
+        self, name: str, run_id: str, options: Mapping[str, Any]
+    ) -> tuple[subprocess.Popen[str], IO[str]]:
+        output = tempfile.TemporaryFile("w+")  # noqa: SIM115
+        command = [sys.executable, "-P", "-m", "dataflow_runtime.cli", "run", name]
+        process = subprocess.Popen(  # noqa: S603
+            [*command, "--run-id", run_id, "--request", "-"],
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=subprocess.DEVNULL,  # Dagster keeps what the steps print
+            start_new_session=True,
+            text=True,
         )
-    return _same(run, tags), new
+        self._processes[run_id] = name
+        threading.Thread(target=self._attend, args=(process, run_id, options), daemon=True).start()
+        return process, output
+
+    def _attend(
+        self, process: subprocess.Popen[str], run_id: str, options: Mapping[str, Any]
+    ) -> None:
+        """Tell a process what to run; at its end, start the runs of the queue whose turn it is."""
+        process.communicate(json.dumps(options))
+        run = current(self._instance, run_id)
+        if run is not None and worker_of(run)[1] == 0 and not options.get("record_only"):
+            # Else it would be started again and again.
+            self._instance.report_run_failed(run, "its process ended before the run began")
+        with self._lock:
+            del self._processes[run_id]
+            self._start_waiting()
+
+    def _start_waiting(self) -> None:
+        for run in self._instance.get_runs(_QUEUE, ascending=True):
+            name = workflow_of(run)
+            full = len(self._processes) >= MOST_RUNNING
+            if not (full or name in self._processes.values() or self._closing.is_set()):
+                self._start(name, run.run_id, {})
 
 
 def current(instance: DagsterInstance, run_id: str) -> DagsterRun | None:
-    """Return a run as it is now, None for an unknown one. One whose process is gone is recorded as ended first."""
+    """Return a run as it is now, None for an unknown one; one whose process is gone has ended."""
     run = instance.get_run_by_id(run_id)
-    if run is None or run.is_finished or _worker(run)[0] != platform.node():
-        return run
-    lock = lock_of(run_id)
-    try:
-        lock.acquire(blocking=False)
-    except filelock.Timeout:
-        return run  # alive
-    try:
+    if run is not None and not run.is_finished:
+        end_killed_runs(instance, run_id=run_id)
         run = instance.get_run_by_id(run_id)
-        if run is None or run.is_finished:
-            return run
-        if run.status == DagsterRunStatus.CANCELING:
-            instance.report_run_canceled(run, "The process of the run is gone.")
-        else:
-            instance.report_run_failed(run, "the process that executed the run is gone")
-    finally:
-        Path(lock.lock_file).unlink(missing_ok=True)
-        lock.release()
-    return instance.get_run_by_id(run_id)
-
-
-def cancel(instance: DagsterInstance, run: DagsterRun) -> None:
-    """Interrupt a run that is `current`: as Ctrl-C does for one of our own processes, else as Dagster does.
-
-    Raises:
-        CancelError: It is over, or its process is on another machine or not to be reached.
-    """
-    host, pid = _worker(run)
-    if run.is_finished:
-        raise CancelError(f"the run is over: {run.status.value.lower()}")
-    if host is None:
-        if not instance.run_coordinator.cancel_run(run.run_id):
-            raise CancelError(
-                "Dagster cannot cancel the run", hint="it was started by Dagster: see its own UI"
-            )
-        return
-    if host != platform.node():
-        raise CancelError("the run is executed on another machine", hint="cancel it there")
-    instance.report_run_canceling(run)  # else Dagster takes the interrupt for a failure
-    try:
-        os.kill(pid, signal.SIGINT)
-    except ProcessLookupError:
-        current(instance, run.run_id)
-
-
-def _worker(run: DagsterRun) -> tuple[str | None, int]:
-    """Return machine and process of a run that one of our own processes executes."""
-    host, _, pid = run.tags.get(WORKER_TAG, "").rpartition(":")
-    return host or None, int(pid or 0)
-
-
-def _same(run: DagsterRun, tags: Mapping[str, str]) -> DagsterRun:
-    if run.tags.get(REQUEST_TAG) != tags.get(REQUEST_TAG):
-        raise ConflictError(
-            "this idempotency key was used for another request",
-            hint="a new request needs a new key",
-        )
     return run
 
 
-def _start_worker(request: Mapping[str, Any]) -> bool:
-    """Start a process that records and executes a run; return whether it has recorded it, and not another one."""
-    process = subprocess.Popen(
-        # Without the working directory on its path: the server has it not, either.
-        [sys.executable, "-P", "-m", "dataflow_runtime.orchestration.worker"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,  # Dagster keeps what the steps print
-        start_new_session=True,
-        text=True,
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    timer = threading.Timer(_START_TIMEOUT, process.kill)
-    timer.start()
-    try:
+def cancel(instance: DagsterInstance, run: DagsterRun) -> None:
+    """Interrupt a `current` run: a process of ours as Ctrl-C does, else as Dagster does.
+
+    Raises:
+        ConflictError: It is over, or its process is on another machine or out of reach.
+    """
+    host, pid = worker_of(run)
+    if run.is_finished:
+        raise ConflictError(f"the run is over: {run.status.value.lower()}")
+    if host is None:
+        if not instance.run_coordinator.cancel_run(run.run_id):
+            hint = "Dagster started it: see Dagster's own UI"
+            raise ConflictError("Dagster cannot cancel the run", hint=hint)
+    elif host != platform.node():
+        raise ConflictError("another machine executes the run", hint="cancel it there")
+    elif not pid:
+        instance.report_run_canceled(run)
+    else:
+        instance.report_run_canceling(run)  # else Dagster takes the interrupt for a failure
         try:
-            with process.stdin:
-                json.dump(request, process.stdin)
-        except BrokenPipeError:
-            pass  # it ended early: its answer is missing
-        with process.stdout:
-            text = process.stdout.read()
-    finally:
-        timer.cancel()
-        # Somebody has to take notice of its end.
-        threading.Thread(target=process.wait, daemon=True).start()
-    if not text:
-        raise DataflowError(
-            f"workflow {request['name']!r} cannot be run: its process ended while it loaded the workflow",
-            hint=f"`dataflow-runtime check {request['name']}` says more",
-        )
-    answer = json.loads(text)
-    if error := answer.get("error"):
-        raise _as_raised(error)
-    return "exists" not in answer
+            os.kill(pid, signal.SIGINT)
+        except ProcessLookupError:
+            end_killed_runs(instance, run_id=run.run_id)
 
 
-def _as_raised(error: Mapping[str, Any]) -> DataflowError:
-    if error["kind"] == "config":
-        return ConfigError(
-            [Problem(**problem) for problem in error["problems"]], hint=error["hint"]
-        )
-    return (UsageError if error["kind"] == "usage" else DataflowError)(
-        error["message"], hint=error["hint"]
-    )
+def _digest(name: str, request: Mapping[str, Any], key: str) -> str:
+    # Keyed: secrets could be guessed from a plain digest. The key itself is not recorded.
+    asked = json.dumps([name, request], sort_keys=True).encode()
+    return hmac.digest(key.encode(), asked, hashlib.sha256).hex()
+
+
+def _same(run: DagsterRun, tags: Mapping[str, str]) -> DagsterRun:
+    """Return a run if it is what was asked for."""
+    if run.tags.get(REQUEST_TAG) != tags.get(REQUEST_TAG):
+        message = "this idempotency key belongs to another request"
+        raise ConflictError(message, hint="a new request needs a new key")
+    return run
+
+
+def _under_way() -> ConflictError:
+    message = "a request with this idempotency key is under way"
+    return ConflictError(message, hint="send it again in a moment")
+
+
+def _not_loaded(name: str, what: str) -> DataflowError:
+    hint = f"`dataflow-runtime check {name}` says more"
+    return DataflowError(f"workflow {name!r} {what}", hint=hint)
+
+
+def _refusal(name: str, output: IO[str]) -> DataflowError:
+    """Return why a process that has ended did not record its run."""
+    output.seek(0)
+    try:
+        error = json.load(output)["error"]
+    except ValueError:
+        return _not_loaded(name, "cannot be run: its process ended while it loaded the workflow")
+    if error["kind"] == RunExistsError.__name__:
+        return _under_way()
+    return DataflowError(error["message"], hint=error["hint"])

@@ -7,7 +7,7 @@ import os
 import platform
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,18 +36,24 @@ if TYPE_CHECKING:
     from filelock import BaseFileLock
 
 __all__ = [
+    "WAITING",
     "WORKER_TAG",
     "RunExistsError",
     "end_killed_runs",
     "lock_of",
     "open_instance",
     "run_workflow",
+    "worker_of",
 ]
 
 WORKER_TAG = "dataflow/worker"
 """Tag of a run that one of our own processes executes: ``<host>:<process id>``."""
 
-_IN_PROGRESS = [
+WAITING = f"{platform.node()}:0"
+"""The `WORKER_TAG` of a run that is recorded and waits for a server of this host to start it."""
+
+_NOT_FINISHED = [
+    DagsterRunStatus.NOT_STARTED,
     DagsterRunStatus.STARTING,
     DagsterRunStatus.STARTED,
     DagsterRunStatus.CANCELING,
@@ -74,7 +80,7 @@ def run_workflow(
     verbose: bool = False,
     run_id: str | None = None,
     tags: Mapping[str, str] | None = None,
-    on_recorded: Callable[[], None] | None = None,
+    record_only: bool = False,
 ) -> RunReport:
     """Run a workflow's registered job and return the report; a failed run is a report too, not an exception.
 
@@ -87,9 +93,9 @@ def run_workflow(
         end: Only rows whose cursor is before this ISO 8601 time.
         on_step: Called whenever a step starts or ends.
         verbose: Whether Dagster logs to stderr.
-        run_id: The run's id, by default a new one; of two runs with one id Dagster records the first.
+        run_id: The run's id, by default a new one. A run that was only recorded is executed by its id.
         tags: More tags for the run.
-        on_recorded: Called once Dagster has the run, before it waits for its turn.
+        record_only: Whether to record the run and leave its execution to a later call with its id.
 
     Raises:
         UsageError: The workflow or the partition does not exist, or the window is none.
@@ -118,23 +124,32 @@ def run_workflow(
     )
     job = recipe.get_definition()
     run_id = run_id or str(uuid.uuid4())
-    tags = {RUN_TAG: name, WORKER_TAG: f"{platform.node()}:{os.getpid()}", **(tags or {})}
+    worker = WAITING if record_only else f"{platform.node()}:{os.getpid()}"
     with open_instance() as instance, _run_lock(run_id), temporary_environment(secrets):
-        try:
-            run = instance.create_run_for_job(
-                job_def=job,
-                run_id=run_id,
-                run_config=_run_config(job, name, options) | _logging(verbose),
-                tags={**tags, **_partition_tags(job, name, partition)},
-                job_code_origin=recipe.get_python_origin(),
-                remote_job_origin=job_origin(
-                    "dataflow_runtime.dagster_repo", repository_name(name), job.name
-                ),
-            )
-        except RunAlreadyExists:
-            raise RunExistsError(run_id) from None
-        if on_recorded is not None:
-            on_recorded()
+        run = instance.get_run_by_id(run_id)
+        if run is not None:
+            run = _taken_over(instance, run, worker)
+        else:
+            try:
+                run = instance.create_run_for_job(
+                    job_def=job,
+                    run_id=run_id,
+                    run_config=_run_config(job, name, options) | _logging(verbose),
+                    tags={
+                        RUN_TAG: name,
+                        WORKER_TAG: worker,
+                        **(tags or {}),
+                        **_partition_tags(job, name, partition),
+                    },
+                    job_code_origin=recipe.get_python_origin(),
+                    remote_job_origin=job_origin(
+                        "dataflow_runtime.dagster_repo", repository_name(name), job.name
+                    ),
+                )
+            except RunAlreadyExists:
+                raise RunExistsError(run_id) from None
+        if record_only:
+            return report(instance, run)
         try:
             with _turn(name):
                 end_killed_runs(instance, name)
@@ -147,6 +162,20 @@ def run_workflow(
         finished = instance.get_run_by_id(run_id)
         assert finished is not None
         return report(instance, finished)
+
+
+def _taken_over(instance: DagsterInstance, run: DagsterRun, worker: str) -> DagsterRun:
+    """Return a run that was only recorded, with this process as its worker.
+
+    Raises:
+        RunExistsError: The run has started, or was canceled.
+    """
+    if run.status != DagsterRunStatus.NOT_STARTED or run.tags.get(WORKER_TAG) != WAITING:
+        raise RunExistsError(run.run_id)
+    instance.add_run_tags(run.run_id, {WORKER_TAG: worker})
+    taken = instance.get_run_by_id(run.run_id)
+    assert taken is not None
+    return taken
 
 
 def _execute(
@@ -208,7 +237,8 @@ def lock_of(run_id: str) -> BaseFileLock:
 def _lock(name: str) -> BaseFileLock:
     import filelock
 
-    lock = filelock.FileLock(get_settings().home / "locks" / f"{name}.lock")
+    # A server acquires and releases the lock of a waiting run in different threads.
+    lock = filelock.FileLock(get_settings().home / "locks" / f"{name}.lock", thread_local=False)
     Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
     return lock
 
@@ -250,16 +280,39 @@ def _turn(workflow: str) -> Iterator[None]:
         lock.release()
 
 
-def end_killed_runs(instance: DagsterInstance, workflow: str | None = None) -> None:
-    """Record the end of runs whose process on this machine is gone, of all workflows or of one.
+def end_killed_runs(
+    instance: DagsterInstance, workflow: str | None = None, *, run_id: str | None = None
+) -> None:
+    """Record the end of runs whose process on this host is gone: of all, of a workflow, or of one.
 
-    The daemon cannot tell: to it they would go on forever, and keep the workflow's later runs in its queue.
+    The daemon does not know: to it they would go on forever, and keep later runs in its queue.
     """
-    tags = {} if workflow is None else {RUN_TAG: workflow}
-    for run in instance.get_runs(RunsFilter(tags=tags, statuses=_IN_PROGRESS)):
-        if run.tags.get(WORKER_TAG, "").rpartition(":")[0] == platform.node():
+    runs = RunsFilter(
+        run_ids=[run_id] if run_id else None,
+        tags={RUN_TAG: workflow} if workflow else None,
+        statuses=_NOT_FINISHED,
+    )
+    for run in instance.get_runs(runs):
+        host, pid = worker_of(run)
+        if host == platform.node() and pid:
             with suppress(RunExistsError), _run_lock(run.run_id):
-                instance.report_run_failed(run, "the process that executed the run is gone")
+                _end_killed_run(instance, run.run_id)
+
+
+def _end_killed_run(instance: DagsterInstance, run_id: str) -> None:
+    run = instance.get_run_by_id(run_id)
+    if run is None or run.is_finished:
+        return
+    if run.status == DagsterRunStatus.CANCELING:
+        instance.report_run_canceled(run, "The process of the run is gone.")
+    else:
+        instance.report_run_failed(run, "the process that executed the run is gone")
+
+
+def worker_of(run: DagsterRun) -> tuple[str | None, int]:
+    """Return host and process of a run that our own processes execute; process 0 if it waits."""
+    host, _, pid = run.tags.get(WORKER_TAG, "").rpartition(":")
+    return host or None, int(pid or 0)
 
 
 def _run_config(job: dg.JobDefinition, workflow: str, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,21 +20,23 @@ pytestmark = pytest.mark.e2e
 
 SECRET = "planted-secret-of-a-run"
 
-# Python reads this module when it starts. It kills the server, or the worker, where DIE says.
+# Python reads this module when it starts. It kills the server where DIE says.
 DIE = """
 import os, signal, subprocess, sys
 
 place = os.environ.get("DIE", "")
-worker = "dataflow_runtime.orchestration.worker" in sys.orig_argv
+is_worker = "--run-id" in sys.orig_argv
+server = os.getppid() if is_worker else os.getpid()
 
 
 def die(*_):
-    os.kill(os.getppid() if worker else os.getpid(), signal.SIGKILL)
+    if server in (os.getppid(), os.getpid()):  # once
+        os.kill(server, signal.SIGKILL)
 
 
 class Popen(subprocess.Popen):
     def __init__(self, command, *args, **kwargs):
-        launches = "dataflow_runtime.orchestration.worker" in command
+        launches = "--run-id" in command
         if launches and place == "before the worker starts":
             die()
         super().__init__(command, *args, **kwargs)
@@ -42,22 +44,23 @@ class Popen(subprocess.Popen):
             die()
 
 
-if not worker:
+if not is_worker:
     subprocess.Popen = Popen
 elif place == "while the worker loads the workflow":
     from dataflow_runtime.config import config_manager
 
     config_manager.load_config = (lambda load: lambda *a, **k: (die(), load(*a, **k))[1])(config_manager.load_config)
-elif place == "before the worker says that it is recorded":
-    import json
+elif place == "when the run is recorded":
+    from dagster import DagsterInstance
 
-    json.dump = (lambda dump: lambda answer, *a, **k: (answer == {} and die(), dump(answer, *a, **k)))(json.dump)
+    create = DagsterInstance.create_run_for_job
+    DagsterInstance.create_run_for_job = lambda *a, **k: (create(*a, **k), die())[0]
 """
 PLACES = [
     "before the worker starts",
     "before the worker knows what to do",
     "while the worker loads the workflow",
-    "before the worker says that it is recorded",
+    "when the run is recorded",
 ]
 
 
@@ -250,10 +253,9 @@ def test_a_worker_that_is_gone_is_a_run_that_failed(
     site.install("orders")
     api = serve(ORDERS_WAIT=str(waits))
     killed = [api("POST", "/workflows/orders/runs").json()["run_id"] for _ in range(2)]
-    eventually(lambda: [*waits.glob("here-*")])
     for run_id in killed:
-        os.kill(worker_of(site, run_id), signal.SIGKILL)
-    for run_id in killed:
+        # The second run has no process before the first one is gone.
+        os.kill(eventually(lambda run_id=run_id: worker_of(site, run_id)), signal.SIGKILL)
         report = api.ended(run_id)
         assert report["status"] == "failure"
         message = "the process that executed the run is gone"
