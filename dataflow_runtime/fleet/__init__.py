@@ -1,4 +1,4 @@
-"""The template's life in many checkouts: which are behind or edited by hand, and bringing them up to date.
+"""The template's life in many checkouts: which are behind or edited, and bringing them up to date.
 
-Git does the work underneath, and Copier the rendering and the three-way merge; needs the extra ``fleet``.
+Git stores and merges, Copier's public API renders. Needs the extra ``fleet``; never imports Dagster.
 """

@@ -1,4 +1,4 @@
-"""``dataflow-runtime check`` of a workflow that is not installed: seen as if it were, in a process of its own."""
+"""Runs ``dataflow-runtime check`` on a workflow that is not installed, in a process of its own."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dataflow_runtime.fleet.process import last_line, run
+from dataflow_runtime.fleet.git import cause, run
+from dataflow_runtime.workflows.discovery import ENTRY_POINT_GROUP
 
 __all__ = ["find_problems"]
 
@@ -22,54 +23,43 @@ def find_problems(folder: Path, *, scratch: Path, settings: Path) -> list[str]:
 
     Args:
         folder: The project, as it is rendered: ``pyproject.toml`` and ``src/``.
-        scratch: An empty folder for what says that the project is installed, and for state.
-        settings: The folder whose ``.env`` is read: the variables that the workflow needs are those of its checkout.
+        scratch: An empty folder for the metadata of an installed package, and for state.
+        settings: The folder whose ``.env`` is read, the checkout.
     """
     try:
         project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-        names = _install(project, scratch)
+        names = _write_metadata(project, scratch)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         return [f"pyproject.toml cannot be read: {type(error).__name__}: {error}"]
     source = folder / "src" if (folder / "src").is_dir() else folder
     path = os.pathsep.join(filter(None, [str(scratch), str(source), os.environ.get("PYTHONPATH")]))
     home = scratch / "home"
-    variables = {
-        "PYTHONPATH": path,
-        "DATAFLOW_HOME": str(home),
-        "DAGSTER_HOME": str(home / "dagster"),
-    }
-    # -P: the working directory is the checkout, whose packages must not be found before those of `folder`.
-    finished = run(
-        [sys.executable, "-P", "-c", _CHECK, "check", *names, "--json"], settings, variables
-    )
+    variables = {"DATAFLOW_HOME": str(home), "DAGSTER_HOME": str(home / "dagster")}
+    # -P: the working directory is the checkout, whose packages would hide those of `folder`.
+    command = [sys.executable, "-P", "-c", _CHECK, "check", *names, "--json"]
+    finished = run(command, settings, variables | {"PYTHONPATH": path})
     try:
         results = json.loads(finished.stdout)
     except ValueError:
-        return [last_line(finished.stderr) or f"check ended with exit code {finished.returncode}"]
+        return [cause(finished.stderr) or f"check ended with exit code {finished.returncode}"]
     return [_line(problem, folder) for result in results for problem in result["problems"]]
 
 
-def _install(project: Mapping[str, Any], site: Path) -> list[str]:
-    """Write what an editable install would leave in `site`; return the names of the workflows."""
+def _write_metadata(project: Mapping[str, Any], site: Path) -> list[str]:
+    """Write what an editable install leaves behind; return the names of the workflows."""
     metadata = site / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
     metadata.mkdir(parents=True)
     about = f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n"
     (metadata / "METADATA").write_text(about, encoding="utf-8")
-    groups = project["entry-points"]
-    lines = [
-        line
-        for group, entries in groups.items()
-        for line in (f"[{group}]", *(f"{name} = {value}" for name, value in entries.items()))
-    ]
-    (metadata / "entry_points.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return list(groups["dataflow.workflows"])
+    lines = []
+    for group, entries in project["entry-points"].items():
+        lines += [f"[{group}]", *(f"{name} = {value}" for name, value in entries.items())]
+    (metadata / "entry_points.txt").write_text("\n".join(lines), encoding="utf-8")
+    return list(project["entry-points"][ENTRY_POINT_GROUP])
 
 
 def _line(problem: Mapping[str, Any], folder: Path) -> str:
-    file = problem["file"]
-    if file and Path(file).is_relative_to(folder):
-        file = Path(file).relative_to(folder).as_posix()
-    where = ":".join(str(part) for part in (file, problem["line"]) if part)
-    return f"{problem['kind']}: {where + ': ' if where else ''}{problem['message']}".replace(
-        str(folder), ""
-    )
+    """Return a problem without the folder, so that two folders' problems can be compared."""
+    where = ":".join(str(part) for part in (problem["file"], problem["line"]) if part)
+    text = ": ".join(filter(None, (problem["kind"], where, problem["message"])))
+    return text.replace(f"{folder}{os.sep}", "").replace(str(folder), "")

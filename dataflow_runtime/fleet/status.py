@@ -1,27 +1,27 @@
-"""How a checkout stands to its template: versions behind, files edited or missing, and the runtime it asks for."""
+"""Compares a checkout with its template: versions behind, files edited or missing, its runtime."""
 
 from __future__ import annotations
 
 import re
 import tempfile
 import tomllib
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from dataflow_runtime.errors import DataflowError
 from dataflow_runtime.fleet.checkouts import Checkout
-from dataflow_runtime.fleet.template import TemplateRepository, Templates, runtime_number
+from dataflow_runtime.fleet.template import Template, render, workers
 
-__all__ = ["Status", "status_of", "statuses"]
+__all__ = ["Compared", "Drift", "Status", "compare", "find_drift", "with_drift"]
 
 
 @dataclass(frozen=True)
 class Status:
-    """One row of ``outdated``; what cannot be told is None, and `error` says why.
+    """One row of ``outdated``; what is unknown is None, and `error` says why.
 
     Attributes:
         path: The checkout's folder.
@@ -31,8 +31,8 @@ class Status:
         behind: Commits between the two.
         edited: Files that differ from a fresh rendering at `version`.
         missing: Files of such a rendering that are not there.
-        runtime: The runtime that its ``pyproject.toml`` asks for: a number, or what the package index may give.
-        error: Why the rest is not known.
+        runtime: The runtime that its ``pyproject.toml`` requires: a number, or a range.
+        error: Why the rest is unknown.
     """
 
     path: str
@@ -45,78 +45,117 @@ class Status:
     runtime: str | None = None
     error: str | None = None
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the documented JSON shape."""
-        return asdict(self)
+
+class Drift(NamedTuple):
+    """What became of the files that the template rendered, by their path in the checkout."""
+
+    edited: list[str]
+    missing: list[str]
+    untouched: list[str]
 
 
-def statuses(checkouts: Iterable[Checkout], templates: Templates) -> list[Status]:
-    """Return the status of each checkout."""
-    return [status_of(checkout, templates) for checkout in checkouts]
+class Compared(NamedTuple):
+    """A checkout, its template (None if it cannot be fetched), and how the two compare."""
+
+    checkout: Checkout
+    template: Template | None
+    status: Status
 
 
-def status_of(checkout: Checkout, templates: Templates) -> Status:
-    """Return how a checkout stands to its template; never raises, its `error` says what is wrong."""
-    known: dict[str, Any] = {"version": checkout.commit or None}
-    error = checkout.error
-    if error is None:
-        try:
-            template = templates.of(checkout.source)
-            known |= {"latest": template.latest, "behind": template.behind(checkout.commit)}
-            known |= {"runtime": _runtime(checkout, template)}
-            known["edited"], known["missing"] = _drift(checkout, template)
-        except DataflowError as found:
-            error = found.message
-        except Exception as found:
-            # Copier and Jinja raise what they like for answers that were edited by hand; the other rows go on.
-            lines = str(found).splitlines()
-            error = (
-                f"its answers cannot be rendered: {lines[-1] if lines else type(found).__name__}"
-            )
-    return Status(str(checkout.path), checkout.workflow, **known, error=error)
+def compare(
+    checkouts: Iterable[Checkout], folder: Path, source: str | None = None
+) -> list[Compared]:
+    """Compare the version of checkouts with their templates' latest, but not their files.
 
-
-def _drift(checkout: Checkout, template: TemplateRepository) -> tuple[list[str], list[str]]:
-    """Return the files that differ from a fresh rendering of the checkout's own version, and those not there."""
-    edited, missing = [], []
-    with tempfile.TemporaryDirectory(prefix="dataflow-rendered-") as folder:
-        template.renderer(checkout.commit).render(checkout.answers or {}, Path(folder))
-        for fresh in sorted(path for path in Path(folder).rglob("*") if path.is_file()):
-            name = fresh.relative_to(folder)
+    Args:
+        checkouts: The checkouts.
+        folder: Where clones of the templates are kept for the next time.
+        source: The template of all checkouts, whatever their answers say; None to follow them.
+    """
+    templates: dict[str, Template | DataflowError] = {}
+    rows = []
+    for checkout in checkouts:
+        address = source or checkout.source
+        if checkout.error is None and address not in templates:
             try:
-                if _lines(checkout.path / name) != _lines(fresh):
-                    edited.append(name.as_posix())
+                templates[address] = Template(address, folder)
+            except DataflowError as error:
+                templates[address] = error
+        rows.append(_compare(checkout, templates.get(address)))
+    return rows
+
+
+def _compare(checkout: Checkout, template: Template | DataflowError | None) -> Compared:
+    status = Status(str(checkout.path), checkout.workflow, version=checkout.version or None)
+    if checkout.error or not isinstance(template, Template):
+        reason = checkout.error or str(template)
+        return Compared(checkout, None, replace(status, error=reason))
+    try:
+        behind = template.behind(checkout.version)
+    except DataflowError as error:
+        return Compared(checkout, None, replace(status, error=error.message))
+    runtime = _runtime(checkout.path, template)
+    status = replace(status, latest=template.latest, behind=behind, runtime=runtime)
+    return Compared(checkout, template, status)
+
+
+def with_drift(rows: Sequence[Compared], jobs: int) -> Iterator[Status]:
+    """Yield each status with its edited and missing files, `jobs` checkouts at a time."""
+    with workers(jobs, [row.template for row in rows if row.template]) as executor:
+        yield from executor.map(_add_drift, rows)
+
+
+def _add_drift(row: Compared) -> Status:
+    try:
+        if row.template is None:
+            return row.status
+        drift = find_drift(row.checkout.path, row.checkout, row.checkout.source)
+    except DataflowError as error:
+        return replace(row.status, error=error.message)
+    return replace(row.status, edited=drift.edited, missing=drift.missing)
+
+
+def find_drift(folder: Path, checkout: Checkout, source: str) -> Drift:
+    """Compare a folder with a fresh rendering of a checkout's own version.
+
+    Raises:
+        DataflowError: It cannot be rendered.
+    """
+    drift = Drift([], [], [])
+    with tempfile.TemporaryDirectory(prefix="dataflow-rendered-") as rendered:
+        render(source, checkout.version, checkout.answers, Path(rendered))
+        for fresh in sorted(path for path in Path(rendered).rglob("*") if path.is_file()):
+            name = fresh.relative_to(rendered)
+            try:
+                same = _lines(folder / name) == _lines(fresh)
+                kind = drift.untouched if same else drift.edited
             except FileNotFoundError:
-                missing.append(name.as_posix())
+                kind = drift.missing
             except OSError:  # a folder, or not readable
-                edited.append(name.as_posix())
-    return edited, missing
+                kind = drift.edited
+            kind.append(name.as_posix())
+    return drift
 
 
 def _lines(file: Path) -> bytes:
-    """Return a file's content with the line ends of the template: git may have changed them on its way out."""
+    """Return a file's content with the template's line ends: git may have changed them."""
     return file.read_bytes().replace(b"\r\n", b"\n")
 
 
-def _runtime(checkout: Checkout, template: TemplateRepository) -> str | None:
-    from packaging.requirements import InvalidRequirement, Requirement
+def _runtime(folder: Path, template: Template) -> str | None:
+    """Return the runtime that a project requires: the number behind a URL, else the range."""
+    from packaging.requirements import Requirement
 
     try:
-        project = tomllib.loads((checkout.path / "pyproject.toml").read_text(encoding="utf-8"))[
-            "project"
-        ]
-        requirements = [Requirement(line) for line in project["dependencies"]]
-    except (OSError, ValueError, KeyError, TypeError, InvalidRequirement):
+        project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        lines = [line for line in project["dependencies"] if line.startswith("dataflow-runtime")]
+        requirement = Requirement(lines[0])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError):
         return None
-    for requirement in requirements:
-        if re.sub(r"[-_.]+", "-", requirement.name).lower() != "dataflow-runtime":
-            continue
-        if requirement.url is None:
-            return str(requirement.specifier) or None
-        if requirement.url.startswith("git+"):
-            version = requirement.url.rpartition("@")[2]
-            return template.runtime_at(version) or version
-        folder = Path(url2pathname(urlsplit(requirement.url).path))
-        module = folder / "dataflow_runtime" / "__init__.py"
-        return runtime_number(module.read_text(encoding="utf-8")) if module.is_file() else None
-    return None
+    if requirement.url is None:
+        return str(requirement.specifier) or None
+    module, version = "dataflow_runtime/__init__.py", requirement.url.rpartition("@")[2]
+    file = Path(url2pathname(urlsplit(requirement.url).path), module)
+    text = file.read_text(encoding="utf-8") if file.is_file() else template.show(version, module)
+    number = re.search(r'(?m)^__version__ = "([^"]+)"', text)
+    return number[1] if number else version

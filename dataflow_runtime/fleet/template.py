@@ -1,159 +1,149 @@
-"""The template's own repository: one clone of it for all checkouts, its versions, and what lies between them."""
+"""The template: a bare clone of its repository for all checkouts, its versions, its renderings."""
 
 from __future__ import annotations
 
+import os
 import re
-import tempfile
-from functools import cached_property
+import signal
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from functools import cache
 from hashlib import sha256
+from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 from dataflow_runtime.errors import DataflowError
-from dataflow_runtime.fleet.git import GitError, git
-from dataflow_runtime.fleet.process import without_credentials
-from dataflow_runtime.fleet.rendering import Renderer, repository_url
+from dataflow_runtime.fleet.git import GitError, cause, environment, git, without_credentials
 
-__all__ = ["TemplateRepository", "Templates", "runtime_number"]
+__all__ = ["Template", "copier_errors", "render", "workers"]
 
-_RUNTIME = "dataflow_runtime/__init__.py"
-# Where the default branch of the template is kept: in a clone without a remote, HEAD means nothing.
+# Where the default branch of the template is kept: a clone without a remote has no HEAD of its own.
 _DEFAULT_BRANCH = "refs/fleet/head"
+_HOSTS = {"gh:": "https://github.com/", "gl:": "https://gitlab.com/"}
 
 
-class Templates:
-    """The templates of a fleet, each fetched once, when it is first asked for.
-
-    Args:
-        folder: Where the clones are kept for the next time.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._known: dict[str, TemplateRepository | DataflowError] = {}
-
-    def of(self, source: str) -> TemplateRepository:
-        """Return the template that checkouts name as their source.
-
-        Raises:
-            DataflowError: It cannot be reached, or is no repository; said of each checkout, tried once.
-        """
-        if source not in self._known:
-            try:
-                self._known[source] = TemplateRepository(source, self._folder)
-            except DataflowError as error:
-                self._known[source] = error
-        known = self._known[source]
-        if isinstance(known, DataflowError):
-            raise known
-        return known
-
-
-class TemplateRepository:
+class Template:
     """A template's repository as it is now, in a bare clone.
 
     Attributes:
-        source: The template, as Copier recorded it.
+        source: The template, as Copier records it.
         url: The same as git takes it.
         mirror: The clone.
+        latest: The newest release's tag, as Copier chooses it; without one, the newest commit.
 
     Raises:
-        DataflowError: It cannot be reached, or is no repository.
+        DataflowError: It cannot be fetched.
     """
 
     def __init__(self, source: str, folder: Path) -> None:
-        url = repository_url(source)
-        shown = without_credentials(source)
-        if url is None:
-            raise DataflowError(f"the template {shown} is no git repository, so it has no versions")
-        if "://" not in url and not url.startswith("git@") and not Path(url).is_absolute():
-            raise DataflowError(
-                f"the template {shown} is a relative path: write an absolute one or a URL as _src_path"
-            )
-        self.source, self.url = source, url
-        self.mirror = folder / f"{sha256(url.encode()).hexdigest()[:16]}.git"
-        self._renderers: dict[str, Renderer] = {}
-        self._commits: dict[str, str] = {}
-        self._behind: dict[str, int] = {}
+        self.source, self.url = source, _git_url(source)
+        if not re.match(r"[\w.+-]+(://|@)", self.url) and not Path(self.url).is_absolute():
+            hint = "write an absolute one or a URL as _src_path"
+            raise DataflowError(f"the template {source} is a relative path: {hint}")
+        self.mirror = folder / f"{sha256(self.url.encode()).hexdigest()[:16]}.git"
         self.mirror.mkdir(parents=True, exist_ok=True)
-        self._git("init", "--quiet", "--bare")
         refs = (
             "+refs/heads/*:refs/heads/*",
             "+refs/tags/*:refs/tags/*",
             f"+HEAD:{_DEFAULT_BRANCH}",
         )
         try:
-            self._git(
-                "fetch", "--quiet", "--prune", "--no-tags", "--update-shallow", "--", url, *refs
-            )
+            self._git("init", "--quiet", "--bare")
+            self._git("fetch", "--prune", "--no-tags", "--update-shallow", "--", self.url, *refs)
         except GitError as error:
-            raise DataflowError(
-                f"the template {shown} cannot be fetched: {error.message}"
-            ) from None
-
-    @cached_property
-    def latest(self) -> str:
-        """The newest release's tag, as Copier chooses it; the default branch's commit where there is none."""
-        from packaging.version import InvalidVersion, Version
-
-        versions = []
-        for tag in self._git("tag", "--list").split():
-            try:
-                version = Version(tag)
-            except InvalidVersion:
-                continue
-            if not version.is_prerelease:
-                versions.append((version, tag))
-        return (
-            max(versions)[1]
-            if versions
-            else self._git("describe", "--tags", "--always", _DEFAULT_BRANCH)
-        )
+            name = f"the template {without_credentials(source)} cannot be fetched"
+            moved = "if it has moved, `upgrade --template` says where to"
+            raise DataflowError(f"{name}: {error.message} ({moved})") from None
+        tags = self._git("tag", "--list", "--sort=-version:refname").splitlines()
+        released = [tag for tag in tags if re.fullmatch(r"v?\d+(\.\d+)*", tag)]
+        newest = released or [self._git("describe", "--tags", "--always", _DEFAULT_BRANCH)]
+        self.latest = newest[0]
 
     def commit_of(self, version: str) -> str:
-        """Return the full hash of a tag, a commit or a description such as ``v1.2.0-3-g0a1b2c3``.
+        """Return the full hash of a tag, a commit, or a description such as ``v1.2.0-3-g0a1b2c3``.
 
         Raises:
             DataflowError: The repository has no such commit.
         """
-        if version not in self._commits:
+        try:
             revision = ("--verify", "--end-of-options", f"{version}^{{commit}}")
-            try:
-                self._commits[version] = self._git("rev-parse", "--quiet", *revision)
-            except GitError:
-                shown = without_credentials(self.source)
-                raise DataflowError(f"the template {shown} has no version {version!r}") from None
-        return self._commits[version]
+            return self._git("rev-parse", "--quiet", *revision)
+        except GitError:
+            shown = without_credentials(self.source)
+            raise DataflowError(f"the template {shown} has no version {version!r}") from None
 
+    @cache  # noqa: B019  a command has few templates
     def behind(self, version: str) -> int:
         """Return how many commits the latest version has that this one has not."""
-        if version not in self._behind:
-            commits = (self.commit_of(self.latest), f"^{self.commit_of(version)}")
-            self._behind[version] = int(self._git("rev-list", "--count", *commits))
-        return self._behind[version]
+        commits = (self.commit_of(self.latest), f"^{self.commit_of(version)}")
+        return int(self._git("rev-list", "--count", *commits))
 
-    def runtime_at(self, version: str) -> str | None:
-        """Return the number of the runtime that stands beside the template at a version; None where none does."""
+    def show(self, version: str, file: str) -> str:
+        """Return a file of the repository at a version; empty if there is none."""
         try:
-            return runtime_number(self._git("show", f"{self.commit_of(version)}:{_RUNTIME}"))
+            return self._git("show", f"{self.commit_of(version)}:{file}")
         except DataflowError:
-            return None
+            return ""
 
-    def _git(self, *arguments: str | Path) -> str:
-        # Said outright, since git can be told not to look for bare repositories by itself (safe.bareRepository).
+    def _git(self, *arguments: str) -> str:
+        # Git can be told not to look for bare repositories by itself (safe.bareRepository).
         return git(self.mirror, "--git-dir=.", *arguments)
 
-    def renderer(self, version: str) -> Renderer:
-        """Return what renders this template at a version; kept, since it is shared by many checkouts."""
-        if version not in self._renderers:
-            folder = tempfile.TemporaryDirectory(prefix="dataflow-template-")
-            commit = self.commit_of(version)
-            self._git("clone", "--quiet", "--shared", "--no-checkout", self.mirror, folder.name)
-            git(Path(folder.name), "checkout", "--quiet", "--detach", commit)
-            self._renderers[version] = Renderer(self.source, version, commit, folder)
-        return self._renderers[version]
+
+def _git_url(source: str) -> str:
+    for prefix, host in _HOSTS.items():
+        if source.startswith(prefix):
+            path = source.removeprefix(prefix).lstrip("/").removesuffix(".git")
+            return f"{host}{path}.git"
+    return source.removeprefix("git+")
 
 
-def runtime_number(module: str) -> str | None:
-    """Return the number that the source of ``dataflow_runtime`` gives itself."""
-    found = re.search(r'^__version__ = "([^"]+)"', module, re.MULTILINE)
-    return found[1] if found else None
+def render(source: str, version: str, answers: Mapping[str, Any], folder: Path) -> None:
+    """Render a template at a version into a folder. Runs no task, whomever the user trusts.
+
+    Raises:
+        DataflowError: Copier refuses an answer or the template.
+    """
+    import copier
+
+    data = dict(answers)
+    with copier_errors("its answers cannot be rendered"):
+        copier.run_copy(
+            source, folder, data, vcs_ref=version, defaults=True, quiet=True, skip_tasks=True
+        )
+
+
+@contextmanager
+def copier_errors(what: str) -> Iterator[None]:
+    """Turn whatever Copier lets through of Jinja's, YAML's and git's errors into one of ours."""
+    try:
+        yield
+    except Exception as error:
+        raise DataflowError(f"{what}: {cause(str(error)) or type(error).__name__}") from error
+
+
+@contextmanager
+def workers(jobs: int, templates: Iterable[Template]) -> Iterator[ProcessPoolExecutor]:
+    """Start processes that may call Copier, which changes the working directory as it runs.
+
+    In them git reads the clones of the templates, so that no host is asked again.
+    """
+    remote = {one.url: one.mirror for one in templates if not Path(one.url).is_dir()}
+    # Copier keeps the environment that it was imported in: a forked process would keep ours.
+    spawn = get_context("spawn")
+    executor = ProcessPoolExecutor(jobs, spawn, _prepare, (environment(remote),))
+    try:
+        yield executor
+    finally:
+        executor.shutdown(cancel_futures=True)
+
+
+def _prepare(variables: Mapping[str, str]) -> None:
+    os.environ.clear()
+    os.environ.update(variables)
+    # An interrupt is for the main process, which ends these.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    warnings.simplefilter("ignore")

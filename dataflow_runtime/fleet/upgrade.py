@@ -1,34 +1,35 @@
-"""``copier update`` over a fleet: each checkout in a clone of its own, and into the checkout only as a finished branch.
+"""``copier update`` over a fleet: each checkout in a clone of its own, the result on a branch.
 
-The clone shares the checkout's objects and lives in a temporary folder. What becomes of an upgrade is known before a
-single ref makes it the checkout's branch: whatever ends the process, no checkout is left half upgraded, and its working
-tree is never touched. A second call finds the branches that are there and makes the others.
+The clone is in a temporary folder and becomes a branch of the checkout when it is finished. What
+ends the process before leaves the checkout as it was; a second call makes the branches that lack.
 """
 
 from __future__ import annotations
 
 import contextlib
-import sys
+import re
 import tempfile
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Literal
 
 from dataflow_runtime.errors import DataflowError
-from dataflow_runtime.fleet.checkouts import ANSWERS_FILE, Checkout, read_answers
+from dataflow_runtime.fleet.adjacent import merge_adjacent_lines
+from dataflow_runtime.fleet.checkouts import ANSWERS_FILE, Checkout
 from dataflow_runtime.fleet.checks import find_problems
-from dataflow_runtime.fleet.git import GitError, git, redirected
-from dataflow_runtime.fleet.merging import merge_side_by_side
-from dataflow_runtime.fleet.process import last_line, run
-from dataflow_runtime.fleet.status import Status, status_of
-from dataflow_runtime.fleet.template import TemplateRepository, Templates
+from dataflow_runtime.fleet.git import GitError, git, without_credentials
+from dataflow_runtime.fleet.status import Compared, Drift, find_drift
+from dataflow_runtime.fleet.template import Template, copier_errors, render, workers
 
-__all__ = ["Upgrade", "upgrade_fleet"]
+__all__ = ["Clone", "Upgrade", "upgrade_fleet"]
 
 Outcome = Literal["current", "dirty", "ready", "upgraded", "conflicts", "broken", "failed"]
-_MARKER = "^<<<<<<< before updating"
+_MARKERS = ("-e", "^<<<<<<< before updating", "-e", "^>>>>>>> after updating")
+# Where a rendered workflow names its template.
+_URL = r"(dataflow-runtime(?:\[[\w,]+\])? @ )([^\"\n]+)"
+_ADDRESSES = {ANSWERS_FILE: r"(_src_path: )(.*)", "pyproject.toml": _URL, "constraints.txt": _URL}
 
 
 @dataclass(frozen=True)
@@ -38,17 +39,19 @@ class Upgrade:
     Attributes:
         path: The checkout's folder.
         workflow: The workflow's name.
-        outcome: ``current``: nothing to do; ``dirty``: left alone, since it has changes that are not committed;
-            ``ready``: would be upgraded; ``upgraded``: the branch is there; ``conflicts``: the same, with conflict
-            markers to solve; ``broken``: the same, and its check finds problems that it did not before; ``failed``.
+        outcome: ``current``: nothing to do; ``dirty``: left alone, it has uncommitted changes;
+            ``ready``: would be upgraded; ``upgraded``: the branch exists; ``conflicts``: the same,
+            with conflicts to solve; ``broken``: the same, and its check finds new problems;
+            ``failed``.
         version: The template's version that it is at.
         latest: The one that it is, or would be, upgraded to.
         branch: The branch that holds, or would hold, the upgrade.
         stat: Files and lines that change, as ``git diff --stat`` prints them.
-        conflicts: Files in which both sides changed the same lines, or that the template has no more and people edited.
+        conflicts: Files that both sides changed in the same lines, or that the template dropped
+            while the owner edits or uses them.
         problems: What the check finds on the branch and not before.
-        problems_before: What it finds on the branch and before as well.
-        error: Why it failed, or else what stands in the way.
+        problems_before: What it finds on the branch and before.
+        error: Why it failed, or was left alone.
     """
 
     path: str
@@ -63,214 +66,200 @@ class Upgrade:
     problems_before: tuple[str, ...] = ()
     error: str | None = None
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the documented JSON shape."""
-        return asdict(self)
+
+class Clone:
+    """A clone that shares the objects of a checkout's repository; nothing is checked out yet.
+
+    Args:
+        checkout: The folder of the workflow, in a git repository.
+        workflow: The workflow's name.
+        folder: The temporary folder.
+        branch: The branch to make. A suffix tells it from those of the repository's other
+            workflows and worktrees.
+    """
+
+    def __init__(self, checkout: Path, workflow: str, folder: Path, branch: str) -> None:
+        self.checkout, self.path = checkout, folder / "clone"
+        top = Path(git(checkout, "rev-parse", "--show-toplevel")).resolve()
+        self.below = checkout.resolve().relative_to(top).as_posix()
+        self.project = self.path / self.below
+        absolute = ("rev-parse", "--path-format=absolute")
+        repository = Path(git(checkout, *absolute, "--git-common-dir"))
+        own = Path(git(checkout, *absolute, "--git-dir"))
+        self.branch = branch + ("" if self.below == "." else f"-{workflow}")
+        self.branch += "" if own == repository else f"-{own.name}"
+        self.head = git(checkout, "rev-parse", "--verify", "HEAD")
+        self.exists = bool(git(checkout, "for-each-ref", f"refs/heads/{self.branch}"))
+        git(folder, "clone", "--quiet", "--shared", "--no-checkout", repository, self.path)
+        for key in ("user.name", "user.email"):
+            # Unset in the checkout: git finds out who commits, or says what it lacks.
+            with contextlib.suppress(GitError):
+                git(self.path, "config", key, git(checkout, "config", "--get", key))
+        start = f"refs/remotes/origin/{self.branch}" if self.exists else self.head
+        git(self.path, "checkout", "--quiet", "--detach", start)
+
+    def commit(self, *paragraphs: str) -> None:
+        """Commit what is staged."""
+        message = "\n\n".join(filter(None, paragraphs))
+        git(self.path, "commit", "--quiet", "--no-verify", "--message", message)
+
+    def publish(self) -> None:
+        """Make the clone's commit the branch in the checkout's repository."""
+        options = ("--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance")
+        git(self.checkout, "fetch", *options, self.path, f"HEAD:refs/heads/{self.branch}")
 
 
 def upgrade_fleet(
-    checkouts: Iterable[Checkout],
-    templates: Templates,
-    *,
-    branch: str | None,
-    apply: bool,
-    jobs: int,
+    rows: Sequence[Compared], *, branch: str | None, apply: bool, jobs: int
 ) -> Iterator[Upgrade]:
     """Yield what becomes of each checkout, in their order, `jobs` at a time.
 
     Args:
-        checkouts: The checkouts.
-        templates: Where their templates are.
+        rows: The checkouts, compared with their templates.
         branch: Name of the branches; None for one with the version in it.
         apply: Make the branches, and check the workflows on them; else only say what would change.
         jobs: How many at a time.
     """
-    # Rendering is not thread-safe, and quick: how they stand is told one by one, and only the updates run in parallel.
-    planned = [(checkout, status_of(checkout, templates)) for checkout in checkouts]
-    with ThreadPoolExecutor(jobs) as executor:
-        tasks = [
-            executor.submit(_upgrade, checkout, status, templates, branch, apply)
-            for checkout, status in planned
-        ]
-        try:
-            for task in tasks:
-                yield task.result()
-        finally:
-            for task in tasks:
-                task.cancel()
+    with workers(jobs, [row.template for row in rows if row.template]) as executor:
+        yield from executor.map(partial(_upgrade, branch=branch, apply=apply), rows)
 
 
-def _upgrade(
-    checkout: Checkout, status: Status, templates: Templates, branch: str | None, apply: bool
-) -> Upgrade:
-    result = Upgrade(
-        status.path, status.workflow, "failed", status.version, status.latest, error=status.error
-    )
-    if status.error:
-        return result
-    if not status.behind:
-        return replace(result, outcome="current")
+def _upgrade(row: Compared, *, branch: str | None, apply: bool) -> Upgrade:
+    checkout, template, status = row
+    result = Upgrade(status.path, status.workflow, "failed", status.version, status.latest)
+    if template is None:
+        return replace(result, error=status.error)
     try:
+        if not status.behind and template.source == checkout.source:
+            conflicts = _find_marked(checkout.path, "HEAD")
+            outcome: Outcome = "conflicts" if conflicts else "current"
+            return replace(result, outcome=outcome, conflicts=tuple(conflicts))
         if git(checkout.path, "status", "--porcelain", "--", "."):
             return replace(result, outcome="dirty", error="it has changes that are not committed")
-        with tempfile.TemporaryDirectory(
-            prefix="dataflow-upgrade-", ignore_cleanup_errors=True
-        ) as folder:
-            upgrading = _Upgrading(
-                checkout, status, templates.of(checkout.source), Path(folder), branch
-            )
-            return upgrading.run(result, apply=apply)
-    except DataflowError as error:
-        return replace(result, error=error.message)
-    except OSError as error:  # one checkout that cannot be read must not end the others
+        with tempfile.TemporaryDirectory(prefix="dataflow-upgrade-") as folder:
+            name = branch or f"template-{template.latest}"
+            clone = Clone(checkout.path, checkout.workflow, Path(folder), name)
+            return _upgrade_in(clone, checkout, template, result, apply)
+    except (DataflowError, OSError) as error:  # one bad checkout must not end the others
         return replace(result, error=str(error))
 
 
-class _Upgrading:
-    """The upgrade of one checkout, in a temporary folder."""
-
-    def __init__(
-        self,
-        checkout: Checkout,
-        status: Status,
-        template: TemplateRepository,
-        folder: Path,
-        branch: str | None,
-    ) -> None:
-        self.checkout, self.status, self.template, self.folder = checkout, status, template, folder
-        self.clone = folder / "clone"
-        top = Path(git(checkout.path, "rev-parse", "--show-toplevel"))
-        self.below = checkout.path.resolve().relative_to(top.resolve())
-        # Workflows of one repository must not share a branch.
-        suffix = "" if self.below == Path() else f"-{checkout.workflow}"
-        self.branch = (branch or f"template-{status.latest}") + suffix
-
-    @property
-    def project(self) -> Path:
-        """The workflow in the clone."""
-        return self.clone / self.below
-
-    def run(self, result: Upgrade, *, apply: bool) -> Upgrade:
-        """Upgrade in the clone, look at the outcome, and, with `apply`, make it the checkout's branch."""
-        there = self._is_there()
-        head = git(self.checkout.path, "rev-parse", "--verify", "HEAD")
-        self._clone(f"refs/heads/{self.branch}" if there else head)
-        kept = () if there else self._update()
-        base = git(self.clone, "merge-base", head, "HEAD")
-        below = self.below.as_posix()
-        result = replace(
-            result,
-            branch=self.branch,
-            error=None,
-            stat=git(self.clone, "diff", "--stat=100", base, "HEAD", "--", below),
-            conflicts=tuple(sorted({*self._marked(), *kept})),
-        )
-        if apply and not result.conflicts:
-            result = self._checked(result)
-        if apply and not there:
-            options = ("--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance")
-            git(self.checkout.path, "fetch", *options, self.clone, f"HEAD:refs/heads/{self.branch}")
-        done: Outcome = "broken" if result.problems else "upgraded" if apply else "ready"
-        return replace(result, outcome="conflicts" if result.conflicts else done)
-
-    def _is_there(self) -> bool:
-        """Return whether the branch holds this upgrade already.
-
-        Raises:
-            DataflowError: It is there, and holds something else.
-        """
-        try:
-            git(self.checkout.path, "rev-parse", "--quiet", "--verify", f"refs/heads/{self.branch}")
-        except GitError:
-            return False
-        answers = (self.below / ANSWERS_FILE).as_posix()
-        try:
-            text = git(self.checkout.path, "show", f"refs/heads/{self.branch}:{answers}")
-            version = str(read_answers(text)["_commit"])
-            if self.template.commit_of(version) == self.template.commit_of(str(self.status.latest)):
-                return True
-        except (DataflowError, ValueError, KeyError):
-            pass
-        hint = "delete it, or name another one with --branch"
+def _upgrade_in(
+    clone: Clone, checkout: Checkout, template: Template, result: Upgrade, apply: bool
+) -> Upgrade:
+    """Upgrade in the clone, look at the outcome, and, with `apply`, publish the branch."""
+    answers = clone.project / ANSWERS_FILE
+    if not answers.is_file():
+        raise DataflowError(f"{ANSWERS_FILE} is not committed in its git repository")
+    if not clone.exists:
+        _update(clone, checkout, template)
+    elif f"_commit: {template.latest}\n" not in answers.read_text(encoding="utf-8"):
         raise DataflowError(
-            f"there is a branch {self.branch} that does not hold this upgrade: {hint}"
+            f"there is a branch {clone.branch} that does not hold this upgrade: "
+            "delete it, or name another one with --branch"
         )
+    base = git(clone.path, "merge-base", clone.head, "HEAD")
+    stat = git(clone.path, "diff", "--stat=100", base, "HEAD", "--", clone.below)
+    conflicts = _find_unresolved(clone, base)
+    result = replace(result, branch=clone.branch, stat=stat, conflicts=conflicts)
+    if apply and not conflicts:
+        result = _check(clone, result)
+    if apply and not clone.exists:
+        clone.publish()
+    done: Outcome = "upgraded" if apply else "ready"
+    if conflicts or result.problems:
+        done = "conflicts" if conflicts else "broken"
+    return replace(result, outcome=done)
 
-    def _clone(self, revision: str) -> None:
-        commit = git(self.checkout.path, "rev-parse", "--verify", revision)
-        objects = git(self.checkout.path, "rev-parse", "--path-format=absolute", "--git-common-dir")
-        git(self.folder, "clone", "--quiet", "--shared", "--no-checkout", objects, self.clone)
-        git(self.clone, "checkout", "--quiet", "--detach", commit)
-        if not (self.project / ANSWERS_FILE).is_file():
-            raise DataflowError(f"{ANSWERS_FILE} is not committed in its git repository")
-        for key in ("user.name", "user.email"):
-            # Where it is not set, git finds out who commits in its own way, or says what it lacks.
-            with contextlib.suppress(GitError):
-                git(self.clone, "config", key, git(self.checkout.path, "config", "--get", key))
 
-    def _update(self) -> tuple[str, ...]:
-        """Run ``copier update`` and commit; return the edited files that the template has no more."""
-        target = str(self.status.latest)
-        variables = dict(redirected(self.template.url, self.template.mirror))
-        variables |= {"COPIER_CACHE_DIR": str(self.folder / "cache"), "PYTHONWARNINGS": "ignore"}
-        command = [
-            sys.executable,
-            "-m",
-            "copier",
-            "update",
-            "--quiet",
-            "--defaults",
-            "--vcs-ref",
-            target,
-        ]
-        finished = run(command, self.project, variables)
-        if finished.returncode:
-            raise DataflowError(
-                f"copier update: {last_line(finished.stderr) or f'exit code {finished.returncode}'}"
-            )
-        merge_side_by_side(self.clone)
-        git(self.clone, "add", "--all", "--", self.below.as_posix())
-        removed = git(
-            self.clone, "diff", "--cached", "--name-only", "--no-renames", "--diff-filter=D"
-        ).splitlines()
-        edited = {
-            (PurePosixPath(self.below.as_posix()) / name).as_posix()
-            for name in self.status.edited or []
-        }
-        kept = tuple(name for name in removed if name in edited)
-        if kept:
-            git(self.clone, "checkout", "--quiet", "HEAD", "--", *kept)
-        message = f"Update the template of {self.checkout.workflow} from {self.status.version} to {target}"
-        git(self.clone, "commit", "--quiet", "--no-verify", "--message", message)
-        return kept
+def _update(clone: Clone, checkout: Checkout, template: Template) -> None:
+    """Run ``copier update`` and commit; the message names each conflict."""
+    import copier
 
-    def _marked(self) -> list[str]:
-        """Return the files with conflict markers, and what Copier could not merge at all."""
-        below = self.below.as_posix()
-        try:
-            marked = git(
-                self.clone, "grep", "--name-only", "-e", _MARKER, "HEAD", "--", below
-            ).splitlines()
-        except GitError:
-            marked = []  # none
-        rejected = [
-            name
-            for name in git(self.clone, "ls-files", "--", below).splitlines()
-            if name.endswith(".rej")
-        ]
-        return [name.removeprefix("HEAD:") for name in marked] + rejected
+    moved = template.source != checkout.source
+    if moved:
+        _change_address(clone, checkout, template.source)
+    drift = find_drift(clone.project, checkout, template.source)
+    options = {"defaults": True, "overwrite": True, "quiet": True, "skip_tasks": True}
+    with copier_errors("copier update"):
+        copier.run_update(clone.project, vcs_ref=template.latest, **options)
+    merge_adjacent_lines(clone.path)
+    git(clone.path, "add", "--all", "--", clone.below)
+    dropped = _restore_dropped(clone, drift)
+    conflicts = sorted({*_find_marked(clone.path, "--cached", "--", clone.below), *dropped})
+    git(clone.path, "reset", "--quiet", "--soft", clone.head)
+    subject = f"Update the template of {checkout.workflow} from {checkout.version}"
+    clone.commit(
+        f"{subject} to {template.latest}",
+        f"The template is at {without_credentials(template.source)} now." if moved else "",
+        "\n".join(f"Conflict: {name}" for name in conflicts),
+    )
 
-    def _checked(self, result: Upgrade) -> Upgrade:
-        """Add what the check finds on the branch; what it finds in the checkout as it was, too, stands apart."""
-        after = find_problems(
-            self.project, scratch=self.folder / "after", settings=self.checkout.path
-        )
-        if not after:
-            return result
-        before = find_problems(
-            self.checkout.path, scratch=self.folder / "before", settings=self.checkout.path
-        )
-        problems = tuple(problem for problem in after if problem not in before)
-        return replace(
-            result, problems=problems, problems_before=tuple(p for p in after if p in before)
-        )
+
+def _change_address(clone: Clone, checkout: Checkout, source: str) -> None:
+    """Commit the new source of the template, as if the checkout had been rendered from there."""
+    with tempfile.TemporaryDirectory(prefix="dataflow-rendered-") as folder:
+        render(source, checkout.version, checkout.answers, Path(folder))
+        for name, pattern in _ADDRESSES.items():
+            fresh, file = Path(folder, name), clone.project / name
+            found = fresh.is_file() and re.search(pattern, fresh.read_text(encoding="utf-8"))
+            if found and file.is_file():
+                parts = re.split(pattern, file.read_text(encoding="utf-8"))
+                parts[2::3] = [found[2]] * len(parts[2::3])
+                file.write_text("".join(parts), encoding="utf-8")
+    git(clone.path, "add", "--update")
+    clone.commit("Change the template's source")
+
+
+def _restore_dropped(clone: Clone, drift: Drift) -> list[str]:
+    """Restore what the update deleted although the owner edits or uses it; return the names.
+
+    A file is used if its name is a word of a file that is not just as the template rendered it.
+    """
+    deleted = ("--cached", "--name-only", "--no-renames", "--diff-filter=D", "--relative", "-z")
+    dropped = git(clone.project, "diff", *deleted).split("\0")[:-1]
+    owned = set(git(clone.project, "ls-tree", "-r", "--name-only", "-z", "HEAD").split("\0"))
+    owned -= {*drift.untouched, *dropped, ANSWERS_FILE}
+    kept = []
+    for name in dropped:
+        users = _grep(clone.project, "--cached", "-w", "-F", "-e", PurePosixPath(name).stem)
+        if name in drift.edited or owned & set(users):
+            git(clone.project, "checkout", "--quiet", "HEAD", "--", name)
+            kept.append((PurePosixPath(clone.below) / name).as_posix())
+    return kept
+
+
+def _find_unresolved(clone: Clone, base: str) -> tuple[str, ...]:
+    """Return the files with markers, and those named by the upgrade if nobody committed since."""
+    unresolved = set(_find_marked(clone.path, "HEAD", "--", clone.below))
+    if git(clone.path, "rev-list", "--count", f"{base}..HEAD") == "1":
+        named = git(clone.path, "log", "-1", "--format=%(trailers:key=Conflict,valueonly)")
+        unresolved.update(filter(None, named.splitlines()))
+    return tuple(sorted(unresolved))
+
+
+def _find_marked(folder: Path, *where: str) -> list[str]:
+    """Return the files with conflict markers in a commit, or in the index."""
+    return _grep(folder, *_MARKERS, *where)
+
+
+def _grep(folder: Path, *arguments: str) -> list[str]:
+    """Return the files that match, relative to the folder."""
+    try:
+        found = git(folder, "grep", "--name-only", "-z", *arguments).split("\0")
+    except GitError:  # nothing matches, or it is not a repository
+        return []
+    return [name.removeprefix("HEAD:") for name in found if name]
+
+
+def _check(clone: Clone, result: Upgrade) -> Upgrade:
+    """Add what the check finds on the branch, apart from what it finds in the checkout too."""
+    folder, checkout = clone.path.parent, clone.checkout
+    after = find_problems(clone.project, scratch=folder / "after", settings=checkout)
+    if not after:
+        return result
+    before = set(find_problems(checkout, scratch=folder / "before", settings=checkout))
+    new = tuple(problem for problem in after if problem not in before)
+    return replace(
+        result, problems=new, problems_before=tuple(one for one in after if one in before)
+    )
