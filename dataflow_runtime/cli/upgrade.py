@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Sequence
-from importlib.util import find_spec
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from dataflow_runtime.cli.failures import require
 from dataflow_runtime.cli.options import json_option
-from dataflow_runtime.cli.outdated import folders_argument, open_templates
-from dataflow_runtime.cli.output import print_json
-from dataflow_runtime.errors import DataflowError
+from dataflow_runtime.cli.outdated import compare_checkouts, folders_argument, jobs_option
+from dataflow_runtime.cli.output import Progress, clean, echo, plural, print_json, styled
 
 if TYPE_CHECKING:
     from dataflow_runtime.fleet.upgrade import Upgrade
 
 __all__ = ["upgrade_command"]
 
-_COLOURS = {"ready": "cyan", "upgraded": "green", "dirty": "yellow"}
+_COLORS = {"ready": "cyan", "upgraded": "green", "dirty": "yellow"}
 _WORDS = {
     "dirty": "skipped",
     "ready": "would be upgraded",
@@ -33,20 +32,10 @@ _FAILURES = {"conflicts", "broken", "failed"}
 
 @click.command("upgrade")
 @folders_argument
-@click.option(
-    "--branch", metavar="NAME", help="Name of the branches; by default template-<version>."
-)
-@click.option(
-    "--apply", is_flag=True, help="Make the branches; without it, only say what would change."
-)
-@click.option(
-    "--jobs",
-    metavar="N",
-    type=click.IntRange(min=1),
-    default=os.cpu_count() or 1,
-    show_default="processors",
-    help="How many at a time.",
-)
+@click.option("--branch", metavar="NAME", help="Name of the branches; default template-<version>.")
+@click.option("--template", metavar="URL", help="Where the template is now, if it has moved.")
+@click.option("--apply", is_flag=True, help="Make the branches; without it, show what changes.")
+@jobs_option
 @json_option
 @click.pass_context
 def upgrade_command(
@@ -54,37 +43,32 @@ def upgrade_command(
     *,
     folders: Sequence[Path],
     branch: str | None,
+    template: str | None,
     apply: bool,
     jobs: int,
     as_json: bool,
 ) -> None:
-    """Bring workflow checkouts to the latest version of their template, each on a branch of its own.
+    """Upgrade workflow checkouts to their template's latest version, each on its own branch.
 
-    Every checkout below the folders; without any, below the working directory, and those installed as editable. Says
-    what would change; with --apply, makes the branch and checks the workflow on it. Working trees are never touched.
-    Exit code 1 if one has conflicts, fails its check, or cannot be upgraded.
+    Looks at every checkout in and below the folders; without any, below the working directory and
+    those installed as editable. Shows what would change; with --apply, makes the branches and
+    checks the workflows on them. Working trees are never touched. Exit code 1 if one has conflicts,
+    fails its check, or cannot be upgraded.
     """
-    templates = open_templates()
-    if apply and find_spec("dagster") is None:
-        hint = "pip install 'dataflow-runtime[run,fleet]'"
-        raise DataflowError("upgrade --apply checks the workflows, which needs dagster", hint=hint)
-    from dataflow_runtime.fleet.checkouts import find_checkouts, find_editable
+    require(*(("run", "fleet") if apply else ("fleet",)))
+    compared = compare_checkouts(folders, editable=not folders, template=template)
     from dataflow_runtime.fleet.upgrade import upgrade_fleet
 
-    editable = [] if folders else find_editable()
-    found = {
-        checkout.path: checkout for checkout in [*editable, *find_checkouts(folders or [Path()])]
-    }
     upgrades = []
-    for upgrade in upgrade_fleet(
-        [found[path] for path in sorted(found)], templates, branch=branch, apply=apply, jobs=jobs
-    ):
-        upgrades.append(upgrade)
-        if not as_json:
-            _print(upgrade)
+    with Progress("upgrading") as progress:
+        for upgrade in upgrade_fleet(compared, branch=branch, apply=apply, jobs=jobs):
+            upgrades.append(upgrade)
+            if not as_json:
+                _print(upgrade)
+            progress.update(f"upgrading: {len(upgrades)} of {plural(len(compared), 'checkout')}")
     if as_json:
-        print_json([upgrade.to_json() for upgrade in upgrades])
-    else:
+        print_json([asdict(upgrade) for upgrade in upgrades])
+    elif upgrades:
         _print_summary(upgrades, apply)
     if any(upgrade.outcome in _FAILURES for upgrade in upgrades):
         ctx.exit(1)
@@ -93,37 +77,30 @@ def upgrade_command(
 def _print(upgrade: Upgrade) -> None:
     from dataflow_runtime.config.problems import display_path
 
-    colour = "red" if upgrade.outcome in _FAILURES else _COLOURS.get(upgrade.outcome)
-    word = click.style(_WORDS.get(upgrade.outcome, upgrade.outcome), fg=colour)
-    # The same where it is current, the second one not known where it failed.
+    color = "red" if upgrade.outcome in _FAILURES else _COLORS.get(upgrade.outcome)
+    outcome = styled(_WORDS.get(upgrade.outcome, upgrade.outcome), fg=color)
+    # One version if it is current, or if the latest is unknown.
     versions = " → ".join(dict.fromkeys(filter(None, (upgrade.version, upgrade.latest)))) or "–"
-    error = f": {upgrade.error}" if upgrade.error else ""
-    click.echo(
-        f"{click.style(upgrade.workflow, bold=True)}  {versions}  {word}{error}  ({display_path(upgrade.path)})"
-    )
+    error = clean(f": {upgrade.error}" if upgrade.error else "")
+    path = clean(f"({display_path(upgrade.path)})")
+    echo(f"{styled(upgrade.workflow, bold=True)}  {clean(versions)}  {outcome}{error}  {path}")
     for line in upgrade.stat.splitlines():
-        click.echo(f"  {line.strip()}")
+        echo(clean(f"  {line.strip()}"))
     for file in upgrade.conflicts:
-        click.secho(f"  conflict: {file}", fg="red")
+        echo(styled(f"  conflict: {file}", fg="red"))
     for problem in upgrade.problems:
-        click.secho(f"  {problem}", fg="red")
+        echo(styled(f"  {problem}", fg="red"))
     for problem in upgrade.problems_before:
-        click.secho(f"  as before: {problem}", fg="yellow")
+        echo(styled(f"  as before: {problem}", fg="yellow"))
 
 
 def _print_summary(upgrades: Sequence[Upgrade], apply: bool) -> None:
-    if not upgrades:
-        click.echo("no workflow checkout is found", err=True)
-        return
     counts = Counter(_WORDS.get(upgrade.outcome, upgrade.outcome) for upgrade in upgrades)
     parts = ", ".join(f"{count} {word}" for word, count in counts.items())
-    click.echo(f"{len(upgrades)} checkout{'s' if len(upgrades) != 1 else ''}: {parts}")
+    echo(f"{plural(len(upgrades), 'checkout')}: {parts}")
     branches = sorted({upgrade.branch for upgrade in upgrades if upgrade.branch})
     if branches and apply:
-        click.echo(
-            f"look at one with `git switch {branches[0]}`; no working tree was touched", err=True
-        )
+        branch = clean(branches[0])
+        echo(f"look at one with `git switch {branch}`; no working tree was touched", err=True)
     elif branches:
-        click.echo(
-            "nothing was changed; `dataflow-runtime upgrade --apply` makes the branches", err=True
-        )
+        echo("nothing was changed; `dataflow-runtime upgrade --apply` makes the branches", err=True)

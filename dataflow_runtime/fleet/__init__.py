@@ -1,4 +1,4 @@
-"""The template's life in many checkouts: which are behind or edited, and bringing them up to date.
+"""The template's life in many checkouts: which are behind or edited, and how they are upgraded.
 
-Git stores and merges, Copier's public API renders. Needs the extra ``fleet``; never imports Dagster.
+Git stores and merges, Copier's public API renders. Needs the extra ``fleet``; imports no Dagster.
 """

@@ -44,8 +44,8 @@ def run(
     command: list[str], folder: Path, variables: Mapping[str, str]
 ) -> subprocess.CompletedProcess[str]:
     """Run a program in a folder to its end, whatever its exit code; it cannot ask anything."""
-    environ, nothing = environment({}) | variables, subprocess.DEVNULL
-    return subprocess.run(  # noqa: S603, PLW1510  no shell, and the programs are ours and git
+    environ, nothing = {**environment({}), **variables}, subprocess.DEVNULL
+    return subprocess.run(  # noqa: S603  no shell, and the programs are ours and git
         command, cwd=folder, env=environ, stdin=nothing, capture_output=True, encoding="utf-8"
     )
 

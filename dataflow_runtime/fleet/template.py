@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import tempfile
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
@@ -134,16 +135,18 @@ def workers(jobs: int, templates: Iterable[Template]) -> Iterator[ProcessPoolExe
     remote = {one.url: one.mirror for one in templates if not Path(one.url).is_dir()}
     # Copier keeps the environment that it was imported in: a forked process would keep ours.
     spawn = get_context("spawn")
-    executor = ProcessPoolExecutor(jobs, spawn, _prepare, (environment(remote),))
-    try:
-        yield executor
-    finally:
-        executor.shutdown(cancel_futures=True)
+    with tempfile.TemporaryDirectory(prefix="dataflow-copier-") as cache:
+        executor = ProcessPoolExecutor(jobs, spawn, _prepare, (environment(remote), cache))
+        try:
+            yield executor
+        finally:
+            executor.shutdown(cancel_futures=True)
 
 
-def _prepare(variables: Mapping[str, str]) -> None:
+def _prepare(variables: Mapping[str, str], cache: str) -> None:
     os.environ.clear()
-    os.environ.update(variables)
+    # Copier does not share a cache between processes that refresh it at the same time.
+    os.environ.update(variables, COPIER_CACHE_DIR=f"{cache}/{os.getpid()}")
     # An interrupt is for the main process, which ends these.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     warnings.simplefilter("ignore")

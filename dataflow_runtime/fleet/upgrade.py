@@ -180,9 +180,9 @@ def _update(clone: Clone, checkout: Checkout, template: Template) -> None:
     if moved:
         _change_address(clone, checkout, template.source)
     drift = find_drift(clone.project, checkout, template.source)
-    options = {"defaults": True, "overwrite": True, "quiet": True, "skip_tasks": True}
+    update = partial(copier.run_update, defaults=True, overwrite=True, quiet=True, skip_tasks=True)
     with copier_errors("copier update"):
-        copier.run_update(clone.project, vcs_ref=template.latest, **options)
+        update(clone.project, vcs_ref=template.latest)
     merge_adjacent_lines(clone.path)
     git(clone.path, "add", "--all", "--", clone.below)
     dropped = _restore_dropped(clone, drift)

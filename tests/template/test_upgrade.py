@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from dataflow_runtime.fleet.checkouts import find_checkouts
-from dataflow_runtime.fleet.template import Templates
+from dataflow_runtime.fleet.status import compare
 from dataflow_runtime.fleet.upgrade import upgrade_fleet
 
 Render = Callable[..., Path]
@@ -263,14 +263,9 @@ def test_workflows_of_one_repository_get_a_branch_each(
     (fleet / ".gitignore").write_text("/ignored/\n")
     commit(fleet)
     render(fleet / "ignored" / "draft", source=releases, vcs_ref="v0.1.0")
-    checkouts = find_checkouts([fleet])
     # The check is that of the other tests; here it is where the branches lead.
-    rows = {
-        row.workflow: row
-        for row in upgrade_fleet(
-            checkouts, Templates(site.home / "t"), branch="up", apply=False, jobs=2
-        )
-    }
+    compared = compare(find_checkouts([fleet]), site.home / "t")
+    rows = {row.workflow: row for row in upgrade_fleet(compared, branch="up", apply=False, jobs=2)}
     assert {name: row.outcome for name, row in rows.items()} == {
         "orders": "ready",
         "visits": "ready",
@@ -359,11 +354,8 @@ def test_many_at_once_are_all_upgraded_or_reported(
         if number == 7:
             config.write_text(config.read_text() + "# not committed\n")
 
-    rows = list(
-        upgrade_fleet(
-            find_checkouts([fleet]), Templates(site.home / "t"), branch=None, apply=False, jobs=4
-        )
-    )
+    compared = compare(find_checkouts([fleet]), site.home / "t")
+    rows = list(upgrade_fleet(compared, branch=None, apply=False, jobs=4))
 
     assert [row.workflow for row in rows] == [f"w{number:02}" for number in range(8)]
     expected = {0: "conflicts", 6: "conflicts", 7: "dirty"}

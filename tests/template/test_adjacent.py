@@ -1,4 +1,4 @@
-"""Conflicts that are none: lines side by side, changed by one side each."""
+"""Changes of adjacent lines, each by one side, do not conflict."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dataflow_runtime.fleet.merging import merge_side_by_side
+from dataflow_runtime.fleet.adjacent import merge_adjacent_lines
 
 Git = Callable[..., str]
 Commit = Callable[[Path], Path]
@@ -31,7 +31,7 @@ def merge(git: Git, commit: Commit, tmp_path: Path) -> Callable[[str, str, str],
             git(repository, "merge", "--quiet", "theirs")
         except AssertionError:
             assert git(repository, "ls-files", "--unmerged")
-        merge_side_by_side(repository)
+        merge_adjacent_lines(repository)
         assert sorted(path.name for path in repository.iterdir()) == [".git", "sub folder"]
         return file.read_bytes().decode(), bool(git(repository, "ls-files", "--unmerged"))
 
@@ -49,7 +49,7 @@ def merge(git: Git, commit: Commit, tmp_path: Path) -> Callable[[str, str, str],
         ("a\nb\nc\nd\n", "c\nd\n", "a\nb\nC\nd\n", "C\nd\n"),
     ],
 )
-def test_lines_side_by_side_are_merged(
+def test_changes_of_adjacent_lines_are_merged(
     merge: Callable[[str, str, str], tuple[str, bool]],
     base: str,
     ours: str,
@@ -68,7 +68,7 @@ def test_lines_side_by_side_are_merged(
     ],
     ids=["the same line", "both add at one place", "removed here, changed there"],
 )
-def test_a_line_that_both_changed_stays_a_conflict(
+def test_a_line_changed_by_both_sides_stays_a_conflict(
     merge: Callable[[str, str, str], tuple[str, bool]], base: str, ours: str, theirs: str
 ) -> None:
     text, conflict = merge(base, ours, theirs)
