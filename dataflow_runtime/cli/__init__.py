@@ -1,13 +1,12 @@
 """The command line, ``dataflow-runtime``: parses input, calls the layers below, prints.
 
-Each command is in its own module, imported when it is called; heavy imports wait until it runs.
+Each command is in its own module. None imports anything heavy before it runs.
 """
 
 from __future__ import annotations
 
 import sys
 import warnings
-from importlib import import_module
 from io import TextIOWrapper
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,56 +15,35 @@ from typing import Any
 import click
 
 from dataflow_runtime import __version__
+from dataflow_runtime.cli.check import check_command
+from dataflow_runtime.cli.completion import completion_command
+from dataflow_runtime.cli.config import config_group
+from dataflow_runtime.cli.dashboards import dashboards_group
+from dataflow_runtime.cli.dbt import dbt_command
+from dataflow_runtime.cli.dev import dev_command
+from dataflow_runtime.cli.doctor import doctor_command
 from dataflow_runtime.cli.failures import end
-from dataflow_runtime.cli.options import VERBOSE_HELP, Group
-from dataflow_runtime.cli.output import has_colors
+from dataflow_runtime.cli.listing import list_command, show_command
+from dataflow_runtime.cli.options import VERBOSE_HELP, Group, add_verbose
+from dataflow_runtime.cli.outdated import outdated_command
+from dataflow_runtime.cli.run import run_command
+from dataflow_runtime.cli.serve import serve_command
+from dataflow_runtime.cli.upgrade import upgrade_command
+from dataflow_runtime.cli.workspace import workspace_command
 from dataflow_runtime.errors import UsageError
 
 __all__ = ["cli", "main"]
 
-# Command to the module and attribute that hold it, in the order of the help text.
-_COMMANDS = {
-    "list": "listing:list_command",
-    "show": "listing:show_command",
-    "check": "check:check_command",
-    "run": "run:run_command",
-    "config": "config:config_group",
-    "dbt": "dbt:dbt_command",
-    "dev": "dev:dev_command",
-    "serve": "serve:serve_command",
-    "dashboards": "dashboards:dashboards_group",
-    "workspace": "workspace:workspace_command",
-    "outdated": "outdated:outdated_command",
-    "upgrade": "upgrade:upgrade_command",
-    "completion": "completion:completion_command",
-}
-
-
-class _Commands(Group):
-    """The commands, imported when one is asked for: ``list`` must not pay for ``run``."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name in _COMMANDS and cmd_name not in self.commands:
-            module, _, attribute = _COMMANDS[cmd_name].partition(":")
-            self.add_command(getattr(import_module(f"{__name__}.{module}"), attribute), cmd_name)
-        return super().get_command(ctx, cmd_name)
-
 
 @click.group(
-    cls=_Commands,
+    cls=Group,
     invoke_without_command=True,
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.version_option(__version__, "-V", "--version", prog_name="dataflow-runtime")
 @click.option(
-    "-v",
-    "--verbose",
-    is_flag=True,
-    help=f"{VERBOSE_HELP} Without a command: the version.",
+    "-v", "--verbose", is_flag=True, help=f"{VERBOSE_HELP} Without a command: the version."
 )
 @click.pass_context
 def cli(ctx: click.Context, *, verbose: bool) -> None:
@@ -82,6 +60,17 @@ def cli(ctx: click.Context, *, verbose: bool) -> None:
         click.echo(f"dataflow-runtime, version {__version__}")
 
 
+# In the order of the help text.
+_COMMANDS = (
+    *(list_command, show_command, check_command, run_command, config_group, dbt_command),
+    *(dev_command, serve_command, dashboards_group, workspace_command, outdated_command),
+    *(upgrade_command, doctor_command, completion_command),
+)
+for _command in _COMMANDS:
+    cli.add_command(_command)
+    add_verbose(_command)
+
+
 def main() -> None:
     """Run the command line.
 
@@ -94,7 +83,7 @@ def main() -> None:
     _show_deprecations()
     try:
         _read_dotenv()
-        code = cli.main(standalone_mode=False, obj=state, color=None if has_colors() else False)
+        code = cli.main(standalone_mode=False, obj=state)
     except Exception as error:
         code = end(error, verbose=state.verbose)
     sys.exit(code if isinstance(code, int) else 0)
@@ -120,6 +109,5 @@ def _read_dotenv() -> None:
         try:
             load_dotenv(".env", override=False)
         except UnicodeDecodeError as error:
-            raise UsageError(
-                f".env: byte {error.start + 1} is not UTF-8", hint="save the file as UTF-8"
-            ) from None
+            message = f".env: byte {error.start + 1} is not UTF-8"
+            raise UsageError(message, hint="save the file as UTF-8") from None

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["dashboards_group"]
 
-_STYLES = {"ok": "green", "not run": "yellow", "broken": "red"}
-
 
 @click.group("dashboards")
 def dashboards_group() -> None:
@@ -128,7 +126,6 @@ def _summary(report: BuildReport) -> None:
                 for dashboard in report.dashboards
             ],
             header=("workflow", "dashboard", "rows", "rejected", ""),
-            styles=_STYLES,
         )
     click.echo(f"site: {report.output}")
     for dashboard in report.dashboards:

@@ -5,24 +5,19 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 
 import click
 
+from dataflow_runtime.cli import options, output
 from dataflow_runtime.cli.failures import require
-from dataflow_runtime.cli.options import env_option, name_argument
-from dataflow_runtime.cli.output import announced_home
-
-__all__ = ["dbt_command"]
 
 
 @click.command("dbt", context_settings={"ignore_unknown_options": True})
-@name_argument
+@options.name_argument
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-@env_option
-@click.pass_context
-def dbt_command(
-    ctx: click.Context, *, name: str, arguments: tuple[str, ...], env: str | None
-) -> None:
+@options.env_option
+def dbt_command(*, name: str, arguments: Sequence[str], env: str | None) -> int:
     """Run dbt on a workflow's project, with the connection of its config.
 
     \b
@@ -38,10 +33,10 @@ def dbt_command(
     from dataflow_runtime.pipeline.dbt import environment
     from dataflow_runtime.pipeline.warehouse import exclusive
 
-    announced_home()
+    output.announced_home()
     config = config_manager.load_config(name, env=env)
     # A process of its own: dbt's output, colours and exit code are its own affair.
-    dbt = [sys.executable, "-c", "from dbt.cli.main import cli; cli(prog_name='dbt')"]
+    dbt = [sys.executable, "-c", "from dbt.cli.main import cli; cli(prog_name='dbt')", *arguments]
     with exclusive(config):
         variables = os.environ | environment(config)
-        ctx.exit(subprocess.run([*dbt, *arguments], env=variables, check=False).returncode)  # noqa: S603
+        return subprocess.run(dbt, env=variables, check=False).returncode  # noqa: S603

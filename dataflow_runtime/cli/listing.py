@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import click
 
-from dataflow_runtime.cli.options import json_option, name_argument
-from dataflow_runtime.cli.output import echo, print_json, print_table
-
-__all__ = ["list_command", "show_command"]
-
-_STYLES = {"ok": "green", "unknown": "yellow", "broken": "red"}
+from dataflow_runtime.cli import options, output
 
 
 @click.command("list")
 @click.option("--tag", help="Only workflows with this tag.")
 @click.option("--owner", help="Only workflows of this owner.")
-@json_option
+@options.json_option
 def list_command(*, tag: str | None, owner: str | None, as_json: bool) -> None:
     """List the installed workflows. Reads their source and imports none of it.
 
@@ -28,23 +23,23 @@ def list_command(*, tag: str | None, owner: str | None, as_json: bool) -> None:
 
     workflows = list_workflows(tag=tag, owner=owner)
     if as_json:
-        print_json([workflow.to_json() for workflow in workflows])
+        output.print_json([workflow.to_json() for workflow in workflows])
         return
     if not workflows:
-        echo("no workflow matches" if tag or owner else "no workflow is installed", err=True)
+        output.echo("no workflow matches" if tag or owner else "no workflow is installed", err=True)
         return
     rows = []
     for workflow in workflows:
-        about = workflow.error or workflow.description
         cells = (workflow.version, workflow.owner, workflow.schedule, workflow.tags)
-        rows.append((workflow.name, *map(_plain, cells), workflow.status, _plain(about)))
+        about = workflow.error or workflow.description
+        rows.append([workflow.name, *map(_plain, (*cells, workflow.status, about))])
     header = ("workflow", "version", "owner", "schedule", "tags", "status", "description")
-    print_table(rows, header=header, styles=_STYLES)
+    output.print_table(rows, header=header)
 
 
 @click.command("show")
-@name_argument
-@json_option
+@options.name_argument
+@options.json_option
 def show_command(*, name: str, as_json: bool) -> None:
     """Show one workflow: metadata, paths, config summary, dbt models, last run.
 
@@ -56,16 +51,15 @@ def show_command(*, name: str, as_json: bool) -> None:
 
     details = show_workflow(name)
     if as_json:
-        print_json(details)
+        output.print_json(details)
         return
     rows = []
     for key, value in details.items():
+        text = _plain(value)
         if isinstance(value, dict):
             text = "\n".join(f"{inner}: {_plain(found)}" for inner, found in value.items())
-        else:
-            text = _plain(value)
         rows.append((key.replace("_", " "), text or "–"))
-    print_table(rows, styles=_STYLES)
+    output.print_table(rows)
 
 
 def _plain(value: object) -> str:

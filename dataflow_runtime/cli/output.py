@@ -1,7 +1,7 @@
 """What the commands print with: JSON, tables, errors and hints, progress.
 
-Answers go to stdout; errors, notes and progress go to stderr. Text that comes from elsewhere is
-cleaned here.
+Answers go to stdout; errors, notes and progress go to stderr. Text that comes from elsewhere goes
+through `clean` or `styled`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -21,22 +21,14 @@ if TYPE_CHECKING:
 
     from dataflow_runtime.settings import Settings
 
-__all__ = [
-    "Progress",
-    "announced_home",
-    "clean",
-    "echo",
-    "plural",
-    "print_error",
-    "print_json",
-    "print_table",
-    "quiet_stdout",
-    "styled",
-]
+_COLORS = {
+    **dict.fromkeys(("ok", "valid", "success"), "green"),
+    **dict.fromkeys(("unknown", "warning", "not run"), "yellow"),
+    **dict.fromkeys(("broken", "invalid", "failure", "problem"), "red"),
+}
 
 
-def has_colors() -> bool:
-    """Return whether colours are wanted; where there is no terminal, there are none anyway."""
+def _has_colors() -> bool:
     return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
@@ -47,11 +39,16 @@ def clean(text: str) -> str:
 
 def styled(text: str, **style: Any) -> str:
     """Return cleaned text in a style of `click.style`."""
-    return click.style(clean(text), **style) if has_colors() else clean(text)
+    return click.style(clean(text), **style) if _has_colors() else clean(text)
+
+
+def status(word: str, width: int = 0) -> str:
+    """Return a status such as ``ok`` or ``broken`` in its colour."""
+    return styled(word.ljust(width), fg=_COLORS.get(word))
 
 
 def echo(text: str, *, err: bool = False) -> None:
-    """Print a line that is made of `clean` or `styled` parts."""
+    """Print a line made of `clean` and `styled` parts."""
     click.echo(text, err=err)
 
 
@@ -70,22 +67,85 @@ def print_error(message: str, hint: str | None = None, *, label: str = "error") 
 
 def print_json(value: Any) -> None:
     """Print a value as JSON, with escapes for what is not printable, lone surrogates included."""
+
+    def escaped(found: re.Match[str]) -> str:
+        return found[0] if found[0].isprintable() else json.dumps(found[0])[1:-1]
+
     text = json.dumps(value, indent=2, ensure_ascii=False, default=str)
-    click.echo(re.sub(r"[^\n -~]", _escaped, text))
+    echo(re.sub(r"[^\n -~]", escaped, text))
 
 
-def _escaped(found: re.Match[str]) -> str:
-    return found[0] if found[0].isprintable() else json.dumps(found[0])[1:-1]
+def print_table(rows: Sequence[Sequence[str]], *, header: Sequence[str] = ()) -> None:
+    """Print rows in columns; a cell that is a status takes its colour.
+
+    In a terminal the columns fit its width: long cells fold between words. Where that is not
+    enough, each row becomes a list of its cells, so that no name or id is ever cut or broken.
+    Without a terminal nothing folds.
+    """
+    from rich.table import Table
+    from rich.text import Text
+
+    console = _console()
+    table = Table(*header, box=None, pad_edge=False, show_header=bool(header))
+    for row in rows:
+        first, *others = map(clean, row)
+        table.add_row(Text(first, "bold"), *(Text(cell, _COLORS.get(cell, "")) for cell in others))
+    if console.is_terminal and console.measure(table).minimum > console.width:
+        for first, *others in rows:
+            echo(styled(first, bold=True))
+            for label, cell in zip(header[1:] or [""] * len(others), others, strict=True):
+                text = f"{label}: {cell}" if label else cell
+                echo("  " + clean(text).replace("\n", "\n  "))
+        return
+    with console.capture() as capture:
+        console.print(table)
+    for line in capture.get().splitlines():
+        echo(line.rstrip())
 
 
-def announced_home() -> Settings:
-    """Return the settings. A home folder that had to be made is named on stderr."""
-    from dataflow_runtime.settings import get_settings
+def _console(*, stderr: bool = False) -> Console:
+    from rich.console import Console
 
-    settings = get_settings()
-    if settings.make_home():
-        echo(clean(f"made {settings.home}: state is kept there (DATAFLOW_HOME)"), err=True)
-    return settings
+    # rich itself drops colours for NO_COLOR, but keeps bold and underlined text.
+    color_system: Any = "auto" if _has_colors() else None
+    console = Console(stderr=stderr, highlight=False, color_system=color_system)
+    if not console.is_terminal:
+        console.width = 1_000_000
+    return console
+
+
+class Progress:
+    """A status line on stderr that says what a command is doing, and goes away when it is done.
+
+    Args:
+        text: What it begins with.
+        lines: Whether to print a line for each `update` where there is no terminal.
+    """
+
+    def __init__(self, text: str, *, lines: bool = False) -> None:
+        self._text, self._lines = text, lines
+        self._status: Any = None
+
+    def __enter__(self) -> Progress:
+        if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+            self._status = _console(stderr=True).status(f"{self._text} …")
+            self._status.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._status is not None:
+            self._status.stop()
+
+    def update(self, text: str) -> None:
+        """Say what is being done now."""
+        if self._status is not None:
+            self._status.update(f"{clean(text)} …")
+        elif self._lines:
+            echo(clean(text), err=True)
+
+    def done(self, line: str) -> None:
+        """Print a line that stays."""
+        echo(line, err=True)
 
 
 @contextmanager
@@ -108,85 +168,11 @@ def quiet_stdout() -> Iterator[None]:
         os.close(kept)
 
 
-def print_table(
-    rows: Sequence[Sequence[str]], *, header: Sequence[str] = (), styles: Mapping[str, str] = {}
-) -> None:
-    """Print rows in columns; a cell whose text is in `styles` takes that colour.
+def announced_home() -> Settings:
+    """Return the settings. A home folder that had to be made is named on stderr."""
+    from dataflow_runtime.settings import get_settings
 
-    In a terminal the columns fit its width: long cells fold between words. Where that is not
-    enough, each row becomes a list of its cells, so that no name or id is ever cut or broken.
-    Without a terminal nothing folds.
-    """
-    from rich.table import Table
-    from rich.text import Text
-
-    console = _console()
-    table = Table(*header, box=None, pad_edge=False, show_header=bool(header))
-    for row in rows:
-        first, *others = map(clean, row)
-        cells = [Text(cell, styles.get(cell, "")) for cell in others]
-        table.add_row(Text(first, "bold"), *cells)
-    if console.is_terminal and console.measure(table).minimum > console.width:
-        _print_records(rows, header)
-        return
-    with console.capture() as capture:
-        console.print(table)
-    for line in capture.get().splitlines():
-        echo(line.rstrip())
-
-
-def _print_records(rows: Sequence[Sequence[str]], header: Sequence[str]) -> None:
-    """Print each row as its own block; the terminal wraps what is longer than a line."""
-    for first, *others in rows:
-        echo(styled(first, bold=True))
-        for number, cell in enumerate(others, start=1):
-            label = f"{header[number]}: " if header else ""
-            echo("\n".join(f"  {line}" for line in clean(f"{label}{cell}").split("\n")))
-
-
-def _console(*, stderr: bool = False) -> Console:
-    from rich.console import Console
-
-    console = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
-    if not has_colors():
-        # rich itself drops colours for NO_COLOR, but keeps bold and underlined text.
-        console = Console(stderr=stderr, highlight=False, color_system=None)
-    if not console.is_terminal:
-        console.width = 1_000_000
-    return console
-
-
-class Progress:
-    """What a command is doing: on a terminal a status line that goes away, on stderr.
-
-    Args:
-        text: What it starts with.
-        lines: Whether to print a line for each `update` where there is no terminal.
-    """
-
-    def __init__(self, text: str = "", *, lines: bool = False) -> None:
-        self._text, self._lines = text, lines
-        self._status: Any = None
-
-    def __enter__(self) -> Progress:
-        if sys.stderr.isatty():
-            console = _console(stderr=True)
-            if not console.is_dumb_terminal:
-                self._status = console.status(f"{self._text} …")
-                self._status.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._status is not None:
-            self._status.stop()
-
-    def update(self, text: str) -> None:
-        """Say what is being done now."""
-        if self._status is not None:
-            self._status.update(f"{clean(text)} …")
-        elif self._lines:
-            self.done(clean(text))
-
-    def done(self, line: str) -> None:
-        """Print a line that stays, above the status line."""
-        echo(line, err=True)
+    settings = get_settings()
+    if settings.make_home():
+        echo(clean(f"made {settings.home}: state is kept there (DATAFLOW_HOME)"), err=True)
+    return settings

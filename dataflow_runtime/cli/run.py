@@ -4,38 +4,25 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Mapping
 from typing import IO, TYPE_CHECKING, Any
 
 import click
 
+from dataflow_runtime.cli import options, output
 from dataflow_runtime.cli.failures import require
-from dataflow_runtime.cli.options import env_option, json_option, name_argument, set_option
-from dataflow_runtime.cli.output import (
-    Progress,
-    announced_home,
-    clean,
-    print_error,
-    print_json,
-    print_table,
-    quiet_stdout,
-    styled,
-)
 from dataflow_runtime.errors import DataflowError, UsageError
 
 if TYPE_CHECKING:
     from dataflow_runtime.orchestration.report import RunReport, StepReport
-
-__all__ = ["run_command"]
 
 _REQUEST = {"config", "env", "partition", "record_only", "tags"}
 _SIGNS = {"success": ("✓", "green"), "failure": ("✗", "red")}
 
 
 @click.command("run")
-@name_argument
-@set_option
-@env_option
+@options.name_argument
+@options.set_option
+@options.env_option
 @click.option("--partition", metavar="KEY", help="Partition to run, for a partitioned workflow.")
 @click.option(
     "start",
@@ -52,26 +39,15 @@ _SIGNS = {"success": ("✓", "green"), "failure": ("✗", "red")}
     help="JSON object of config, env and partition, as the REST API takes it; - is stdin."
     " A refusal is JSON, too.",
 )
-@json_option
+@options.json_option
 @click.pass_context
 def run_command(
-    ctx: click.Context,
-    *,
-    name: str,
-    overrides: Mapping[str, str],
-    env: str | None,
-    partition: str | None,
-    start: str | None,
-    end: str | None,
-    run_id: str | None,
-    request: IO[str] | None,
-    as_json: bool,
-) -> None:
+    ctx: click.Context, /, *, name: str, request: IO[str] | None, as_json: bool, **run: Any
+) -> int:
     """Run a workflow's job here and now.
 
-    The run is recorded in DAGSTER_HOME, where `dev` shows it.
-
-    --from and --to are times of `processing.cursor`; rows of that window are loaded again.
+    The run is recorded in DAGSTER_HOME, where `dev` shows it. --from and --to are times of
+    `processing.cursor`; rows of that window are loaded again.
 
     \b
     Examples:
@@ -84,44 +60,34 @@ def run_command(
     # An unknown name is an answer of milliseconds, before anything heavy is imported.
     find_workflow(name)
     require("run")
-    announced_home()
+    output.announced_home()
     steps = _Steps()
     try:
-        asked = _read_request(request) if request else {}
-        config = asked.pop("config", None) or {}
-        options = {"env": env, "partition": partition, "start": start, "end": end} | asked
+        if request:
+            run |= _read_request(request, run["overrides"])
         # The status line is on stderr, where the tools underneath may write as well.
-        with quiet_stdout(), Progress(f"loading {name}") as progress:
-            steps.progress = progress
+        with output.quiet_stdout(), output.Progress(f"loading {name}") as steps.progress:
             from dataflow_runtime.orchestration.run import run_workflow
 
-            report = run_workflow(
-                name,
-                overrides={**config, **overrides},
-                run_id=run_id,
-                on_step=steps,
-                verbose=ctx.obj.verbose,
-                **options,
-            )
+            report = run_workflow(name, **run, on_step=steps, verbose=ctx.obj.verbose)
     except DataflowError as error:
         if request:
             found = {"message": error.message, "hint": error.hint}
-            print_json({"error": {"kind": type(error).__name__, **found}})
+            output.print_json({"error": {"kind": type(error).__name__, **found}})
         raise
     except KeyboardInterrupt:
         hint = "the next run does the rest; no row is loaded twice"
-        print_error(steps.kept(), hint, label="interrupted")
-        ctx.exit(130)
+        output.print_error(steps.kept(), hint, label="interrupted")
+        return 130
     if as_json or request:
-        print_json(report.to_json())
+        output.print_json(report.to_json())
     else:
         _print_summary(report)
-    if report.status != "success":
-        ctx.exit(1)
+    return int(report.status != "success")
 
 
-def _read_request(request: IO[str]) -> dict[str, Any]:
-    """Return what a server asks for."""
+def _read_request(request: IO[str], overrides: dict[str, str]) -> dict[str, Any]:
+    """Return what a server asks for, as arguments of `run_workflow`."""
     # A server that was started in the background may ignore the signal that cancels a run.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
@@ -130,13 +96,14 @@ def _read_request(request: IO[str]) -> dict[str, Any]:
         raise UsageError(f"--request: not JSON: {error}") from None
     if not isinstance(asked, dict) or not asked.keys() <= _REQUEST:
         raise UsageError(f"--request: expected an object of {', '.join(sorted(_REQUEST))}")
-    return asked
+    config = asked.pop("config", None) or {}
+    return {"overrides": {**config, **overrides}, **asked}
 
 
 class _Steps:
     """Shows each step as it starts and ends, and remembers which ones are done."""
 
-    progress: Progress
+    progress: output.Progress
 
     def __init__(self) -> None:
         self._done: list[str] = []
@@ -149,8 +116,8 @@ class _Steps:
             self._done.append(step.name)
         sign, color = _SIGNS.get(step.status, ("–", "yellow"))
         seconds = "" if step.seconds is None else f"{step.seconds:7.2f} s"
-        line = f"{step.name:<10}{seconds:<11} {_outcome(step)}".rstrip()
-        self.progress.done(f"{styled(sign, fg=color)} {clean(line)}")
+        line = output.clean(f"{step.name:<10}{seconds:<11} {_outcome(step)}".rstrip())
+        self.progress.done(f"{output.styled(sign, fg=color)} {line}")
 
     def kept(self) -> str:
         """Return what an interrupted run keeps."""
@@ -160,28 +127,20 @@ class _Steps:
 
 
 def _outcome(step: StepReport) -> str:
-    result = step.result
-    dbt = result.get("dbt")
+    dbt = step.result.get("dbt")
     if dbt:
         failed = f", {len(dbt['failed'])} failed" if dbt["failed"] else ""
         return f"{dbt['models']} models built, {dbt['tests']} tests passed{failed}"
-    return ", ".join(
-        f"{result[key]:,} rows {key}"
-        for key in ("extracted", "rejected", "loaded")
-        if key in result
-    )
+    counts = [(key, step.result.get(key)) for key in ("extracted", "rejected", "loaded")]
+    return ", ".join(f"{count:,} rows {key}" for key, count in counts if count is not None)
 
 
 def _print_summary(report: RunReport) -> None:
-    rejected = [f"{report.rows['rejected']:,} rows"]
-    rejected += [f"  {name}: {count:,}" for name, count in sorted(report.rejected_by.items())]
-    steps = [
-        f"{step.name} {step.status if step.seconds is None else f'{step.seconds:.2f}'}"
-        for step in report.steps
-    ]
     rows = [("workflow", report.workflow), ("run", report.run_id), ("status", report.status)]
     # A job of other ops than ours reports neither rows nor a warehouse.
     if report.tables or report.rows["extracted"]:
+        rejected = [f"{report.rows['rejected']:,} rows"]
+        rejected += [f"  {name}: {count:,}" for name, count in sorted(report.rejected_by.items())]
         rows += [
             ("extracted", f"{report.rows['extracted']:,} rows"),
             ("rejected", "\n".join(rejected)),
@@ -190,9 +149,9 @@ def _print_summary(report: RunReport) -> None:
             ("tables", "\n".join(report.tables) or "–"),
             ("warehouse", " ".join((report.warehouse or {}).values()) or "–"),
         ]
-    print_table(
-        [*rows, ("seconds", "  ".join(steps))], styles={"success": "green", "failure": "red"}
-    )
+    times = [(step.name, step.status, step.seconds) for step in report.steps]
+    seconds = [f"{name} {word if time is None else f'{time:.2f}'}" for name, word, time in times]
+    output.print_table([*rows, ("seconds", "  ".join(seconds))])
     if report.error:
         step = f"{report.error['step']}: " if report.error["step"] else ""
-        print_error(f"{step}{report.error['message']}", report.error["hint"])
+        output.print_error(f"{step}{report.error['message']}", report.error["hint"])
