@@ -11,7 +11,6 @@ from dagster_dbt import DagsterDbtTranslator, dbt_assets
 
 from dataflow_runtime.config import config_manager
 from dataflow_runtime.orchestration.ops import (
-    closing_run,
     dbt_metadata,
     extract_op,
     load_op,
@@ -50,7 +49,7 @@ def pipeline_assets(
 def _raw_assets(pipeline: Pipeline, retry: dg.RetryPolicy | None) -> dg.AssetsDefinition:
     config = config_manager.load_config(pipeline.workflow)
     workflow, table = pipeline.workflow, config.output.table
-    kinds = {"dlt", config.output.warehouse}
+    kinds: set[str] = {config.output.warehouse}
     outs = {"table": dg.Out(dg.Nothing), "rejected": dg.Out(dg.Nothing)}
     ops = (
         extract_op(pipeline, retry),
@@ -127,8 +126,7 @@ def _dbt_assets(pipeline: Pipeline, retry: dg.RetryPolicy | None) -> dg.AssetsDe
                 if len(selected) == len(definition.specs_by_key)
                 else tuple(key.path[-1] for key in selected)
             )
-            with closing_run(pipeline):
-                result = build(config, run_id=context.run.run_id, select=select)
+            result = build(config, run_id=context.run.run_id, select=select)
         keys = {spec.metadata[_UNIQUE_ID]: key for key, spec in selected.items()}
         # In the order in which dbt built them: Dagster wants an asset after those that it depends on.
         for unique_id, status in result.status.items():
@@ -143,5 +141,7 @@ def _dbt_assets(pipeline: Pipeline, retry: dg.RetryPolicy | None) -> dg.AssetsDe
                     asset_key=check.asset_key, check_name=check.name, passed=passed
                 )
         raise_failures(result)
+        # A re-execution from failure ends the run that it is one of.
+        pipeline.finish(context.run.root_run_id or context.run.run_id)
 
     return models

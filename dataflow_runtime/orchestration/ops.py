@@ -21,7 +21,7 @@ from dataflow_runtime.orchestration.options import overrides, parse_window
 from dataflow_runtime.pipeline.checks import Transform
 from dataflow_runtime.pipeline.dbt import DbtResult, build
 from dataflow_runtime.pipeline.load import tables
-from dataflow_runtime.pipeline.manifest import Manifest
+from dataflow_runtime.pipeline.staging import StagedRun
 from dataflow_runtime.pipeline.steps import Extract, Pipeline
 from dataflow_runtime.pipeline.warehouse import location
 
@@ -76,10 +76,11 @@ def pipeline_ops(
     @dg.op(
         name=f"{workflow}_dbt", description="Builds and tests the dbt models.", retry_policy=retry
     )
-    def dbt_op(context: dg.OpExecutionContext, manifest: Manifest) -> dg.Output[None]:
-        with reported(pipeline), closing_run(pipeline):
+    def dbt_op(context: dg.OpExecutionContext, manifest: StagedRun) -> dg.Output[None]:
+        with reported(pipeline):
             result = build(pipeline.config(manifest), run_id=context.run_id)
             raise_failures(result)
+            pipeline.finish(manifest.run_id)
         return dg.Output(None, metadata=dbt_metadata(result))
 
     return PipelineOps(
@@ -99,7 +100,7 @@ def extract_op(pipeline: Pipeline, retry: dg.RetryPolicy | None) -> dg.OpDefinit
         description="Stages the source's rows as they are.",
         retry_policy=retry,
     )
-    def extract(context: dg.OpExecutionContext) -> dg.Output[Manifest]:
+    def extract(context: dg.OpExecutionContext) -> dg.Output[StagedRun]:
         # A run that the UI or a schedule started is found by it, as one that `run` started.
         context.instance.add_run_tags(context.run_id, {RUN_TAG: pipeline.workflow})
         with reported(pipeline):
@@ -110,7 +111,9 @@ def extract_op(pipeline: Pipeline, retry: dg.RetryPolicy | None) -> dg.OpDefinit
             )
             used = config_manager.effective(pipeline.workflow, **overrides(context.op_config))
         config = dg.MetadataValue.json(used.config)  # secrets are masked in it
-        return dg.Output(manifest, metadata={**_metadata(manifest, "extracted"), "config": config})
+        # Rows of files that are read in place are counted when transform reads them.
+        counted = () if manifest.files else ("extracted",)
+        return dg.Output(manifest, metadata={**_metadata(manifest, *counted), "config": config})
 
     return extract
 
@@ -123,10 +126,13 @@ def transform_op(pipeline: Pipeline, retry: dg.RetryPolicy | None) -> dg.OpDefin
         description="Parses, transforms and checks the rows.",
         retry_policy=retry,
     )
-    def transform(context: dg.OpExecutionContext, manifest: Manifest) -> dg.Output[Manifest]:
+    def transform(context: dg.OpExecutionContext, manifest: StagedRun) -> dg.Output[StagedRun]:
         with reported(pipeline):
             manifest = pipeline.run_transform(manifest)
-        return dg.Output(manifest, metadata=_metadata(manifest, "rejected", "rejected_by"))
+        return dg.Output(
+            manifest,
+            metadata=_metadata(manifest, "extracted", "rejected", "rejected_by", "duplicates"),
+        )
 
     return transform
 
@@ -145,10 +151,10 @@ def load_op(
     @dg.op(
         name=f"{pipeline.workflow}_load",
         description="Loads the rows, and the rejected ones into a table of their own.",
-        out=dict(outs) if outs else {"result": dg.Out(Manifest)},
+        out=dict(outs) if outs else {"result": dg.Out(StagedRun)},
         retry_policy=retry,
     )
-    def load(context: dg.OpExecutionContext, manifest: Manifest) -> Iterator[dg.Output[Any]]:
+    def load(context: dg.OpExecutionContext, manifest: StagedRun) -> Iterator[dg.Output[Any]]:
         with reported(pipeline):
             dbt_follows = any(
                 node.name == f"{pipeline.workflow}_dbt" for node in context.job_def.all_node_defs
@@ -190,17 +196,6 @@ def _window(context: dg.OpExecutionContext) -> Window | None:
         )
     partition = context.partition_time_window
     return Window(start=partition.start.astimezone(UTC), end=partition.end.astimezone(UTC))
-
-
-@contextmanager
-def closing_run(pipeline: Pipeline) -> Iterator[None]:
-    """Mark the run as over when its last step succeeds or fails; not when it is interrupted or killed."""
-    try:
-        yield
-    except Exception:
-        pipeline.finish()
-        raise
-    pipeline.finish()
 
 
 @contextmanager
@@ -259,7 +254,7 @@ def dbt_metadata(result: DbtResult) -> dict[str, Any]:
     }
 
 
-def _metadata(manifest: Manifest, *keys: str, **more: Any) -> dict[str, Any]:
+def _metadata(manifest: StagedRun, *keys: str, **more: Any) -> dict[str, Any]:
     found = {key: value for key, value in asdict(manifest).items() if key in keys}
     plotted = {f"rows_{key}": value for key, value in found.items() if isinstance(value, int)}
     return {RESULT: dg.MetadataValue.json({**found, **more}), **plotted}

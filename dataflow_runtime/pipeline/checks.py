@@ -1,187 +1,198 @@
-"""Parts a batch into rows to load and rejected rows, each with the names of the checks that it fails."""
+"""Splits rows into those to load and rejected ones, each with the names of the checks that it fails.
+
+Everything here is lazy: one query reads the source once and yields accepted and rejected rows.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import polars as pl
 
 from dataflow_runtime.errors import DataflowError
-from dataflow_runtime.pipeline.columns import parse
+from dataflow_runtime.pipeline.casting import cast
 
-__all__ = ["ROW", "Outcome", "Transform", "process_batch", "row_keys"]
+__all__ = ["SOURCE", "Checked", "Transform", "check_rows", "is_lazy", "row_keys"]
 
-Transform = Callable[[pl.DataFrame], pl.DataFrame]
+Transform: TypeAlias = Callable[[Any], Any]
+"""``transform(rows)``: a `polars.LazyFrame` to a LazyFrame, or (up to release 0.3) DataFrames."""
 
-ROW = "_row"
-"""Position of a row in its batch. A `transform` that keeps this column lets rejected rows hold the source's values."""
+SOURCE = "_source"
+"""The row as the source sent it. A `transform` that keeps this column lets rejected rows show it."""
 
 REJECTED_SCHEMA = pl.Schema({"row_key": pl.String(), "checks": pl.String(), "row": pl.String()})
-"""Rejected rows: their primary key (a digest of the row where that is null), the failed checks, the row as JSON."""
+"""Rejected rows: the primary key (a digest of the row where it has none), the failed checks, the
+row as JSON."""
+
+_FAILED = "_failed"
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """A processed batch."""
+class Checked:
+    """Rows after transform and checks, as parts of one lazy query.
 
-    accepted: pl.DataFrame
-    rejected: pl.DataFrame
+    Attributes:
+        accepted: Rows that passed, in the columns that `transform` returned.
+        rejected: Rows that did not, as `REJECTED_SCHEMA`: those with a value that cannot be read
+            as its declared type, and those that fail a check.
+    """
+
+    accepted: pl.LazyFrame
+    rejected: list[pl.LazyFrame]
 
 
-def process_batch(
-    rows: pl.DataFrame,
+def is_lazy(transform: Transform) -> bool:
+    """Return whether a `transform` is annotated to take a LazyFrame; any other takes DataFrames."""
+    try:
+        parameters = inspect.signature(transform, eval_str=True).parameters.values()
+    except (NameError, ValueError, TypeError):
+        return False
+    return any(parameter.annotation is pl.LazyFrame for parameter in parameters)
+
+
+def check_rows(
+    rows: pl.LazyFrame,
     *,
     columns: Mapping[str, str],
     transform: Transform,
     checks: Mapping[str, pl.Expr],
     primary_key: Sequence[str],
-) -> Outcome:
+) -> Checked:
     """Parse the declared columns of `rows`, transform them, check them.
 
-    A row is rejected when a declared column does not parse (``type:<column>``), when a check is false (a null result
-    passes, as in SQL) or when a column of the primary key is null (``primary_key``).
+    A row is rejected when a declared column does not parse (``type:<column>``), when a check is
+    false (a null result passes, as in SQL) or when a column of the primary key is null
+    (``primary_key``).
 
     Raises:
-        DataflowError: A declared column is missing, `transform` returns no frame, or a check cannot be evaluated.
+        DataflowError: A declared column is missing, `transform` does not return a frame, or a check
+            cannot be evaluated.
     """
-    if ROW in rows.columns:
-        raise DataflowError(
-            f"the source has a column {ROW!r}, the name that the runtime gives a row's position"
-        )
-    source = rows.with_row_index(ROW)
-    typed, unreadable = _parse(source, columns)
-    transformed = transform(typed)
-    if not isinstance(transformed, pl.DataFrame):
-        raise DataflowError(
-            f"transform() returned {type(transformed).__name__}, expected a Polars DataFrame"
-        )
-    missing = [name for name in primary_key if name not in transformed.columns]
-    if missing:
-        raise DataflowError(
-            f"processing.primary_key: the transformed rows have no column {missing[0]!r}",
-            hint=f"columns: {', '.join(name for name in transformed.columns if name != ROW)}",
-        )
-    tests = {
-        **checks,
-        **(
-            {"primary_key": pl.all_horizontal(pl.col(primary_key).is_not_null())}
-            if primary_key
-            else {}
-        ),
-    }
-    good, bad = _apply(transformed, tests)
-    rejected = pl.concat(
-        [_rejects(unreadable, source, primary_key), _rejects(bad, source, primary_key)]
+    found = rows.collect_schema()
+    _require_columns(found, columns)
+    typed = rows.with_columns(pl.struct(pl.all()).alias(SOURCE)).with_columns(
+        cast(pl.col(name), found[name], kind) for name, kind in columns.items()
     )
-    return Outcome(accepted=good.drop(ROW, strict=False), rejected=rejected)
+    read, unreadable = _split(
+        typed, {f"type:{name}": _is_readable(name) for name in columns}, primary_key
+    )
+    transformed = _transformed(read, transform)
+    tests = _tests(transformed, checks, primary_key)
+    accepted, failed = _split(transformed, tests, primary_key)
+    return Checked(accepted=accepted.drop(SOURCE, strict=False), rejected=[unreadable, failed])
 
 
-def row_keys(rows: pl.DataFrame, primary_key: Sequence[str]) -> pl.Series:
-    """Return each row's primary key as text (a JSON list where it has several columns), null where a part is null."""
-    if not primary_key or not set(primary_key) <= set(rows.columns):
-        return pl.Series("row_key", [None], dtype=pl.String).new_from_index(0, rows.height)
-    # PostgreSQL has no text with a NUL in it, and a key must be storable to say which row was rejected.
-    parts = rows.select(
-        pl.col(primary_key).cast(pl.String).str.replace_all("\0", "\\u0000", literal=True)
-    )
-    if len(primary_key) == 1:
-        return parts.to_series().alias("row_key")
-    keys = [
-        None if None in row else json.dumps(row, ensure_ascii=False) for row in parts.iter_rows()
+def row_keys(primary_key: Sequence[str]) -> pl.Expr:
+    """Return each row's primary key as text: a JSON list where it has several columns.
+
+    Null where a part is null. PostgreSQL has no text with a NUL in it, and a key must be storable
+    to say which row was rejected.
+    """
+    parts = [
+        pl.col(name).cast(pl.String).str.replace_all("\0", "\\u0000", literal=True)
+        for name in primary_key
     ]
-    return pl.Series("row_key", keys, dtype=pl.String)
+    if len(parts) == 1:
+        return parts[0].alias("row_key")
+    return (
+        pl.when(pl.all_horizontal(part.is_not_null() for part in parts))
+        .then(pl.struct(parts))
+        .map_elements(
+            lambda row: json.dumps(list(row.values()), ensure_ascii=False), return_dtype=pl.String
+        )
+        .alias("row_key")
+    )
 
 
-_FAILED = "_failed_checks"
-
-
-def _parse(source: pl.DataFrame, columns: Mapping[str, str]) -> tuple[pl.DataFrame, pl.DataFrame]:
-    missing = [name for name in columns if name not in source.columns]
+def _require_columns(found: pl.Schema, columns: Mapping[str, str]) -> None:
+    if SOURCE in found:
+        raise DataflowError(
+            f"the source has a column {SOURCE!r}, a name that the runtime uses", hint="rename it"
+        )
+    missing = [name for name in columns if name not in found]
     if missing:
-        found = [name for name in source.columns if name != ROW]
         raise DataflowError(
             f"processing.columns: the source has no column {missing[0]!r}",
             hint=f"columns: {', '.join(found)}",
         )
-    parsed = source.with_columns(parse(source[name], kind) for name, kind in columns.items())
-    unparsed = (
-        pl.DataFrame(
-            {
-                f"type:{name}": source[name].is_not_null() & parsed[name].is_null()
-                for name in columns
-            }
-            | {ROW: source[ROW]}
-        ).filter(pl.any_horizontal(pl.exclude(ROW)))
-        if columns
-        else source.head(0).select(ROW)
-    )
-    if unparsed.is_empty():
-        return parsed, _no_reasons(parsed)
-    reasons = unparsed.select(ROW, _names(unparsed.drop(ROW).columns))
-    return (
-        parsed.join(reasons, on=ROW, how="anti", maintain_order="left"),
-        parsed.join(reasons, on=ROW, how="inner", maintain_order="left"),
-    )
 
 
-def _no_reasons(rows: pl.DataFrame) -> pl.DataFrame:
-    return rows.head(0).with_columns(pl.lit("").alias(_FAILED))
+def _is_readable(name: str) -> pl.Expr:
+    return pl.col(SOURCE).struct.field(name).is_null() | pl.col(name).is_not_null()
 
 
-def _apply(rows: pl.DataFrame, tests: Mapping[str, pl.Expr]) -> tuple[pl.DataFrame, pl.DataFrame]:
-    failures = []
-    for name, check in tests.items():
+def _transformed(rows: pl.LazyFrame, transform: Transform) -> pl.LazyFrame:
+    result = transform(rows if is_lazy(transform) else rows.collect())
+    if not isinstance(result, pl.DataFrame | pl.LazyFrame):
+        raise DataflowError(
+            f"transform() returned {type(result).__name__}, expected a Polars frame"
+        )
+    return result.lazy()
+
+
+def _tests(
+    rows: pl.LazyFrame, checks: Mapping[str, pl.Expr], primary_key: Sequence[str]
+) -> dict[str, pl.Expr]:
+    schema = rows.collect_schema()
+    missing = [name for name in primary_key if name not in schema]
+    if missing:
+        raise DataflowError(
+            f"processing.primary_key: the transformed rows have no column {missing[0]!r}",
+            hint=f"columns: {', '.join(name for name in schema if name != SOURCE)}",
+        )
+    # A check of the wrong type fails on no rows already, before anything is staged.
+    no_rows = pl.DataFrame(schema=schema)
+    for name, check in checks.items():
         try:
-            # with_columns, as a check of the whole batch has one value for all rows.
-            found = rows.with_columns(check.alias(_FAILED))[_FAILED]
-            if found.dtype not in (pl.Boolean, pl.Null):
-                raise TypeError(f"it yields {found.dtype}, expected true or false")
-            failures.append((~found.cast(pl.Boolean)).fill_null(value=False).alias(name))
-        except (pl.exceptions.PolarsError, AttributeError, TypeError) as error:
-            reason = str(error).splitlines()[0]
+            if not isinstance(check, pl.Expr):
+                raise TypeError(f"it is a {type(check).__name__}, expected a Polars expression")
+            found = no_rows.select(check).to_series().dtype
+            if found not in (pl.Boolean, pl.Null):
+                raise TypeError(f"it yields {found}, expected true or false")
+        except (pl.exceptions.PolarsError, TypeError, ValueError) as error:
             raise DataflowError(
-                f"check {name!r} cannot be evaluated: {reason}",
-                hint="a check is a Polars expression over the transformed columns, true for good rows",
+                f"check {name!r} cannot be evaluated: {str(error).splitlines()[0]}",
+                hint="a check is a Polars expression over the transformed columns, true for good "
+                "rows",
             ) from error
-    table = pl.DataFrame(failures)
-    bad = (
-        table.select(pl.any_horizontal(pl.all())).to_series()
-        if failures
-        else pl.Series(dtype=pl.Boolean)
+    tests = {name: check.cast(pl.Boolean) for name, check in checks.items()}
+    if primary_key:
+        tests["primary_key"] = pl.all_horizontal(pl.col(primary_key).is_not_null())
+    return tests
+
+
+def _split(
+    rows: pl.LazyFrame, tests: Mapping[str, pl.Expr], primary_key: Sequence[str]
+) -> tuple[pl.LazyFrame, pl.LazyFrame]:
+    """Return the rows that pass all tests, and what is kept of the others (`REJECTED_SCHEMA`)."""
+    schema = rows.collect_schema()
+    # Evaluated over all rows, before the split: a check may compare a row with others.
+    failed = {f"{_FAILED}:{name}": ~test.fill_null(value=True) for name, test in tests.items()}
+    rows = rows.with_columns(**failed).with_columns(
+        pl.any_horizontal(pl.lit(value=False), *failed).alias(_FAILED)
     )
-    if not bad.any():
-        return rows, _no_reasons(rows)
-    return rows.filter(~bad), rows.filter(bad).with_columns(
-        table.filter(bad).select(_names(table.columns)).to_series()
+    names = [pl.when(column).then(pl.lit(name)) for column, name in zip(failed, tests, strict=True)]
+    has_key = bool(primary_key) and set(primary_key) <= set(schema)
+    rejected = rows.filter(_FAILED).select(
+        row_keys(primary_key) if has_key else pl.lit(None, dtype=pl.String).alias("row_key"),
+        pl.concat_str(names or [pl.lit("")], separator=",", ignore_nulls=True).alias("checks"),
+        (pl.col(SOURCE) if SOURCE in schema else pl.struct(list(schema))).alias("row"),
+    )
+    return (
+        rows.filter(~pl.col(_FAILED)).drop(_FAILED, *failed),
+        rejected.map_batches(_as_text, schema=REJECTED_SCHEMA, streamable=True),
     )
 
 
-def _names(flags: Sequence[str]) -> pl.Expr:
-    """Return the names of the flags that are true, comma separated."""
-    return pl.concat_str(
-        [pl.when(pl.col(name)).then(pl.lit(name)) for name in flags],
-        separator=",",
-        ignore_nulls=True,
-    ).alias(_FAILED)
-
-
-def _rejects(rows: pl.DataFrame, source: pl.DataFrame, primary_key: Sequence[str]) -> pl.DataFrame:
-    """Return what is kept of rejected rows: the values as the source sent them, as far as `transform` kept `ROW`."""
-    keys, reasons = row_keys(rows, primary_key), rows[_FAILED]
-    shown = (
-        rows.select(ROW).join(source, on=ROW, how="left", maintain_order="left")
-        if ROW in rows.columns
-        else rows
+def _as_text(rejected: pl.DataFrame) -> pl.DataFrame:
+    texts = [json.dumps(row, ensure_ascii=False, default=str) for row in rejected["row"].to_list()]
+    digests = ["sha256:" + hashlib.sha256(text.encode()).hexdigest() for text in texts]
+    return rejected.with_columns(
+        pl.Series("row", texts, dtype=pl.String),
+        pl.col("row_key").fill_null(pl.Series(digests, dtype=pl.String)),
     )
-    texts = [
-        json.dumps(record, ensure_ascii=False, default=str)
-        for record in shown.drop(ROW, _FAILED, strict=False).to_dicts()
-    ]
-    known = [
-        "sha256:" + hashlib.sha256(text.encode()).hexdigest() if key is None else key
-        for key, text in zip(keys, texts, strict=True)
-    ]
-    return pl.DataFrame({"row_key": known, "checks": reasons, "row": texts}, schema=REJECTED_SCHEMA)

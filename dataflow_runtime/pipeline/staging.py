@@ -1,116 +1,97 @@
 """Parquet files of one run, between the steps: ``<staging>/<workflow>/<run id>/<part of the run>/``.
 
-The root is a folder, or the URL of any fsspec file system that the machines of a run share.
+The root is a folder, or the URL of any fsspec file system that the machines of a run share. Polars, DuckDB and ADBC
+read and write local files: those of a URL are copied to this machine first, and back once they are whole.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import polars as pl
-import pyarrow as pa
 import pyarrow.parquet as pq
-from fsspec.implementations.local import LocalFileSystem
 
+from dataflow_runtime.config import Window
 from dataflow_runtime.config.secrets import mask
 from dataflow_runtime.errors import DataflowError
 
 __all__ = [
-    "Parts",
+    "BatchWriter",
+    "SourceFile",
+    "StagedRun",
     "batched",
+    "count_rows",
     "file_system",
-    "only_file",
-    "part_schemas",
-    "read_parts",
+    "files_of",
+    "is_remote",
     "remove",
     "remove_old",
+    "sink",
+    "writing",
 ]
 
 
-class Parts(AbstractContextManager["Parts"]):
-    """A folder of Parquet files, written one batch at a time: a row group each, a new file where the columns change.
+@dataclass(frozen=True)
+class SourceFile:
+    """A local file that is read where it is, as it was when the run began."""
 
-    What an earlier try left in the folder is removed first, so a step that is run again starts from nothing. The files
-    are whole once the block is left.
+    path: str
+    size: int
+    modified_ns: int
 
-    Args:
-        folder: The folder.
-        required: The columns that have a value in every row. The files say so, as the table will.
+    @classmethod
+    def of(cls, path: str) -> SourceFile:
+        """Describe the file as it is now."""
+        found = Path(path).stat()
+        return cls(path, found.st_size, found.st_mtime_ns)
+
+
+@dataclass(frozen=True)
+class StagedRun:
+    """What one step hands the next: small and picklable. The rows are in Parquet files below `staging`.
 
     Attributes:
-        rows: Number of rows written.
+        run_id: The run that extracted the rows; a re-execution keeps it.
+        staging: Folder or URL of the run's files.
+        load_id: Identifies the rows of an append without a cursor in the warehouse.
+        files: The source's files, where transform reads them in place; empty where extract staged the rows.
+        window: The rows that the run reads of the source, None for all.
+        env: Config overlay of the run.
+        overrides: Config values of the run, dotted key to value.
+        extracted: Rows read from the source; 0 until transform has read files in place.
+        rejected: Rows that a check refused.
+        rejected_by: Rows refused by each check; a row that fails two counts for both.
+        duplicates: Rows left out because another row of the run has the same primary key.
+        loaded: Rows for the table.
     """
 
-    def __init__(self, folder: str, *, required: Sequence[str] = ()) -> None:
-        self.rows = 0
-        self._folder = folder
-        self._required = required
-        self._count = 0
-        self._file = ExitStack()
-        self._schema: pl.Schema | None = None
-        with file_system(folder) as (files, path):
-            if files.exists(path):
-                files.rm(path, recursive=True)
-            files.makedirs(path, exist_ok=True)
-            # A folder without a file is none in an object store.
-            files.touch(f"{path}/{_STARTED}")
-        # A batch is written while the next one is made.
-        self._writing = ThreadPoolExecutor(1)
-        self._written: Future[None] = self._writing.submit(lambda: None)
+    run_id: str
+    staging: str
+    load_id: str = ""
+    files: Sequence[SourceFile] = ()
+    window: Window | None = None
+    env: str | None = None
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    extracted: int = 0
+    rejected: int = 0
+    rejected_by: Mapping[str, int] = field(default_factory=dict)
+    duplicates: int = 0
+    loaded: int = 0
 
-    def add(self, frame: pl.DataFrame) -> None:
-        """Write a batch.
-
-        Raises:
-            DataflowError: The file cannot be written, for example because the disk is full, or a column is of a type
-                that Parquet does not have.
-        """
-        for name, dtype in frame.schema.items():
-            if str(dtype) in _NOT_IN_PARQUET:
-                raise DataflowError(
-                    f"column {name!r} is of type {dtype}, which cannot be staged",
-                    hint="cast it, for example to text",
-                )
-        with file_system(self._folder):
-            self._written.result()
-            self._written = self._writing.submit(self._write, frame)
-        self.rows += frame.height
-
-    def _write(self, frame: pl.DataFrame) -> None:
-        rows = frame.to_arrow()
-        if frame.schema != self._schema:
-            self._file.close()
-            schema = pa.schema(
-                field.with_nullable(field.name not in self._required) for field in rows.schema
-            )
-            with file_system(self._folder) as (files, path):
-                file = self._file.enter_context(
-                    files.open(f"{path}/part-{self._count:06}.parquet", "wb")
-                )
-            # Without dictionaries, which cost more time than zstd leaves for them to save.
-            self._writer = self._file.enter_context(
-                pq.ParquetWriter(
-                    file, schema, compression="zstd", compression_level=1, use_dictionary=False
-                )
-            )
-            self._schema = frame.schema
-            self._count += 1
-        if frame.height:
-            self._writer.write_table(rows.cast(self._writer.schema))
-
-    def __exit__(self, *_: object) -> None:
-        self._writing.shutdown()
-        with file_system(self._folder):
-            self._file.close()
-            self._written.result()
+    def folder(self, part: str) -> str:
+        """Return the folder of one part of the run: ``extracted``, ``accepted`` or ``rejected``."""
+        return f"{self.staging}/{part}"
 
 
-_STARTED = "started"
-_NOT_IN_PARQUET = ("Int128", "UInt128", "Object")
+def is_remote(folder: str) -> bool:
+    """Return whether a folder is the URL of a file system that machines share."""
+    return "://" in folder
 
 
 @contextmanager
@@ -118,7 +99,7 @@ def file_system(folder: str) -> Iterator[tuple[Any, str]]:
     """Give the file system of a folder or URL, and the path in it.
 
     Raises:
-        DataflowError: Whatever goes wrong with it meanwhile; the message names the folder.
+        DataflowError: Reading or writing it failed; the message names the folder.
     """
     import fsspec
 
@@ -130,81 +111,108 @@ def file_system(folder: str) -> Iterator[tuple[Any, str]]:
         raise DataflowError(
             f"staging {mask(folder)}: {error}", hint='for s3://: pip install "dataflow-runtime[s3]"'
         ) from error
-    except Exception as error:  # each file system has errors of its own
-        # Polars says in its own words first what the system says last, such as that the disk is full.
-        reason = (
-            getattr(error, "strerror", None)
-            or str(error).rpartition(": ")[2]
-            or type(error).__name__
-        )
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise DataflowError(
-            mask(f"staging {folder}: {reason}"), hint="DATAFLOW_STAGING names another folder or URL"
+            mask(f"staging {folder}: {reason}"),
+            hint="DATAFLOW_STAGING can name another folder or URL",
         ) from error
 
 
-def read_parts(folder: str, columns: Sequence[str] | None = None) -> Iterator[pl.DataFrame]:
-    """Yield the frames that `Parts` wrote, in order; one of them is in memory at a time.
+@contextmanager
+def writing(folder: str) -> Iterator[Path]:
+    """Give an empty local folder to write; what is in it at the end is in `folder`, whole.
 
-    A column that only some of them have is null in the others: a page of records may lack a key that another one has.
+    What an earlier try left in `folder` is removed first, so that a step that runs again starts from nothing.
+    """
+    remove(folder)
+    if not is_remote(folder):
+        with file_system(folder) as (files, path):
+            files.makedirs(path)
+        yield Path(path)
+        return
+    with TemporaryDirectory(prefix="dataflow-") as local:
+        yield Path(local)
+        with file_system(folder) as (files, path):
+            # An object store has no empty folders.
+            files.pipe_file(f"{path}/_started", b"")
+            for file in sorted(Path(local).glob("*.parquet")):
+                files.put_file(str(file), f"{path}/{file.name}")
 
-    Args:
-        folder: The folder.
-        columns: The only columns to read.
+
+@contextmanager
+def files_of(folder: str) -> Iterator[list[str]]:
+    """Give the paths of a folder's Parquet files, in order, on this machine.
 
     Raises:
         DataflowError: The folder is gone.
     """
     with file_system(folder) as (files, path):
-        if not files.exists(f"{path}/{_STARTED}"):
+        if not files.exists(path):
             raise DataflowError(
                 f"staging {mask(folder)} is gone: it is removed once its run has loaded",
                 hint="run the workflow from the start",
             )
-    dtypes: dict[str, pl.DataType] = {}
-    for schema in part_schemas(folder):
-        for name, dtype in schema.items():
-            if dtypes.setdefault(name, dtype) == pl.Null:
-                dtypes[name] = dtype
-    wanted = (
-        dtypes if columns is None else {name: dtypes[name] for name in columns if name in dtypes}
-    )
-    with file_system(folder) as (files, path):
-        for part in _parts(files, path):
-            with files.open(part, "rb") as file, pq.ParquetFile(file) as rows:
-                names = [name for name in rows.schema_arrow.names if name in wanted]
-                groups = (rows.read_row_group(group, names) for group in range(rows.num_row_groups))
-                for group in groups if rows.num_row_groups else (rows.schema_arrow.empty_table(),):
-                    yield pl.DataFrame(group).with_columns(
-                        pl.lit(None, dtype=dtype).alias(name)
-                        for name, dtype in wanted.items()
-                        if name not in names
-                    )
+        found = sorted(files.glob(f"{path}/*.parquet"))
+    if not is_remote(folder):
+        yield found
+        return
+    with TemporaryDirectory(prefix="dataflow-") as local:
+        copies = [str(Path(local, file.rpartition("/")[2])) for file in found]
+        with file_system(folder) as (files, _):
+            for file, copy in zip(found, copies, strict=True):
+                files.get_file(file, copy)
+        yield copies
 
 
-def part_schemas(folder: str) -> Iterator[Mapping[str, pl.DataType]]:
-    """Yield the columns of each file that `Parts` wrote, in order; no row is read."""
-    with file_system(folder) as (files, path):
-        for part in _parts(files, path):
-            with files.open(part, "rb") as file:
-                yield pl.read_parquet_schema(file)
+class BatchWriter(AbstractContextManager["BatchWriter"]):
+    """Writes frames as Parquet files, a row group each, and a new file where the columns change.
+
+    Attributes:
+        rows: Number of rows written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.rows = 0
+        self._folder = folder
+        self._file = ExitStack()
+        self._files = 0
+        self._schema: pl.Schema | None = None
+
+    def write(self, frame: pl.DataFrame) -> None:
+        """Write a frame."""
+        with file_system(str(self._folder)):
+            table = frame.to_arrow()
+            if frame.schema != self._schema:
+                self._file.close()
+                path = self._folder / f"part-{self._files:06}.parquet"
+                writer = pq.ParquetWriter(path, table.schema, compression="lz4")
+                self._writer = self._file.enter_context(writer)
+                self._schema = frame.schema
+                self._files += 1
+            self._writer.write_table(table)
+        self.rows += frame.height
+
+    def __exit__(self, *_: object) -> None:
+        with file_system(str(self._folder)):
+            self._file.close()
 
 
-def only_file(folder: str) -> str | None:
-    """Return the path of the file that `Parts` wrote, None where it wrote several or is not on this machine."""
-    with file_system(folder) as (files, path):
-        parts = _parts(files, path)
-        return parts[0] if len(parts) == 1 and isinstance(files, LocalFileSystem) else None
+def sink(rows: pl.LazyFrame, file: Path) -> pl.LazyFrame:
+    """Return the query that writes rows to a Parquet file."""
+    return rows.sink_parquet(file, compression="lz4", maintain_order=True, lazy=True)
 
 
-def _parts(files: Any, path: str) -> list[str]:
-    return sorted(files.glob(f"{path}/part-*.parquet"))
+def count_rows(folder: Path) -> int:
+    """Return the number of rows in a folder's Parquet files."""
+    return sum(pq.read_metadata(file).num_rows for file in folder.glob("*.parquet"))
 
 
 def batched(frames: Iterable[pl.DataFrame], size: int) -> Iterator[pl.DataFrame]:
     """Yield the rows of `frames` in frames of at most `size` rows, in order.
 
-    Neighbours of the same schema are put together (a hundred pages of a hundred rows become one batch), larger frames
-    are cut; frames without rows are dropped.
+    Neighbours of the same schema are put together (a hundred pages of a hundred rows become one
+    batch), larger frames are cut, and frames without rows are dropped.
     """
     waiting: list[pl.DataFrame] = []
     height = 0
@@ -229,11 +237,10 @@ def remove(folder: str) -> None:
 
 
 def remove_old(folder: str, age: timedelta) -> None:
-    """Remove the runs in a workflow's staging folder that nothing was written to for longer than `age`."""
+    """Remove the runs in a workflow's staging folder that were last written to more than `age` ago."""
     oldest = datetime.now(UTC) - age
     with file_system(folder) as (files, path):
         for run in files.ls(path, detail=True) if files.exists(path) else ():
-            if run["type"] == "directory":
-                written = [files.modified(file) for file in files.find(run["name"])]
-                if written and max(written) < oldest:
-                    files.rm(run["name"], recursive=True)
+            written = [files.modified(file) for file in files.find(run["name"])]
+            if written and max(written) < oldest:
+                files.rm(run["name"], recursive=True)

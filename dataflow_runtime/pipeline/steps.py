@@ -1,12 +1,15 @@
-"""The steps of a run, without Dagster: each takes the manifest of the step before and returns its own."""
+"""The steps of a run, without Dagster: each takes what the step before returned and adds to it."""
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,23 +18,36 @@ import polars.selectors as cs
 
 from dataflow_runtime.config import Window, WorkflowConfig, config_manager
 from dataflow_runtime.errors import DataflowError
-from dataflow_runtime.pipeline.checks import Transform, process_batch, row_keys
-from dataflow_runtime.pipeline.columns import dtype_of
+from dataflow_runtime.pipeline.casting import dtype_of
+from dataflow_runtime.pipeline.checks import Transform, check_rows, is_lazy
+from dataflow_runtime.pipeline.duplicates import drop_duplicates
 from dataflow_runtime.pipeline.frames import Rows, to_frame
-from dataflow_runtime.pipeline.load import load
-from dataflow_runtime.pipeline.manifest import Manifest
-from dataflow_runtime.pipeline.staging import Parts, batched, read_parts, remove, remove_old
-from dataflow_runtime.pipeline.unfinished import finish, load_id
-from dataflow_runtime.pipeline.warehouse import forget_rejected, rejected_keys
+from dataflow_runtime.pipeline.load import LOAD_ID, load, needs_load_id, rejected_keys
+from dataflow_runtime.pipeline.schema import loadable, one_schema, scan
+from dataflow_runtime.pipeline.sources.files import local_files, readable
+from dataflow_runtime.pipeline.staging import (
+    BatchWriter,
+    SourceFile,
+    StagedRun,
+    batched,
+    count_rows,
+    file_system,
+    files_of,
+    is_remote,
+    remove,
+    remove_old,
+    sink,
+    writing,
+)
+from dataflow_runtime.pipeline.warehouse import column_name
 from dataflow_runtime.pipeline.window import inside, resolve
 from dataflow_runtime.settings import get_settings
 
-__all__ = ["Manifest", "Pipeline"]
+__all__ = ["Extract", "Pipeline"]
 
-Extract = Callable[[WorkflowConfig], Iterable[Rows]]
+Extract = Callable[[WorkflowConfig], pl.LazyFrame | Iterable[Rows]]
 
-
-# For as long a failed or killed run can be looked at, or executed again from where it failed.
+# How long a failed or killed run can be looked at, or executed again from where it failed.
 _KEEP_STAGING = timedelta(days=7)
 
 
@@ -41,8 +57,8 @@ class Pipeline:
 
     Attributes:
         workflow: Name of the workflow, whose config each step reads.
-        extract: Config to batches of rows.
-        transform: A batch to a batch.
+        extract: Config to rows: a LazyFrame, or batches.
+        transform: Rows to rows.
         checks: Name to an expression that is true for good rows.
     """
 
@@ -56,11 +72,9 @@ class Pipeline:
         """The folder of the workflow's own code."""
         return Path(inspect.getfile(self.extract)).parent
 
-    def config(self, manifest: Manifest) -> WorkflowConfig:
+    def config(self, run: StagedRun) -> WorkflowConfig:
         """Return the run's effective config."""
-        return config_manager.load_config(
-            self.workflow, env=manifest.env, overrides=manifest.overrides
-        )
+        return config_manager.load_config(self.workflow, env=run.env, overrides=run.overrides)
 
     def run_extract(
         self,
@@ -69,149 +83,270 @@ class Pipeline:
         env: str | None,
         overrides: Mapping[str, Any],
         window: Window | None = None,
-    ) -> Manifest:
-        """Stage the source's rows as they are.
+    ) -> StagedRun:
+        """Stage the source's rows as they are, or note the local files that transform reads.
 
         Args:
             run_id: The run.
             env: Name of the config overlay.
             overrides: Config values of the run, dotted key to value.
-            window: The only rows to read, of a partition or a range; by default, with ``processing.cursor``, those
-                that may be new.
+            window: The only rows to read, of a partition or a range; by default, with
+                ``processing.cursor``, those that may be new.
 
         Raises:
             DataflowError: The source cannot be read, or the workflow cannot load a window.
         """
-        root = f"{get_settings().staging_root}/{self.workflow}"
+        root = self._root
         config = config_manager.load_config(self.workflow, env=env, overrides=overrides)
         remove_old(root, _KEEP_STAGING)
         window = resolve(config, window)
-        manifest = Manifest(
-            run_id=run_id,
-            staging=f"{root}/{run_id}",
-            load_id=load_id(config, root, run_id),
-            window=window,
-            env=env,
-            overrides=dict(overrides),
-        )
-        config = config.within(window)
-        frames: Iterator[pl.DataFrame] = map(to_frame, self.extract(config))
-        if window is not None:
-            frames = (inside(frame, config, window) for frame in frames)
-        with Parts(manifest.folder("extracted")) as parts:
-            for frame in batched(frames, config.processing.batch_size):
-                parts.add(frame)
-        return replace(manifest, extracted=parts.rows)
+        run = StagedRun(run_id, f"{root}/{run_id}", window=window, env=env, overrides=overrides)
+        rows = self.extract(config.within(window))
+        files = local_files(config) if isinstance(rows, pl.LazyFrame) else []
+        if files and not is_remote(root):
+            run = replace(run, files=tuple(map(SourceFile.of, files)))
+        else:
+            run = replace(run, extracted=self._stage(rows, run, config))
+        return replace(run, load_id=self._load_id(run, config))
 
-    def run_transform(self, manifest: Manifest) -> Manifest:
-        """Stage the transformed rows, and the rejected ones beside them.
+    def run_transform(self, run: StagedRun) -> StagedRun:
+        """Transform and check the rows in one pass; stage the accepted and the rejected ones.
 
         Raises:
-            DataflowError: More than ``processing.max_rejected_ratio`` of the rows are rejected.
+            DataflowError: The rows cannot be read, transformed or checked, or more than
+                ``processing.max_rejected_ratio`` of them are rejected.
         """
-        config = self.config(manifest)
-        counts: Counter[str] = Counter()
-        time = datetime.now(UTC)
-        key = config.processing.primary_key if config.output.write_disposition == "merge" else ()
+        config = self.config(run)
+        key = [column_name(name) for name in config.processing.primary_key]
+        cursor = config.processing.cursor
         with (
-            Parts(manifest.folder("accepted"), required=key) as accepted,
-            Parts(manifest.folder("rejected"), required=["row_key"]) as rejected,
+            self._rows(run, config) as rows,
+            writing(run.folder("accepted")) as accepted,
+            writing(run.folder("rejected")) as rejected,
         ):
-            for batch in self._batches(manifest, config):
-                outcome = process_batch(
-                    batch,
-                    columns=config.processing.columns,
-                    transform=self.transform,
-                    checks={**self.checks, **_own_checks(config)},
-                    primary_key=config.processing.primary_key,
-                )
-                counts.update(
-                    name for names in outcome.rejected["checks"] for name in names.split(",")
-                )
-                accepted.add(outcome.accepted)
-                rejected.add(
-                    outcome.rejected.with_columns(
-                        run_id=pl.lit(manifest.run_id), rejected_at=pl.lit(time)
-                    )
-                )
-        self._check_ratio(manifest, config, rejected, counts)
-        return replace(
-            manifest, rejected=rejected.rows, rejected_by=dict(counts), loaded=accepted.rows
+            process = self._stream if is_lazy(self.transform) else self._process_batches
+            extracted = process(rows, run, config, accepted, rejected)
+            one_schema(accepted)
+            duplicates = 0
+            if config.output.write_disposition == "merge":
+                newer = column_name(cursor.column) if cursor else None
+                duplicates = drop_duplicates(accepted, key, newer)
+            loaded, refused = count_rows(accepted), count_rows(rejected)
+        with files_of(run.folder("rejected")) as files:
+            by_check = _count_by_check(files)
+        run = replace(
+            run,
+            extracted=extracted,
+            rejected=refused,
+            rejected_by=by_check,
+            duplicates=duplicates,
+            loaded=loaded,
         )
+        _check_ratio(run, config)
+        return run
 
-    def _check_ratio(
-        self, manifest: Manifest, config: WorkflowConfig, rejected: Parts, counts: Counter[str]
-    ) -> None:
-        limit, rows, refused = (
-            config.processing.max_rejected_ratio,
-            manifest.extracted,
-            rejected.rows,
-        )
-        if refused <= limit * rows:
-            return
-        if config.processing.cursor is not None:
-            # A row whose cursor cannot be read comes again with every run: one that is known is no news.
-            known = rejected_keys(config)
-            again = sum(
-                part.filter(pl.col("row_key").is_in(known)).height
-                for part in read_parts(manifest.folder("rejected"))
-            )
-            rows, refused = rows - again, refused - again
-        if refused > limit * rows:
-            by_check = ", ".join(f"{name} {count}" for name, count in counts.most_common())
-            raise DataflowError(
-                f"{refused} of {rows} rows are rejected ({refused / rows:.1%}: {by_check}), "
-                f"processing.max_rejected_ratio allows {limit:.1%}",
-                hint=f"nothing was loaded; the rejected rows are in {manifest.folder('rejected')}",
-            )
-
-    def _batches(self, manifest: Manifest, config: WorkflowConfig) -> Iterator[pl.DataFrame]:
-        if manifest.extracted:
-            yield from read_parts(manifest.folder("extracted"))
-        elif config.processing.columns:
-            # No rows: an empty batch of the declared columns, so that the table is there for dbt all the same.
-            yield pl.DataFrame(
-                schema={name: dtype_of(kind) for name, kind in config.processing.columns.items()}
-            )
-
-    def run_load(self, manifest: Manifest, *, last: bool = False) -> Manifest:
+    def run_load(self, run: StagedRun, *, last: bool = False) -> StagedRun:
         """Load the staged rows, then remove the run's staging.
 
         Args:
-            manifest: What the transform step returned.
+            run: What the transform step returned.
             last: Whether no dbt step follows.
         """
-        config = self.config(manifest)
-        # Before the load: if that fails, the source still has the rows, and they are read again.
-        self._forget_corrected(manifest, config)
-        load(config, manifest)
-        remove(manifest.staging)
+        load(self.config(run), run)
+        remove(run.staging)
         if last:
-            self.finish()
-        return manifest
+            self.finish(run.run_id)
+        return run
 
-    def finish(self) -> None:
-        """Note that the run is over: the next one's rows are other rows, whether its dbt models were built or not."""
-        finish(f"{get_settings().staging_root}/{self.workflow}")
+    def finish(self, run_id: str) -> None:
+        """Note that a run has succeeded: the same rows, extracted again, are new ones."""
+        with file_system(self._unfinished) as (files, path):
+            for marker in files.ls(path, detail=False) if files.exists(path) else ():
+                if files.read_text(marker).split()[-1] == run_id:
+                    files.rm(marker)
 
-    def _forget_corrected(self, manifest: Manifest, config: WorkflowConfig) -> None:
-        """Take rows out of the rejected ones that have since been corrected at the source and load now."""
-        known = rejected_keys(config) if config.processing.primary_key else set()
-        if not known:
+    @property
+    def _root(self) -> str:
+        return f"{get_settings().staging_root}/{self.workflow}"
+
+    @property
+    def _unfinished(self) -> str:
+        return f"{self._root}/unfinished"
+
+    def _stage(self, rows: Any, run: StagedRun, config: WorkflowConfig) -> int:
+        """Write the rows that extract returned as Parquet; return their number."""
+        size = config.processing.batch_size
+        if isinstance(rows, pl.LazyFrame):
+            with readable(config):
+                return self._stage(
+                    rows.collect_batches(chunk_size=size, maintain_order=True), run, config
+                )
+        frames: Iterable[pl.DataFrame] = map(to_frame, rows)
+        window = run.window
+        if window is not None:
+            frames = (inside(frame.lazy(), config, window).collect() for frame in frames)
+        with writing(run.folder("extracted")) as folder, BatchWriter(folder) as writer:
+            for frame in batched(frames, size):
+                writer.write(frame)
+        return writer.rows
+
+    def _load_id(self, run: StagedRun, config: WorkflowConfig) -> str:
+        """Return what identifies the rows of an append without a cursor; "" where nothing has to.
+
+        It is the run's id, or that of an earlier run that extracted the same and did not succeed:
+        its rows may be in the table, and are replaced then.
+        """
+        if not needs_load_id(config):
+            return ""
+        marker = f"{self._unfinished}/{self._digest(run, config)}"
+        with file_system(marker) as (files, path):
+            load_id = files.read_text(path).split()[0] if files.exists(path) else run.run_id
+            files.makedirs(path.rpartition("/")[0], exist_ok=True)
+            files.write_text(path, f"{load_id} {run.run_id}")
+        return str(load_id)
+
+    def _digest(self, run: StagedRun, config: WorkflowConfig) -> str:
+        """Return a digest of what a run extracted: the files as they were, or the staged rows."""
+        digest = hashlib.sha256(config.source.model_dump_json().encode())
+        digest.update(repr((run.files, run.window)).encode())
+        if not run.files:
+            with files_of(run.folder("extracted")) as files:
+                for file in files:
+                    with Path(file).open("rb") as content:
+                        digest.update(hashlib.file_digest(content, "sha256").digest())
+        return digest.hexdigest()
+
+    @contextmanager
+    def _rows(self, run: StagedRun, config: WorkflowConfig) -> Iterator[pl.LazyFrame]:
+        """Give the extracted rows: of the source's files where they are, or of staging."""
+        if run.files:
+            _check_unchanged(run)
+            with readable(config):
+                rows = self.extract(config.within(run.window))
+                assert isinstance(rows, pl.LazyFrame)
+                yield rows if run.window is None else inside(rows, config, run.window)
+            _check_unchanged(run)
             return
-        parts = read_parts(manifest.folder("accepted"))
-        keys = (row_keys(part, config.processing.primary_key) for part in parts)
-        corrected = [key for part in keys for key in part.filter(part.is_in(known))]
-        if corrected:
-            forget_rejected(config, corrected)
+        with files_of(run.folder("extracted")) as files:
+            if files:
+                yield scan(files)
+            else:
+                # Without rows the table is created all the same, for dbt: with the declared columns.
+                columns = config.processing.columns
+                yield pl.LazyFrame(schema={n: dtype_of(kind) for n, kind in columns.items()})
+
+    def _stream(
+        self,
+        rows: pl.LazyFrame,
+        run: StagedRun,
+        config: WorkflowConfig,
+        accepted: Path,
+        rejected: Path,
+    ) -> int:
+        """Write all parts of the query in one pass over the rows; return the number of rows."""
+        if not rows.collect_schema():
+            return 0
+        good, bad = self._checked(rows, run, config)
+        sinks = [sink(good, accepted / "part-000000.parquet")]
+        for number, part in enumerate(bad):
+            sinks.append(sink(part, rejected / f"part-{number:06}.parquet"))
+        *_, count = pl.collect_all([*sinks, rows.select(pl.len())], engine="streaming")
+        return int(count.item())
+
+    def _process_batches(
+        self,
+        rows: pl.LazyFrame,
+        run: StagedRun,
+        config: WorkflowConfig,
+        accepted: Path,
+        rejected: Path,
+    ) -> int:
+        """Do the same for a `transform` that takes DataFrames, one batch at a time."""
+        count = 0
+        batches = rows.collect_batches(chunk_size=config.processing.batch_size, maintain_order=True)
+        with BatchWriter(accepted) as good_rows, BatchWriter(rejected) as bad_rows:
+            for batch in chain(batches, [rows.clear().collect()]):
+                if batch.is_empty() and count:
+                    continue
+                count += batch.height
+                good, bad = self._checked(batch.lazy(), run, config)
+                good_rows.write(good.collect())
+                bad_rows.write(pl.concat(bad).collect())
+        return count
+
+    def _checked(
+        self, rows: pl.LazyFrame, run: StagedRun, config: WorkflowConfig
+    ) -> tuple[pl.LazyFrame, list[pl.LazyFrame]]:
+        """Return the rows to load, and the rejected ones as they are stored."""
+        checked = check_rows(
+            rows,
+            columns=config.processing.columns,
+            transform=self.transform,
+            checks={**self.checks, **_own_checks(config)},
+            primary_key=config.processing.primary_key,
+        )
+        accepted = loadable(checked.accepted)
+        if run.load_id:
+            if LOAD_ID in accepted.collect_schema():
+                raise DataflowError(
+                    f"the rows have a column {LOAD_ID!r}, which the runtime adds", hint="rename it"
+                )
+            accepted = accepted.with_columns(pl.lit(run.load_id).alias(LOAD_ID))
+        added = (
+            pl.lit(run.run_id).alias("run_id"),
+            pl.lit(datetime.now(UTC), dtype=pl.Datetime("us", "UTC")).alias("rejected_at"),
+        )
+        return accepted, [part.with_columns(added) for part in checked.rejected]
 
 
 def _own_checks(config: WorkflowConfig) -> dict[str, pl.Expr]:
-    """Return the runtime's checks: what cannot be loaded is rejected with a reason, like all else that is wrong."""
+    """Return the runtime's checks: what cannot be loaded is rejected with a reason, too."""
     checks = {}
     if config.output.warehouse == "postgres":
         checks["nul_byte"] = pl.all_horizontal(~cs.string().str.contains("\0", literal=True))
     if config.output.write_disposition == "append" and config.processing.cursor is not None:
-        # No run could tell whether the row is there already.
+        # No run could tell whether such a row is loaded already.
         checks["cursor"] = pl.col(config.processing.cursor.column).is_not_null()
     return checks
+
+
+def _check_unchanged(run: StagedRun) -> None:
+    for file in run.files:
+        try:
+            unchanged = SourceFile.of(file.path) == file
+        except OSError as error:
+            raise DataflowError(
+                f"{file.path} cannot be read any more: {error.strerror}",
+                hint="run the workflow again",
+            ) from error
+        if not unchanged:
+            raise DataflowError(
+                f"{file.path} has changed since the run began", hint="run the workflow again"
+            )
+
+
+def _count_by_check(files: list[str]) -> dict[str, int]:
+    if not files:
+        return {}
+    names = scan(files).select(pl.col("checks").str.split(",").explode()).collect().to_series()
+    return dict(Counter(names).most_common())
+
+
+def _check_ratio(run: StagedRun, config: WorkflowConfig) -> None:
+    """Raise where more rows are rejected than ``processing.max_rejected_ratio`` allows."""
+    limit, rows, refused = config.processing.max_rejected_ratio, run.extracted, run.rejected
+    if refused <= limit * rows:
+        return
+    if config.processing.cursor is not None:
+        # A row whose cursor cannot be read comes with every run: a known one is not news.
+        with files_of(run.folder("rejected")) as files:
+            known = scan(files).filter(pl.col("row_key").is_in(rejected_keys(config)))
+            again = known.select(pl.len()).collect().item()
+        rows, refused = rows - again, refused - again
+    if refused > limit * rows:
+        counts = ", ".join(f"{name} {count}" for name, count in run.rejected_by.items())
+        raise DataflowError(
+            f"{refused} of {rows} rows are rejected ({refused / rows:.1%}: {counts}), "
+            f"processing.max_rejected_ratio allows {limit:.1%}",
+            hint=f"nothing was loaded; the rejected rows are in {run.folder('rejected')}",
+        )

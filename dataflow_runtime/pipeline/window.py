@@ -5,19 +5,17 @@ The cursor is the warehouse's own newest value, so it can never run ahead of the
 
 from __future__ import annotations
 
-import math
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from typing import Any
 
 import polars as pl
 
 from dataflow_runtime.config import Window, WorkflowConfig
 from dataflow_runtime.errors import DataflowError
-from dataflow_runtime.pipeline.columns import parse
-from dataflow_runtime.pipeline.warehouse import column_name, newest_value, quoted
+from dataflow_runtime.pipeline.casting import cast, dtype_of
+from dataflow_runtime.pipeline.load import newest_value
 
-__all__ = ["Window", "condition", "inside", "resolve"]
+__all__ = ["Window", "inside", "resolve"]
 
 
 def resolve(config: WorkflowConfig, window: Window | None = None) -> Window | None:
@@ -70,65 +68,37 @@ def _new_rows(config: WorkflowConfig) -> Window | None:
     )
 
 
-def inside(frame: pl.DataFrame, config: WorkflowConfig, window: Window) -> pl.DataFrame:
-    """Return the rows whose cursor is in the window, and those without a readable one, to be rejected later.
+def inside(rows: pl.LazyFrame, config: WorkflowConfig, window: Window) -> pl.LazyFrame:
+    """Return the rows whose cursor is in the window, and those without a readable one.
+
+    Transform rejects the latter.
 
     Raises:
         DataflowError: The rows have no such column, or one that cannot be compared with the window.
     """
     cursor = config.processing.cursor
     assert cursor is not None
-    if cursor.column not in frame.columns:
+    schema = rows.collect_schema()
+    if cursor.column not in schema:
         raise DataflowError(
             f"processing.cursor.column: the source has no column {cursor.column!r}",
-            hint=f"columns: {', '.join(frame.columns)}",
+            hint=f"columns: {', '.join(schema)}",
         )
-    value = frame[cursor.column]
-    if kind := config.processing.columns.get(cursor.column):
-        value = parse(value, kind)
-    if isinstance(window.start or window.end, datetime) and value.dtype != pl.Null:
-        if not value.dtype.is_temporal():
+    value, dtype = pl.col(cursor.column), schema[cursor.column]
+    kind = config.processing.columns.get(cursor.column)
+    if kind is not None:
+        value, dtype = cast(value, dtype, kind), dtype_of(kind)
+    if isinstance(window.start or window.end, datetime) and dtype != pl.Null:
+        if not dtype.is_temporal():
             raise DataflowError(
-                f"processing.cursor: {cursor.column} holds {value.dtype}, and the range to read is one of time",
-                hint=f"declare processing.columns: {{{cursor.column}: timestamp}}, or date, epoch_s, epoch_ms",
+                f"processing.cursor: {cursor.column} holds {dtype}, and the range is one of time",
+                hint=f"declare processing.columns: {{{cursor.column}: timestamp}}, or date, "
+                "epoch_s, epoch_ms",
             )
-        value = parse(value, "timestamp")
-    keep = pl.repeat(value=True, n=frame.height, dtype=pl.Boolean, eager=True)
+        value = cast(value, dtype, "timestamp")
+    keep = pl.lit(value=True)
     if window.start is not None:
         keep &= value > window.start if window.after else value >= window.start
     if window.end is not None:
         keep &= value < window.end
-    return frame.filter(keep.fill_null(value=True))
-
-
-def condition(config: WorkflowConfig, window: Window | None, newest: Any) -> str:
-    """Return the SQL condition on the table's rows that an append of this window takes the place of.
-
-    There are some when its load is tried again after it had been done, or when a range is filled in again.
-
-    Args:
-        config: The workflow's config, with a cursor.
-        window: What the run read.
-        newest: The newest cursor of the rows to load: what other runs loaded since is newer, and stays.
-    """
-    cursor = config.processing.cursor
-    assert cursor is not None
-    column = quoted(column_name(cursor.column))
-    bounds = []
-    if window is not None and window.start is not None:
-        bounds.append(f"{column} {'>' if window.after else '>='} {_literal(window.start)}")
-    if window is not None and window.end is not None:
-        bounds.append(f"{column} < {_literal(window.end)}")
-    elif newest is None:
-        return "1 = 0"
-    else:
-        bounds.append(f"{column} <= {_literal(newest)}")
-    return " and ".join(bounds)
-
-
-def _literal(value: Any) -> str:
-    if isinstance(value, int | float | Decimal) and math.isfinite(value):
-        return str(value)
-    if isinstance(value, datetime) and value.tzinfo is not None:
-        value = value.astimezone(UTC)
-    return "'" + str(value).replace("'", "''") + "'"
+    return rows.filter(keep.fill_null(value=True))

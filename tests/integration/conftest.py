@@ -17,7 +17,8 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 from dataflow_runtime.pipeline.sources import read_source
-from dataflow_runtime.pipeline.steps import Manifest, Pipeline
+from dataflow_runtime.pipeline.staging import StagedRun
+from dataflow_runtime.pipeline.steps import Pipeline
 
 
 @pytest.fixture(scope="session")
@@ -121,7 +122,7 @@ def warehouse(request: pytest.FixtureRequest, site: Any) -> Iterator[Warehouse]:
 
 
 @pytest.fixture
-def stage(site: Any, warehouse: Warehouse) -> Callable[..., tuple[Pipeline, Manifest]]:
+def stage(site: Any, warehouse: Warehouse) -> Callable[..., tuple[Pipeline, StagedRun]]:
     """Run extract and transform of a workflow `things`, without Dagster; settings are overrides."""
     site.write(
         "things",
@@ -142,7 +143,7 @@ def stage(site: Any, warehouse: Warehouse) -> Callable[..., tuple[Pipeline, Mani
         transform: Callable[..., Any] = lambda rows: rows,
         checks: Any = None,
         **settings: Any,
-    ) -> tuple[Pipeline, Manifest]:
+    ) -> tuple[Pipeline, StagedRun]:
         extract = read_source if rows is None else lambda _: iter(rows)
         pipeline = Pipeline("things", extract, transform, checks or {})
         overrides = {
@@ -156,10 +157,10 @@ def stage(site: Any, warehouse: Warehouse) -> Callable[..., tuple[Pipeline, Mani
 
 
 @pytest.fixture
-def load(stage: Callable[..., tuple[Pipeline, Manifest]]) -> Callable[..., Manifest]:
+def load(stage: Callable[..., tuple[Pipeline, StagedRun]]) -> Callable[..., StagedRun]:
     """Run extract, transform and load of a workflow `things`, as `stage` does."""
 
-    def run(rows: Any = None, **settings: Any) -> Manifest:
+    def run(rows: Any = None, **settings: Any) -> StagedRun:
         pipeline, manifest = stage(rows, **settings)
         return pipeline.run_load(manifest, last=True)
 

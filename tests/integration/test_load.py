@@ -15,9 +15,9 @@ import pytest
 
 from dataflow_runtime.config import Window
 from dataflow_runtime.config.models import WorkflowConfig
-from dataflow_runtime.pipeline.load import load
-from dataflow_runtime.pipeline.manifest import Manifest
-from dataflow_runtime.pipeline.staging import Parts
+from dataflow_runtime.pipeline.duplicates import drop_duplicates
+from dataflow_runtime.pipeline.load import LOAD_ID, load, needs_load_id
+from dataflow_runtime.pipeline.staging import BatchWriter, StagedRun, writing
 
 
 class Warehouse:
@@ -39,19 +39,26 @@ class Warehouse:
             context={"workflow": "things", "root": self._folder},
         )
 
-    def load(self, config: WorkflowConfig, *frames: pl.DataFrame, **manifest: Any) -> Manifest:
+    def load(self, config: WorkflowConfig, *frames: pl.DataFrame, **manifest: Any) -> StagedRun:
         self._loads += 1
         folder = self._folder / "staging" / str(self._loads)
-        given = Manifest(
+        given = StagedRun(
             run_id="run",
             staging=str(folder),
             load_id=f"run {self._loads}",
             loaded=pl.concat(frames, how="diagonal_relaxed").height,
         )
         given = replace(given, **manifest)
-        with Parts(given.folder("accepted")) as accepted, Parts(given.folder("rejected")):
+        with writing(given.folder("rejected")):
+            pass
+        with writing(given.folder("accepted")) as folder, BatchWriter(folder) as accepted:
             for frame in frames:
-                accepted.add(frame)
+                if needs_load_id(config):
+                    frame = frame.with_columns(pl.lit(given.load_id).alias(LOAD_ID))
+                accepted.write(frame)
+        if config.output.write_disposition == "merge":
+            cursor = config.processing.cursor
+            drop_duplicates(folder, config.processing.primary_key, cursor and cursor.column)
         load(config, given)
         return given
 

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from dataflow_runtime.errors import DataflowError
-from dataflow_runtime.pipeline.steps import Manifest
+from dataflow_runtime.pipeline.staging import StagedRun
 
 pytestmark = pytest.mark.e2e
 
-Load = Callable[..., Manifest]
+Load = Callable[..., StagedRun]
 
 
 def values(warehouse: Any, columns: str = "id, v") -> list[Any]:

@@ -17,11 +17,11 @@ import psycopg2
 import pytest
 
 from dataflow_runtime.errors import DataflowError
-from dataflow_runtime.pipeline.steps import Manifest
+from dataflow_runtime.pipeline.staging import StagedRun
 
 pytestmark = pytest.mark.e2e
 
-Load = Callable[..., Manifest]
+Load = Callable[..., StagedRun]
 
 INJECTION = "Robert'); DROP TABLE students;--"
 DECLARED = {

@@ -1,37 +1,62 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
 import pytest
 
 from dataflow_runtime.errors import DataflowError
-from dataflow_runtime.pipeline.checks import Outcome, process_batch
+from dataflow_runtime.pipeline.checks import check_rows
 
 
-def process(rows: list[dict[str, Any]] | pl.DataFrame, **options: Any) -> Outcome:
-    options = {
-        "columns": {},
-        "transform": lambda rows: rows,
-        "checks": {},
-        "primary_key": [],
-    } | options
-    return process_batch(rows if isinstance(rows, pl.DataFrame) else pl.DataFrame(rows), **options)
+@dataclass
+class Outcome:
+    accepted: pl.DataFrame
+    rejected: pl.DataFrame
+
+
+Process = Callable[..., Outcome]
+
+
+@pytest.fixture(params=["lazy", "frames"])
+def process(request: pytest.FixtureRequest) -> Process:
+    """Check rows with a transform that takes a LazyFrame, and with one that takes DataFrames."""
+
+    def run(rows: list[dict[str, Any]] | pl.DataFrame, **options: Any) -> Outcome:
+        transform = options.pop("transform", lambda rows: rows)
+
+        def lazy(rows: pl.LazyFrame) -> Any:
+            return transform(rows)
+
+        def frames(rows: pl.DataFrame) -> Any:
+            return transform(rows)
+
+        checked = check_rows(
+            pl.LazyFrame(rows),
+            transform=lazy if request.param == "lazy" else frames,
+            **{"columns": {}, "checks": {}, "primary_key": [], **options},
+        )
+        accepted, *rejected = pl.collect_all([checked.accepted, *checked.rejected])
+        return Outcome(accepted, pl.concat(rejected))
+
+    return run
 
 
 def rejected(outcome: Outcome) -> list[tuple[str, str, Any]]:
     return [(key, checks, json.loads(row)) for key, checks, row in outcome.rejected.rows()]
 
 
-def test_nothing_to_check_passes_everything() -> None:
+def test_nothing_to_check_passes_everything(process: Process) -> None:
     outcome = process([{"a": 1}, {"a": None}])
     assert outcome.accepted.to_dicts() == [{"a": 1}, {"a": None}]
     assert outcome.rejected.is_empty()
     assert outcome.rejected.columns == ["row_key", "checks", "row"]
 
 
-def test_false_is_rejected_and_null_passes() -> None:
+def test_false_is_rejected_and_null_passes(process: Process) -> None:
     outcome = process(
         [{"id": 1, "a": 1}, {"id": 2, "a": -1}, {"id": 3, "a": None}],
         checks={"positive": pl.col("a") > 0},
@@ -41,13 +66,13 @@ def test_false_is_rejected_and_null_passes() -> None:
     assert rejected(outcome) == [("2", "positive", {"id": 2, "a": -1})]
 
 
-def test_every_failed_check_is_named() -> None:
+def test_every_failed_check_is_named(process: Process) -> None:
     checks = {"positive": pl.col("a") > 0, "even": pl.col("a") % 2 == 0, "small": pl.col("a") < 10}
     outcome = process([{"id": "x", "a": -1}], checks=checks, primary_key=["id"])
     assert rejected(outcome) == [("x", "positive,even", {"id": "x", "a": -1})]
 
 
-def test_a_null_primary_key_is_rejected() -> None:
+def test_a_null_primary_key_is_rejected(process: Process) -> None:
     outcome = process(
         [{"a": 1, "b": "x"}, {"a": None, "b": "y"}, {"a": 3, "b": None}], primary_key=["a", "b"]
     )
@@ -59,7 +84,7 @@ def test_a_null_primary_key_is_rejected() -> None:
     assert len(set(keys)) == 2
 
 
-def test_the_key_of_a_rejected_row() -> None:
+def test_the_key_of_a_rejected_row(process: Process) -> None:
     never = {"never": pl.lit(value=False)}
     assert process([{"a": 7}], checks=never, primary_key=["a"]).rejected["row_key"].to_list() == [
         "7"
@@ -72,7 +97,7 @@ def test_the_key_of_a_rejected_row() -> None:
     assert first == again != other
 
 
-def test_a_value_that_is_not_of_its_type_rejects_the_row_with_the_value() -> None:
+def test_a_value_that_is_not_of_its_type_rejects_the_row_with_the_value(process: Process) -> None:
     outcome = process(
         [
             {"id": "1", "n": "5", "at": "2024-01-01"},
@@ -89,9 +114,9 @@ def test_a_value_that_is_not_of_its_type_rejects_the_row_with_the_value() -> Non
     ]
 
 
-def test_transform_sees_typed_rows_only() -> None:
+def test_transform_sees_typed_rows_only(process: Process) -> None:
     def transform(rows: pl.DataFrame) -> pl.DataFrame:
-        assert rows.schema["n"] == pl.Int64
+        assert rows.lazy().collect_schema()["n"] == pl.Int64
         return rows.with_columns(double=pl.col("n") * 2)
 
     outcome = process(
@@ -100,7 +125,7 @@ def test_transform_sees_typed_rows_only() -> None:
     assert outcome.accepted.to_dicts() == [{"n": 1, "double": 2}, {"n": 3, "double": 6}]
 
 
-def test_a_rejected_row_holds_the_sources_values() -> None:
+def test_a_rejected_row_holds_the_sources_values(process: Process) -> None:
     outcome = process(
         [{"id": " A ", "n": "07"}],
         columns={"n": "integer"},
@@ -110,7 +135,7 @@ def test_a_rejected_row_holds_the_sources_values() -> None:
     assert rejected(outcome)[0][1:] == ("positive", {"id": " A ", "n": "07"})
 
 
-def test_a_rejected_row_holds_the_sources_values_where_rows_moved() -> None:
+def test_a_rejected_row_holds_the_sources_values_where_rows_moved(process: Process) -> None:
     outcome = process(
         [{"id": "a", "n": 1}, {"id": "b", "n": -2}, {"id": "c", "n": 3}, {"id": "d", "n": -4}],
         transform=lambda rows: rows.sort("n").rename({"n": "m"}).filter(pl.col("id") != "c"),
@@ -124,7 +149,7 @@ def test_a_rejected_row_holds_the_sources_values_where_rows_moved() -> None:
     ]
 
 
-def test_without_the_position_a_rejected_row_holds_the_transformed_values() -> None:
+def test_without_its_source_a_rejected_row_holds_the_transformed_values(process: Process) -> None:
     outcome = process(
         [{"id": "a", "n": 1}, {"id": "a", "n": -5}],
         transform=lambda rows: rows.group_by("id").agg(total=pl.col("n").sum()),
@@ -135,7 +160,7 @@ def test_without_the_position_a_rejected_row_holds_the_transformed_values() -> N
     assert rejected(outcome) == [("a", "positive", {"id": "a", "total": -4})]
 
 
-def test_a_row_that_transform_made_into_two_is_rejected_as_often() -> None:
+def test_a_row_that_transform_made_into_two_is_rejected_as_often(process: Process) -> None:
     outcome = process(
         [{"id": "a", "n": [1, -2, -3]}],
         transform=lambda rows: rows.explode("n"),
@@ -145,16 +170,16 @@ def test_a_row_that_transform_made_into_two_is_rejected_as_often() -> None:
     assert [row for _, _, row in rejected(outcome)] == [{"id": "a", "n": [1, -2, -3]}] * 2
 
 
-def test_the_position_is_not_loaded() -> None:
+def test_the_source_is_not_loaded(process: Process) -> None:
     assert process([{"a": 1}]).accepted.columns == ["a"]
 
 
-def test_a_source_with_a_column_of_the_positions_name() -> None:
-    with pytest.raises(DataflowError, match="_row"):
-        process([{"_row": 1, "a": 2}])
+def test_a_source_with_a_column_of_the_runtimes_name(process: Process) -> None:
+    with pytest.raises(DataflowError, match="_source"):
+        process([{"_source": 1, "a": 2}])
 
 
-def test_a_primary_key_that_transform_makes() -> None:
+def test_a_primary_key_that_transform_makes(process: Process) -> None:
     outcome = process(
         [{"a": 1}, {"a": 2}],
         transform=lambda rows: rows.with_columns(key=pl.when(pl.col("a") > 1).then(pl.col("a"))),
@@ -171,9 +196,8 @@ def test_a_primary_key_that_transform_makes() -> None:
         ({"primary_key": ["b"]}, "processing.primary_key: the transformed rows have no column 'b'"),
         (
             {"transform": lambda _: None},
-            r"transform\(\) returned NoneType, expected a Polars DataFrame",
+            r"transform\(\) returned NoneType, expected a Polars frame",
         ),
-        ({"transform": lambda rows: rows.lazy()}, r"transform\(\) returned LazyFrame"),
         ({"checks": {"odd": pl.col("gone") > 0}}, "check 'odd' cannot be evaluated: .*gone"),
         ({"checks": {"odd": pl.col("a") + 1}}, "check 'odd'"),
         ({"checks": {"odd": pl.col("a").str.len_chars() > 0}}, "check 'odd' cannot be evaluated"),
@@ -181,17 +205,17 @@ def test_a_primary_key_that_transform_makes() -> None:
         ({"checks": {"odd": pl.Series([True])}}, "check 'odd' cannot be evaluated"),
     ],
 )
-def test_mistakes_are_named(options: dict[str, Any], message: str) -> None:
+def test_mistakes_are_named(process: Process, options: dict[str, Any], message: str) -> None:
     with pytest.raises(DataflowError, match=message):
         process([{"a": 1}, {"a": 2}], **options)
 
 
-def test_a_check_of_the_whole_batch_rejects_all_of_it() -> None:
+def test_a_check_of_the_whole_batch_rejects_all_of_it(process: Process) -> None:
     outcome = process([{"a": 1}, {"a": 1}], checks={"unique": pl.col("a").n_unique() == pl.len()})
     assert (outcome.accepted.height, outcome.rejected.height) == (0, 2)
 
 
-def test_an_empty_batch_keeps_its_columns() -> None:
+def test_an_empty_batch_keeps_its_columns(process: Process) -> None:
     outcome = process(
         pl.DataFrame(schema={"id": pl.String, "n": pl.Int64}),
         columns={"n": "integer"},
@@ -202,7 +226,7 @@ def test_an_empty_batch_keeps_its_columns() -> None:
     assert outcome.rejected.is_empty()
 
 
-def test_no_row_is_lost() -> None:
+def test_no_row_is_lost(process: Process) -> None:
     rows = [{"id": n, "v": str(n) if n % 3 else "x"} for n in range(1000)]
     outcome = process(
         rows, columns={"v": "integer"}, checks={"even": pl.col("v") % 2 == 0}, primary_key=["id"]
@@ -211,3 +235,10 @@ def test_no_row_is_lost() -> None:
         json.loads(row)["id"] for row in outcome.rejected["row"]
     ]
     assert sorted(ids) == list(range(1000))
+
+
+def test_a_check_may_compare_a_row_with_all_others(process: Process) -> None:
+    rows = [{"id": 1, "n": 1}, {"id": 2, "n": 7}, {"id": 3, "n": 7}]
+    outcome = process(rows, checks={"once": pl.col("n").is_unique()}, primary_key=["id"])
+    assert outcome.accepted["id"].to_list() == [1]
+    assert [key for key, _, _ in rejected(outcome)] == ["2", "3"]

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import polars as pl
 import pytest
 
 from dataflow_runtime.errors import DataflowError
-from dataflow_runtime.pipeline.checks import process_batch
-from dataflow_runtime.pipeline.columns import DTYPES
+from dataflow_runtime.pipeline.casting import DTYPES
+from dataflow_runtime.pipeline.checks import check_rows
 from dataflow_runtime.pipeline.sources import read_source
 
 COLUMNS = {"id": "integer", **{f"a_{kind}": kind for kind in DTYPES}}
@@ -25,8 +26,11 @@ def generate(configure: Any) -> Any:
 
 
 def process(frame: pl.DataFrame) -> Any:
-    return process_batch(
-        frame, columns=COLUMNS, transform=lambda rows: rows, checks={}, primary_key=["id"]
+    checked = check_rows(
+        frame.lazy(), columns=COLUMNS, transform=lambda rows: rows, checks={}, primary_key=["id"]
+    )
+    return SimpleNamespace(
+        accepted=checked.accepted.collect(), rejected=pl.concat(checked.rejected).collect()
     )
 
 

@@ -9,7 +9,13 @@ import polars as pl
 import pytest
 
 from dataflow_runtime.errors import DataflowError
-from dataflow_runtime.pipeline.window import Window, condition, inside, resolve
+from dataflow_runtime.pipeline.load import condition
+from dataflow_runtime.pipeline.window import Window, resolve
+from dataflow_runtime.pipeline.window import inside as lazily_inside
+
+
+def inside(rows: pl.DataFrame, config: Any, window: Window) -> pl.DataFrame:
+    return lazily_inside(rows.lazy(), config, window).collect()
 
 
 def since(config: Any) -> Any:
@@ -117,7 +123,7 @@ def test_a_range_of_time_begins_with_its_start_and_ends_before_its_end(increment
 
 def test_a_range_of_time_needs_a_cursor_of_time(incremental: Any) -> None:
     with pytest.raises(
-        DataflowError, match="n holds Int64, and the range to read is one of time"
+        DataflowError, match="n holds Int64, and the range is one of time"
     ) as raised:
         inside(pl.DataFrame({"id": ["a"], "n": [1]}), incremental(), DAY)
     assert "timestamp" in str(raised.value.hint)

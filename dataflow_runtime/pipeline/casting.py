@@ -1,4 +1,4 @@
-"""Parses the columns that ``processing.columns`` declares. Types are declared, never guessed from the data."""
+"""Parses the columns that ``processing.columns`` declares. Types are declared, never guessed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import polars as pl
 
 from dataflow_runtime.config.base import decimal_digits
 
-__all__ = ["DTYPES", "as_json", "dtype_of", "parse"]
+__all__ = ["DTYPES", "as_json", "cast", "dtype_of", "parse"]
 
 _TIMESTAMP = pl.Datetime("us", "UTC")
 
@@ -55,6 +55,21 @@ def dtype_of(kind: str) -> pl.DataType:
     return pl.Decimal(*digits) if digits else DTYPES[kind]
 
 
+def cast(column: pl.Expr, found: pl.DataType, kind: str) -> pl.Expr:
+    """Return the expression that reads a column of type `found` as `kind`.
+
+    A value that is not of this kind becomes null.
+    """
+    dtype = dtype_of(kind)
+    if found == dtype:
+        return column
+    if found == pl.String and kind == "integer":
+        return column.str.strip_chars().cast(dtype, strict=False)
+    return column.map_batches(
+        lambda values: parse(values, kind), return_dtype=dtype, is_elementwise=True
+    )
+
+
 def parse(values: pl.Series, kind: str) -> pl.Series:
     """Return the values of a column as `kind`; one that is not of this kind becomes null.
 
@@ -66,7 +81,10 @@ def parse(values: pl.Series, kind: str) -> pl.Series:
     if found in (dtype, pl.Null):
         return values.cast(dtype)
     if found.is_nested():
-        return as_json(values) if dtype == pl.String else _nulls(values, dtype)
+        if dtype != pl.String:
+            return _nulls(values, dtype)
+        texts = values.alias("v").to_frame().select(as_json(pl.col("v")))
+        return texts.to_series().alias(values.name)
     if found in (pl.Categorical, pl.Enum):
         return parse(values.cast(pl.String), kind)
     if kind in ("string", "json"):
@@ -96,11 +114,10 @@ def parse(values: pl.Series, kind: str) -> pl.Series:
     return _cast(values, dtype)
 
 
-def as_json(values: pl.Series) -> pl.Series:
+def as_json(column: pl.Expr) -> pl.Expr:
     """Return each value of a nested column as JSON text, null as null."""
-    texts = values.alias("v").to_frame().to_struct().struct.json_encode()
-    # What stands between `{"v":` and `}`.
-    return texts.str.slice(5).str.head(-1).set(values.is_null(), None).alias(values.name)
+    wrapped = pl.struct(column.alias("v")).struct.json_encode()  # {"v":…}
+    return pl.when(column.is_not_null()).then(wrapped.str.slice(5).str.head(-1))
 
 
 def _decimals(values: pl.Series, dtype: pl.Decimal) -> pl.Series:
@@ -157,7 +174,11 @@ def _from_text(texts: pl.Series, kind: str) -> pl.Series:
         return texts.str.to_date("%Y-%m-%d", strict=False)
     if kind == "timestamp":
         return _timestamps(texts)
-    return texts.cast(DTYPES[kind], strict=False)
+    numbers = texts.cast(DTYPES[kind], strict=False)
+    if kind == "float" and numbers.is_infinite().any():
+        # 1e309 is a number that no float holds; "inf" is a float.
+        numbers = numbers.set(numbers.is_infinite() & texts.str.contains(r"\d"), None)
+    return numbers
 
 
 def _timestamps(texts: pl.Series) -> pl.Series:

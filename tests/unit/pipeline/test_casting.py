@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataflow_runtime.pipeline.columns import DTYPES, dtype_of, parse
+from dataflow_runtime.pipeline.casting import DTYPES, dtype_of, parse
 
 
 def parsed(values: list[Any], kind: str, dtype: Any = None) -> list[Any]:
