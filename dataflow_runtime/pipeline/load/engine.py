@@ -66,6 +66,10 @@ class Engine(ABC):
     def copy(self, table: str, files: Sequence[str]) -> None:
         """Insert the rows of Parquet files of one schema."""
 
+    @abstractmethod
+    def index(self, table: str, key: Sequence[str]) -> None:
+        """Make `delete_matching` fast for a few rows of a large table."""
+
     def name(self, table: str) -> str:
         """Return the qualified and quoted name of a table."""
         return f"{quoted(self.schema)}.{quoted(table)}"
@@ -142,9 +146,6 @@ class Engine(ABC):
             f"delete from {self.name(table)} as held using {self.relation(files)} as staged"
             f" where {' and '.join(same)}"
         )
-
-    def index(self, table: str, key: Sequence[str]) -> None:
-        """Index a table by its key, where the warehouse needs that to find a few rows."""
 
 
 def sql_type(dtype: pl.DataType) -> str:
