@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import timedelta
+from contextlib import suppress
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, TypeAlias
 from uuid import UUID
@@ -12,16 +13,15 @@ from uuid import UUID
 import polars as pl
 import pyarrow as pa
 
+from dataflow_runtime.config.secrets import mask
 from dataflow_runtime.errors import DataflowError
 
-__all__ = ["Rows", "from_columns", "from_records", "to_frame"]
+__all__ = ["Rows", "decimals", "from_columns", "from_records", "to_frame", "utc"]
 
 Rows: TypeAlias = (
     pl.DataFrame | pl.LazyFrame | pa.Table | pa.RecordBatch | Sequence[Mapping[str, Any]]
 )
-"""What `extract` may yield: a Polars frame, an Arrow table or record batch, or a list of dictionaries."""
-
-_DECIMAL = pa.decimal128(38, 9)
+"""What `extract` may yield: a Polars frame, an Arrow table or record batch, or dictionaries."""
 
 
 def to_frame(rows: Rows) -> pl.DataFrame:
@@ -35,7 +35,7 @@ def to_frame(rows: Rows) -> pl.DataFrame:
     if isinstance(rows, pl.LazyFrame):
         return rows.collect()
     if isinstance(rows, pa.Table | pa.RecordBatch):
-        return pl.DataFrame(rows)
+        return _from_arrow(rows)
     if isinstance(rows, Sequence) and all(isinstance(row, Mapping) for row in rows):
         return from_records(rows)
     raise DataflowError(
@@ -45,10 +45,10 @@ def to_frame(rows: Rows) -> pl.DataFrame:
 
 
 def from_records(records: Iterable[Mapping[str, Any]]) -> pl.DataFrame:
-    """Return a frame of JSON-like records: a column for each key of any record, in order of first appearance.
+    """Return a frame of JSON-like records with a column for each key of any record.
 
-    Nested objects and lists become JSON text, and so does every value of a column whose values are of types that have
-    no common one (a number here, a word there): nothing is converted with loss, nothing is dropped.
+    Nested objects and lists become JSON text. So does a column whose values have no common type
+    (a number here, a word there): nothing is converted with loss, nothing is dropped.
     """
     records = list(records)
     names = dict.fromkeys(name for record in records for name in record)
@@ -60,30 +60,56 @@ def from_columns(columns: Mapping[str, Sequence[Any]]) -> pl.DataFrame:
     return pl.DataFrame([_series(name, values) for name, values in columns.items()])
 
 
+def decimals(numbers: Any) -> Any:
+    """Return an Arrow array of numbers, or of their texts, as decimals of 38 digits.
+
+    Nine digits follow the point, more only where a value needs them, so that batches agree.
+    Numbers that no such type holds exactly (1e20 beside 1e-20, NaN) become text.
+    """
+    for scale in (9, 18, 27):
+        with suppress(pa.ArrowInvalid):
+            return numbers.cast(pa.decimal128(38, scale))
+    return numbers.cast(pa.string())
+
+
+def utc(moment: date) -> datetime:
+    """Return a moment in UTC: a day is its midnight, and a time without an offset is UTC."""
+    if not isinstance(moment, datetime):
+        return datetime(moment.year, moment.month, moment.day, tzinfo=UTC)
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _from_arrow(rows: pa.Table | pa.RecordBatch) -> pl.DataFrame:
+    for index, field in enumerate(rows.schema):
+        if pa.types.is_decimal256(field.type):  # a type that Polars panics at
+            rows = rows.set_column(index, field.name, decimals(rows.column(index)))
+    try:
+        return pl.DataFrame(rows)
+    # A panic is not an Exception.
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        reason = str(error).partition("\n")[0]
+        raise DataflowError(
+            mask(f"extract() yielded Arrow data that Polars cannot read: {reason}"),
+            hint="cast the columns of unusual types, for example to text",
+        ) from None
+
+
 def _series(name: str, values: Sequence[Any]) -> pl.Series:
     types = set(map(type, values)) - {type(None)}
-    # Arrow would cut the time off a datetime beside a date, and take true for 1; warehouses have no durations.
-    if types & {dict, list, UUID, timedelta} or (
-        len(types) > 1 and not types <= {int, float, Decimal}
-    ):
-        return _texts(name, values)
-    try:
-        array = pa.array(values, from_pandas=False)
-        if pa.types.is_decimal(array.type):
-            # One type for all batches, whatever the digits that stand in each; more digits keep a type of their own.
-            array = array if array.type.scale > _DECIMAL.scale else array.cast(_DECIMAL)
-        elif pa.types.is_timestamp(array.type) and array.type.tz is not None:
-            # The offset of the first value is that of this batch only.
-            array = array.cast(pa.timestamp("us", "UTC"))
-    except (pa.ArrowException, OverflowError):
-        return _texts(name, values)
-    return pl.Series(name, array)
-
-
-def _texts(name: str, values: Sequence[Any]) -> pl.Series:
-    return pl.Series(
-        name, [None if value is None else _text(value) for value in values], dtype=pl.String
-    )
+    # Arrow would cut the time off a datetime beside a date, and take true for 1.
+    mixed = len(types) > 1 and not types <= {int, float, Decimal}
+    if not mixed and not types & {dict, list, UUID, timedelta}:
+        # What Arrow has no type for, such as an infinite decimal, has one of several errors.
+        with suppress(pa.ArrowException, OverflowError, TypeError):
+            array = pa.array(values, from_pandas=False)
+            if pa.types.is_decimal(array.type):
+                array = decimals(array)
+            elif pa.types.is_timestamp(array.type) and array.type.tz is not None:
+                # The offset of the first value is that of this batch only.
+                array = array.cast(pa.timestamp("us", "UTC"))
+            return pl.Series(name, array)
+    texts = [None if value is None else _text(value) for value in values]
+    return pl.Series(name, texts, dtype=pl.String)
 
 
 def _text(value: Any) -> str:

@@ -1,30 +1,32 @@
-"""The ``api`` source: JSON over HTTP through dlt's REST client."""
+"""The ``api`` source: JSON over HTTP, page by page, with dlt's paginators, auth and retries."""
 
 from __future__ import annotations
 
 import copy
-import hashlib
-import marshal
+import json
+import math
+import re
 import time
 from collections.abc import Iterator
-from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from datetime import date
+from typing import Any
+from urllib.parse import urljoin
 
 import requests
-from dlt.common import jsonpath
 from dlt.sources.helpers.requests import Client
-from dlt.sources.helpers.rest_client import RESTClient, auth, paginators
+from dlt.sources.helpers.rest_client import auth, paginators
 from dlt.sources.helpers.rest_client.detector import find_response_page_data
+from jsonpath_ng import Child, Fields
 from jsonpath_ng.exceptions import JSONPathError
-from requests.adapters import HTTPAdapter
+from jsonpath_ng.ext import parse
+from pydantic import SecretStr
+from urllib3.util import parse_url
 
 from dataflow_runtime.config import Window, WorkflowConfig
+from dataflow_runtime.config.models import ApiSource
 from dataflow_runtime.config.secrets import mask, remember_secrets
 from dataflow_runtime.errors import DataflowError, TransientError
-
-if TYPE_CHECKING:
-    from dataflow_runtime.config.models import ApiSource
+from dataflow_runtime.pipeline.frames import utc
 
 __all__ = ["read"]
 
@@ -32,7 +34,242 @@ BACKOFF = 1.0
 """Seconds before the first retry; each further one waits twice as long."""
 
 _LONGEST_WAIT = 3600.0
-"""Seconds beyond which a server's ``Retry-After`` is not waited for."""
+"""Seconds that a server's ``Retry-After`` is waited for at most."""
+
+
+def read(config: WorkflowConfig) -> Iterator[list[dict[str, Any]]]:
+    """Yield the records of the pages in batches; a failed request is sent again with backoff.
+
+    Raises:
+        DataflowError: The server cannot be reached, answers with an error after the retries or
+            with something that is not rows, or its pages do not come to an end.
+    """
+    source = config.source.api
+    assert source is not None
+    http = _Http(source)
+    records: list[dict[str, Any]] = []
+    try:
+        for rows in _pages(source, config.window, http):
+            # Many small pages make one frame: the type of a column is that of all its values.
+            records += rows
+            if len(records) >= config.processing.batch_size:
+                yield records
+                records = []
+        yield records
+    except (requests.RequestException, JSONPathError, ValueError) as error:
+        raise _failure(error, http) from None
+
+
+def _pages(source: ApiSource, window: Window | None, http: _Http) -> Iterator[list[dict[str, Any]]]:
+    selector, progress, paginator = _Selector(source), _Progress(source), _paginator(source)
+    request = requests.Request(
+        source.method,
+        source.url,
+        headers={name: _header(f"headers.{name}", text) for name, text in source.headers.items()},
+        params={**source.params, **_bounds(source, window)},
+        json=copy.deepcopy(source.json_),
+        auth=http.auth,
+    )
+    paginator.init_request(request)
+    while paginator.has_next_page:
+        response = http.send(request)
+        rows = selector.rows(response)
+        paginator.update_state(response, rows)
+        paginator.update_request(request)
+        progress.check(response.url, rows, request if paginator.has_next_page else None)
+        yield rows
+
+
+def _bounds(source: ApiSource, window: Window | None) -> dict[str, Any]:
+    """Return the query parameters that ask for the rows of a run's window."""
+    asked = source.incremental
+    if asked is None or window is None:
+        return {}
+    bounds = {asked.start_param: window.start, asked.end_param: window.end}
+    return {name: _written(bound, asked.format) for name, bound in bounds.items() if name}
+
+
+def _written(bound: Any, format_: str) -> Any:
+    """Return a moment as the server reads it, and what is not a moment as it is."""
+    if not isinstance(bound, date):
+        return bound
+    moment = utc(bound)
+    if format_ == "iso":
+        return moment.isoformat().replace("+00:00", "Z")
+    if format_ == "date":
+        return moment.date().isoformat()
+    return int(moment.timestamp() * (1 if format_ == "epoch_s" else 1000))
+
+
+class _Http:
+    """Sends requests, with retries and at the pace of ``rate_limit``.
+
+    Attributes:
+        source: The settings.
+        auth: What adds the credentials to a request.
+        url: The address of the last answer, be it one with a token.
+        kind: The content type of that answer.
+    """
+
+    def __init__(self, source: ApiSource) -> None:
+        self.source, self.url, self.kind = source, source.url, ""
+        self._interval = 1 / source.rate_limit if source.rate_limit else 0.0
+        self._next = time.monotonic()
+        self._end = self._next + (source.max_seconds or math.inf)
+        self._session: requests.Session = Client(
+            request_timeout=source.timeout,
+            request_max_attempts=source.max_retries + 1,
+            request_backoff_factor=max(BACKOFF, self._interval),
+            request_max_retry_delay=min(_LONGEST_WAIT, source.max_seconds or _LONGEST_WAIT),
+            raise_for_status=False,
+        ).session
+        self._session.hooks["response"].append(self._received)
+        self.auth = _auth(source, self._session)
+        self._private = {"Authorization", *source.headers, getattr(source.auth, "name", "")}
+
+    def send(self, request: requests.Request) -> requests.Response:
+        """Send a request and return the answer, which is not an error."""
+        if (wait := self._next - time.monotonic()) > 0:
+            time.sleep(wait)
+        prepared = self._session.prepare_request(request)
+        url = str(prepared.url)
+        settings = self._session.merge_environment_settings(url, {}, None, None, None)
+        response: requests.Response = self._session.send(prepared, **settings)
+        response.raise_for_status()
+        return response
+
+    def _received(self, response: requests.Response, **_: Any) -> None:
+        """Look at each answer, also at those that are tried again or redirect."""
+        self.url, self.kind = response.url, response.headers.get("Content-Type", "no Content-Type")
+        if self._interval:
+            self._next = time.monotonic() - response.elapsed.total_seconds() + self._interval
+        if time.monotonic() > self._end:
+            found = f"the pages did not end within {self.source.max_seconds:g} s"
+            raise _error(self.url, found, "raise source.api.max_seconds, or ask for fewer rows")
+        target = _origin(urljoin(response.url, response.headers.get("Location", "")))
+        if not response.is_redirect or target == _origin(response.url):
+            return
+        if response.request.body and response.status_code in (307, 308):
+            found = f"redirects the body of the request to {target}, another host"
+            raise _error(self.url, found, "if that host may have it, configure its address")
+        # requests drops `Authorization` itself, but nothing else.
+        for name in self._private:
+            response.request.headers.pop(name, None)
+
+
+class _Selector:
+    """Finds the rows of a page, and tells no rows from an answer that is not the data."""
+
+    def __init__(self, source: ApiSource) -> None:
+        self._path = parse(source.data_selector) if source.data_selector else None
+        self._one_page = source.pagination.type == "none"
+
+    def rows(self, response: requests.Response) -> list[dict[str, Any]]:
+        """Return the rows of a page, which may have none.
+
+        Raises:
+            DataflowError: The answer is something else, such as an error with status 200.
+        """
+        document = response.json()
+        path = self._path or _detected(document)
+        rows = [match.value for match in path.find(document)]
+        if len(rows) == 1 and isinstance(rows[0], list):
+            rows = rows[0]
+        complaint = isinstance(document, dict) and (document.get("error") or document.get("errors"))
+        others = [type(row).__name__ for row in rows if not isinstance(row, dict)]
+        if rows in ([], [None]):
+            # Some servers send an empty list in place of an empty object.
+            if not complaint and (document == [] or _fixed(path).find(document)):
+                return []
+            problem = f"nothing at source.api.data_selector '{path}'"
+        elif others:
+            problem = f"yields {others[0]}, expected objects"
+        elif rows == [document] and (complaint or not self._one_page):
+            problem = "yields one object, expected a list of rows"
+        else:
+            self._path = path
+            return rows
+        if complaint:
+            problem = f"{problem}: {json.dumps(complaint, ensure_ascii=False)[:200]}"
+        raise _error(response.url, problem, _where_rows_are(document))
+
+
+def _detected(document: Any) -> Any:
+    """Return the path of the list of objects in an answer, of the whole answer without one."""
+    path, rows = find_response_page_data(document)
+    if path == ("$",) or any(not isinstance(row, dict) for row in rows[:1]):
+        return parse("$")
+    # Keys are quoted: a dash or a space in one is not an operator.
+    return parse(".".join(f'"{key}"' for key in path))
+
+
+def _fixed(path: Any) -> Any:
+    """Return the part of a path before its first wildcard, which is there even without rows."""
+    fixed = path
+    while isinstance(path, Child):
+        if not isinstance(path.right, Fields):
+            fixed = path.left
+        path = path.left
+    return fixed
+
+
+def _where_rows_are(document: Any) -> str:
+    path, rows = find_response_page_data(document)
+    if isinstance(rows, list) and rows and isinstance(rows[0], dict):
+        return f"the answer has {len(rows)} rows at {'.'.join(path)!r}"
+    return "source.api.data_selector is the JSONPath of the list of rows"
+
+
+class _Progress:
+    """Ends a reading that would go on for ever, as of a server that ignores the page's number."""
+
+    def __init__(self, source: ApiSource) -> None:
+        self._source = source
+        self._seen: set[int] = set()
+        self._pages = self._empty = 0
+
+    def check(self, url: str, rows: list[Any], following: requests.Request | None) -> None:
+        """Raise if a page has been read before, or the next one must not be asked for."""
+        limits: Any = self._source.pagination
+        hint = "does source.api.pagination name the parameters that this API takes?"
+        self._pages += 1
+        self._empty = 0 if rows else self._empty + 1
+        if rows and self._is_known(rows):
+            raise _error(url, "the page repeats an earlier one, row by row", hint)
+        if following is None:
+            return
+        if self._is_known([following.url, following.params, following.json]):
+            raise _error(url, "names a next page that has been read already", hint)
+        if self._empty >= limits.max_empty_pages:
+            raise _error(url, f"names a next page after {self._empty} pages without rows", hint)
+        if limits.max_pages and self._pages >= limits.max_pages:
+            hint = "raise source.api.pagination.max_pages, or ask for fewer rows"
+            raise _error(url, f"names a next page after {self._pages} pages, the limit", hint)
+        origin = _origin(str(following.url))
+        private = self._source.auth or self._source.headers or self._source.json_
+        if private and origin != _origin(self._source.url):
+            hint = "auth, headers and json are sent to the host of source.api.url only"
+            raise _error(url, f"the next page is at {origin}, another host", hint)
+
+    def _is_known(self, content: Any) -> bool:
+        key = hash(repr(content))
+        known = key in self._seen
+        self._seen.add(key)
+        return known
+
+
+def _origin(url: str) -> str:
+    # Parsed as for the request itself: other parsers take b for the host of http://a\@b.
+    parts = parse_url(url)
+    port = parts.port or {"http": 80, "https": 443}.get(parts.scheme or "")
+    return f"{parts.scheme}://{parts.host}:{port}"
+
+
+def _error(
+    url: str, found: str, hint: str, kind: type[DataflowError] = DataflowError
+) -> DataflowError:
+    return kind(mask(f"source.api: {url}: {found}"), hint=hint)
+
 
 _HINTS = {
     401: "check source.api.auth",
@@ -42,179 +279,77 @@ _HINTS = {
 }
 
 
-def read(config: WorkflowConfig) -> Iterator[list[dict[str, Any]]]:
-    """Yield the records of the pages in batches; a failed request is sent again with backoff, after ``Retry-After``.
-
-    Raises:
-        DataflowError: The server cannot be reached, answers with an error after the retries, or sends a page again.
-    """
-    source = config.source.api
-    assert source is not None
-    remember_secrets(_secrets(source))
-    try:
-        client, selector = (
-            _Client(source),
-            source.data_selector and jsonpath.compile_path(source.data_selector),
-        )
-    except JSONPathError as error:
-        raise DataflowError(
-            f"source.api: data_selector or a path of pagination is not a JSONPath: {error}",
-            hint="for example $.data[*]",
-        ) from None
-    try:
-        pages = client.paginate(
-            source.url,
-            method=source.method,
-            params={**source.params, **_bounds(source, config.window)},
-            json=copy.deepcopy(source.json_),  # type: ignore[arg-type]  # a list is a JSON body, too
-            data_selector=selector,
-        )
-        seen: set[bytes] = set()
-        records: list[dict[str, Any]] = []
-        for page in pages:
-            _refuse_repetition(page, seen)
-            _refuse_another_host(page, source)
-            # Many small pages make one frame: the type of a column is that of its values in all of them.
-            records += page
-            if len(records) >= config.processing.batch_size:
-                yield records
-                records = []
-        yield records
-    except requests.JSONDecodeError as error:
-        kind = client.kind
-        raise DataflowError(
-            _message(client.url, f"the answer is not valid JSON ({kind}): {error}"),
-            hint="source.api.url has to be the address of a JSON API; is a proxy or a login page in between?",
-        ) from None
-    except requests.RequestException as error:
-        raise _request_error(error, source, client.url) from None
-    except (ValueError, TypeError) as error:
-        # How dlt reports a total that is missing or no number.
-        raise DataflowError(
-            _message(client.url, str(error)[:300]), hint="check source.api.pagination"
-        ) from None
+def _failure(error: Any, http: _Http) -> DataflowError:
+    """Return the error that says what went wrong, where, and what to do."""
+    request = getattr(error, "request", None)
+    url = http.url if request is None else request.url
+    tries = f"after {http.source.max_retries + 1} tries"
+    match error:
+        case requests.HTTPError(response=requests.Response() as response):
+            status, body = response.status_code, " ".join(response.text.split())[:200]
+            found = f"HTTP {status} {response.reason}"
+            if status != 429 and status < 500:
+                return _error(url, f"{found}: {body}", _HINTS.get(status, "check source.api"))
+            hint = _HINTS.get(status, "the server's fault: run again later")
+            return _error(url, f"{found} {tries}: {body}", hint, TransientError)
+        case requests.JSONDecodeError():
+            hint = "is source.api.url the address of a JSON API, or is a login page in between?"
+            return _error(url, f"the answer is not valid JSON ({http.kind}): {error}", hint)
+        case requests.Timeout():
+            found = f"no answer within {http.source.timeout:g} s {tries}"
+            return _error(url, found, "raise source.api.timeout, or run again", TransientError)
+        case requests.ConnectionError() | requests.exceptions.ChunkedEncodingError():
+            found = f"no connection, or lost {tries}: {_root_cause(error)}"
+            hint = "is source.api.url right, and the server up? Then run again"
+            return _error(url, found, hint, TransientError)
+        case JSONPathError():
+            found = f"data_selector or a path of pagination is not a JSONPath: {error}"
+            return _error(url, found, "an example is $.data[*]")
+        case requests.RequestException():
+            return _error(url, f"{type(error).__name__}: {error}", "check source.api")
+    # dlt's words for a total that is missing or not a number.
+    return _error(url, str(error)[:300], "check source.api.pagination")
 
 
-def _bounds(source: ApiSource, window: Window | None) -> dict[str, Any]:
-    """Return the query parameters that ask for the rows of a run's window."""
-    asked = source.incremental
-    if asked is None or window is None:
-        return {}
-    bounds = {asked.start_param: window.start} | (
-        {asked.end_param: window.end} if asked.end_param else {}
+def _root_cause(error: BaseException) -> str:
+    while error.__context__ is not None:
+        error = error.__context__
+    return f"{type(error).__name__}: {error}"
+
+
+def _secret(found: SecretStr) -> str:
+    # A file or a shell often leaves a line break at the end.
+    value = found.get_secret_value().strip("\r\n")
+    remember_secrets([value])
+    return value
+
+
+def _header(place: str, value: str) -> str:
+    value = value.strip("\r\n")
+    if not re.fullmatch(r"[\t\x20-\xff]*", value):
+        found = "has a line break or another character that a header cannot carry"
+        raise DataflowError(f"source.api.{place}: {found}", hint="is it copied as a whole?")
+    return value
+
+
+def _auth(source: ApiSource, session: requests.Session) -> Any:
+    found = source.auth
+    if found is None:
+        return None
+    if found.type == "bearer":
+        return auth.BearerTokenAuth(_header("auth.token", _secret(found.token)))
+    if found.type == "basic":
+        return auth.HttpBasicAuth(found.username, _secret(found.password))
+    if found.type == "api_key":
+        key = _header("auth.value", _secret(found.value))
+        return auth.APIKeyAuth(found.name, key, found.location)
+    return _ClientCredentials(
+        access_token_url=found.token_url,
+        client_id=found.client_id,
+        client_secret=_secret(found.client_secret),
+        access_token_request_data={"scope": " ".join(found.scopes)} if found.scopes else {},
+        session=session,
     )
-    return {
-        name: _moment(value, asked.format) for name, value in bounds.items() if value is not None
-    }
-
-
-def _moment(value: Any, format_: str) -> Any:
-    """Return a bound as the server reads it; what is no moment, such as a number, as it is."""
-    if not isinstance(value, date):
-        return value
-    if format_ == "date":
-        return f"{value:%Y-%m-%d}"
-    moment = (
-        value
-        if isinstance(value, datetime)
-        else datetime(value.year, value.month, value.day, tzinfo=UTC)
-    )
-    if format_ == "iso":
-        return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
-    return int(moment.timestamp() * (1 if format_ == "epoch_s" else 1000))
-
-
-class _Client(RESTClient):
-    """dlt's client, with clear errors for answers without rows, and parsing each JSONPath and each answer once.
-
-    Attributes:
-        url: The address last asked, be it for a token.
-        kind: The content type of its answer.
-    """
-
-    def __init__(self, source: ApiSource) -> None:
-        self.url = source.url
-        self.kind = "no Content-Type"
-        self._selected = False
-        session = Client(
-            request_timeout=source.timeout,
-            request_max_attempts=source.max_retries + 1,
-            request_backoff_factor=BACKOFF,
-            request_max_retry_delay=_LONGEST_WAIT,
-            raise_for_status=False,
-        ).session
-        adapter = _Adapter(self, source)
-        session.mount("http://", adapter)
-        session.mount("https://", adapter)
-        super().__init__(
-            base_url=source.url,
-            headers=dict(source.headers),
-            auth=_auth(source, session),
-            paginator=_paginator(source),
-            session=session,
-        )
-
-    def detect_data_selector(self, response: requests.Response) -> Any:
-        path, rows = find_response_page_data(_parsed_once(response))
-        if path == ("$",) or any(not isinstance(row, dict) for row in rows[:1]):
-            return jsonpath.compile_path("$")
-        # Keys are quoted: a dash or a space in one is no operator.
-        return jsonpath.compile_path(".".join(f'"{key}"' for key in path))
-
-    def extract_response(self, response: requests.Response, data_selector: Any) -> list[Any]:
-        document = _parsed_once(response)
-        records: list[Any] = super().extract_response(response, data_selector)
-        if not all(isinstance(record, dict) for record in records):
-            found = next(record for record in records if not isinstance(record, dict))
-            raise DataflowError(
-                _message(response.url, f"yields {type(found).__name__}, expected objects"),
-                hint="source.api.data_selector is the JSONPath of the list of rows",
-            )
-        if not records and not self._selected:
-            # A page without rows is none's mistake; a selector beside the rows is.
-            path, rows = find_response_page_data(document)
-            if isinstance(rows, list) and rows and isinstance(rows[0], dict):
-                raise DataflowError(
-                    _message(
-                        response.url, f"nothing at source.api.data_selector {str(data_selector)!r}"
-                    ),
-                    hint=f"the answer has {len(rows)} rows at {'.'.join(path)!r}",
-                )
-        self._selected = self._selected or bool(records)
-        return records
-
-
-class _Adapter(HTTPAdapter):
-    """Sends requests, retries and redirects: at the pace of ``rate_limit``, credentials to their own host only."""
-
-    def __init__(self, client: _Client, source: ApiSource) -> None:
-        super().__init__()
-        self._client, self._next = client, 0.0
-        self._interval = 1 / source.rate_limit if source.rate_limit else 0.0
-        self._home = {
-            _origin(url) for url in (source.url, getattr(source.auth, "token_url", source.url))
-        }
-        # requests itself drops `Authorization` from a redirect to another host, and nothing else.
-        self._private = {
-            "Authorization",
-            "Cookie",
-            *source.headers,
-            getattr(source.auth, "name", "Authorization"),
-        }
-
-    def send(
-        self, request: requests.PreparedRequest, *args: Any, **kwargs: Any
-    ) -> requests.Response:
-        if self._interval:
-            time.sleep(max(0.0, self._next - time.monotonic()))
-            self._next = time.monotonic() + self._interval
-        if _origin(request.url or "") not in self._home:
-            for name in self._private:
-                request.headers.pop(name, None)
-        self._client.url = request.url or self._client.url
-        response = super().send(request, *args, **kwargs)
-        self._client.kind = response.headers.get("Content-Type", "no Content-Type")
-        return response
 
 
 class _ClientCredentials(auth.OAuth2ClientCredentials):
@@ -223,10 +358,8 @@ class _ClientCredentials(auth.OAuth2ClientCredentials):
     def parse_access_token(self, response_json: Any) -> str:
         token = response_json.get("access_token") if isinstance(response_json, dict) else None
         if not isinstance(token, str) or not token:
-            raise DataflowError(
-                _message(self.access_token_url, "the answer holds no access_token"),
-                hint="check source.api.auth",
-            )
+            found = "the answer holds no access_token"
+            raise _error(self.access_token_url, found, "check source.api.auth")
         remember_secrets([token])
         return token
 
@@ -235,155 +368,37 @@ class _ClientCredentials(auth.OAuth2ClientCredentials):
         return self.default_token_expiration if seconds is None else int(seconds)
 
 
-def _parsed_once(response: requests.Response) -> Any:
-    """Return the document; dlt parses an answer again for each path that it looks up."""
-    document = response.json()
-    response.json = lambda **_: document  # type: ignore[method-assign]
-    return document
-
-
-def _refuse_repetition(page: Any, seen: set[bytes]) -> None:
-    """Raise if the page, or the request for the next one, has been there before: it would go on for ever."""
-    request, records = page.request, list(page)
-    if records:
-        _refuse_if_seen(
-            seen,
-            ["rows", records],
-            f"{page.response.url}: the page repeats an earlier one, row by row",
-        )
-    if page.paginator.has_next_page:
-        next_page = ["request", request.url, request.params, request.json]
-        _refuse_if_seen(
-            seen, next_page, f"{page.response.url}: names a next page that has been read already"
-        )
-
-
-def _refuse_another_host(page: Any, source: ApiSource) -> None:
-    """Raise if the next page would take the credentials to a server that they are not for."""
-    url = page.request.url
-    if (
-        page.paginator.has_next_page
-        and (source.auth or source.headers)
-        and _origin(url) != _origin(source.url)
-    ):
-        raise DataflowError(
-            _message(page.response.url, f"the next page is at {_origin(url)}, another host"),
-            hint="source.api.auth and headers are sent to the host of source.api.url only; nothing was loaded",
-        )
-
-
-def _origin(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.hostname}:{parts.port or {'http': 80, 'https': 443}.get(parts.scheme)}".lower()
-
-
-def _refuse_if_seen(seen: set[bytes], content: Any, message: str) -> None:
-    # Version 2 depends on values only, not on which of them are one object; it takes a tenth of the time of JSON.
-    digest = hashlib.blake2b(marshal.dumps(content, 2), digest_size=16).digest()
-    if digest in seen:
-        raise DataflowError(
-            mask(f"source.api: {message}"),
-            hint="does source.api.pagination name the parameters that this API takes? Nothing was loaded",
-        )
-    seen.add(digest)
-
-
-def _request_error(error: requests.RequestException, source: ApiSource, url: str) -> DataflowError:
-    response = error.response
-    if response is None:
-        tries = f" after {source.max_retries + 1} tries"
-        if isinstance(error, requests.Timeout):
-            return TransientError(
-                _message(url, f"no answer within {source.timeout:g} s{tries}"),
-                hint="raise source.api.timeout, or run again later",
-            )
-        if isinstance(
-            error, requests.exceptions.ConnectionError | requests.exceptions.ChunkedEncodingError
-        ):
-            reason = _root_cause(error)
-            return TransientError(
-                _message(url, f"no connection, or lost{tries}: {reason}"),
-                hint="is source.api.url right, and the server up? Then run again: nothing was loaded",
-            )
-        return DataflowError(
-            _message(url, f"{type(error).__name__}: {error}"), hint="check source.api"
-        )
-    status = response.status_code
-    body = " ".join(response.text.split())[:200]
-    retried = f" after {source.max_retries + 1} tries" if status == 429 or status >= 500 else ""
-    default = (
-        "the server's fault; run again later: nothing was loaded"
-        if status >= 500
-        else "check source.api"
-    )
-    error_type = TransientError if status == 429 or status >= 500 else DataflowError
-    return error_type(
-        _message(
-            response.url, f"HTTP {status} {response.reason}{retried}{': ' + body if body else ''}"
-        ),
-        hint=_HINTS.get(status, default),
-    )
-
-
-def _root_cause(error: BaseException) -> str:
-    # urllib3 wraps the one word that matters, such as "Connection refused", in three exceptions.
-    cause: BaseException = error
-    while (
-        inner := getattr(cause, "reason", None) or (cause.args[-1] if cause.args else None)
-    ) is not None:
-        if not isinstance(inner, BaseException):
-            break
-        cause = inner
-    return f"{type(cause).__name__}: {cause}".split("object at 0x")[0][:200]
-
-
-def _message(url: str, reason: str) -> str:
-    return mask(f"source.api: {url}: {reason}")
-
-
-def _secrets(source: ApiSource) -> Iterator[str]:
-    for name in ("token", "password", "value", "client_secret"):
-        if (secret := getattr(source.auth, name, None)) is not None:
-            yield secret.get_secret_value()
-
-
-def _auth(source: ApiSource, session: requests.Session) -> Any:
-    found = source.auth
-    if found is None:
-        return None
-    if found.type == "bearer":
-        return auth.BearerTokenAuth(found.token.get_secret_value())
-    if found.type == "basic":
-        return auth.HttpBasicAuth(found.username, found.password.get_secret_value())
-    if found.type == "api_key":
-        return auth.APIKeyAuth(found.name, found.value.get_secret_value(), found.location)
-    return _ClientCredentials(
-        access_token_url=found.token_url,
-        client_id=found.client_id,
-        client_secret=found.client_secret.get_secret_value(),
-        access_token_request_data={"scope": " ".join(found.scopes)} if found.scopes else {},
-        session=session,
-    )
-
-
-def _paginator(source: ApiSource) -> Any:
+def _paginator(source: ApiSource) -> paginators.BasePaginator:
     found = source.pagination
+    if found.type == "none":
+        return paginators.SinglePagePaginator()
     if found.type == "link_header":
         return paginators.HeaderLinkPaginator()
     if found.type == "next_url":
         return paginators.JSONLinkPaginator(found.path)
-    if found.type == "none":
-        return paginators.SinglePagePaginator()
-    # Named after where it goes: offset_param or offset_body_path.
-    kind = "param" if found.location == "query" else "body_path"
+    # dlt names these arguments after the place: offset_param or offset_body_path.
+    place = "param" if found.location == "query" else "body_path"
     names: dict[str, Any]
     if found.type == "cursor":
-        names = {f"cursor_{kind}": found.param}
+        names = {f"cursor_{place}": found.param}
         return paginators.JSONResponseCursorPaginator(found.path, **names)
-    if found.type == "offset":
-        names = {f"offset_{kind}": found.offset_param, f"limit_{kind}": found.limit_param}
-        return paginators.OffsetPaginator(limit=found.limit, total_path=found.total_path, **names)
-    names = {f"page_{kind}": found.page_param}
-    return paginators.PageNumberPaginator(
-        base_page=found.base_page, total_path=found.total_path, **names
-    )
+    if found.type == "page_number":
+        names = {f"page_{place}": found.page_param}
+        return paginators.PageNumberPaginator(found.base_page, total_path=found.total_path, **names)
+    names = {f"offset_{place}": found.offset_param, f"limit_{place}": found.limit_param}
+    return _OffsetPaginator(found.limit, total_path=found.total_path, **names)
+
+
+class _OffsetPaginator(paginators.OffsetPaginator):
+    """Steps by the rows that came, as a server may cap the limit; compares them with the total."""
+
+    def update_state(self, response: requests.Response, data: list[Any] | None = None) -> None:
+        self.value_step = len(data or [])
+        super().update_state(response, data)
+        if self.has_next_page or self.total_path is None:
+            return
+        totals = [match.value for match in self.total_path.find(response.json())]
+        if totals and totals[0] is not None and int(totals[0]) != self.current_value:
+            found = f"{self.current_value} rows came, where the total is {totals[0]}"
+            hint = "did rows change meanwhile? Then run again; else check source.api.pagination"
+            raise _error(response.url, found, hint)

@@ -6,6 +6,7 @@ import base64
 import itertools
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta, timezone
 from email.utils import formatdate
 from threading import Event
@@ -203,6 +204,30 @@ def test_oauth2_client_credentials(ids: Any, server: Server, scopes: list[str]) 
     assert [request.path for request in server.requests].count("/token") == 2
 
 
+def test_a_token_is_asked_for_once_and_used_for_all_pages(ids: Any, server: Server) -> None:
+    def answer(request: Request) -> Any:
+        if request.path == "/token":
+            return {"access_token": "the-token", "expires_in": 3600}
+        known = request.headers.get("Authorization") == "Bearer the-token"
+        return page(request)[1] if known else Answer({}, status=401)
+
+    server.answer = answer
+    auth = {
+        "type": "oauth2_client_credentials",
+        "token_url": f"{server.url}/token",
+        "client_id": "me",
+        "client_secret": SECRET,
+    }
+    headers = {"X-Tenant": "ours"}
+    pagination = {"type": "offset", "limit": 10}
+    assert ids(auth=auth, pagination=pagination, headers=headers) == list(range(25))
+    token, *pages = server.requests
+    assert (token.path, {request.path for request in pages}) == ("/token", {"/rows"})
+    # The headers are for the rows only.
+    assert "X-Tenant" not in token.headers
+    assert {request.headers["X-Tenant"] for request in pages} == {"ours"}
+
+
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
@@ -284,6 +309,107 @@ def test_credentials_do_not_follow_a_redirect_to_another_host(
     assert {name: asked.headers.get(name) for name in private} == {
         name: redirected.headers.get(name) for name in private
     }
+
+
+@pytest.mark.parametrize("status", [307, 308])
+def test_a_body_does_not_follow_a_redirect_to_another_host(
+    ids: Any, server: Server, elsewhere: Server, status: int
+) -> None:
+    server.answer = lambda request: (
+        [{"id": 0}] if request.path == "/here" else Answer([], status, {"Location": target})
+    )
+    elsewhere.answer = lambda _: {"access_token": "x"}
+    target = f"{elsewhere.url}/rows"
+    post = {"method": "POST", "json": {"private": SECRET}}
+    oauth = {
+        "type": "oauth2_client_credentials",
+        "token_url": f"{server.url}/token",
+        "client_id": "me",
+        "client_secret": SECRET,
+    }
+    for settings in (post, {"auth": oauth}):
+        with pytest.raises(DataflowError, match=f"to {elsewhere.url}, another host") as raised:
+            ids(**settings)
+        assert SECRET not in str(raised.value)
+    assert elsewhere.requests == []
+    target = "/here"
+    assert ids(**post) == [0]
+    assert server.requests[-1].json == post["json"]
+
+
+def test_a_client_secret_does_not_follow_a_redirect_to_the_host_of_the_rows(
+    ids: Any, server: Server, elsewhere: Server
+) -> None:
+    server.answer = lambda _: {"access_token": "x"}
+    elsewhere.answer = lambda _: Answer({}, 307, {"Location": f"{server.url}/token"})
+    auth = {
+        "type": "oauth2_client_credentials",
+        "token_url": f"{elsewhere.url}/token",
+        "client_id": "me",
+        "client_secret": SECRET,
+    }
+    with pytest.raises(DataflowError, match="another host"):
+        ids(auth=auth)
+    assert server.requests == []
+
+
+@pytest.mark.parametrize("kind", ["redirect", "next_url"])
+def test_a_host_is_read_as_the_request_reads_it(
+    ids: Any, server: Server, elsewhere: Server, kind: str
+) -> None:
+    # Some parsers take what is after the @ for the host.
+    target = f"{elsewhere.url}\\@{server.url.removeprefix('http://')}/rows"
+    server.answer = lambda _: (
+        Answer([], 302, {"Location": target})
+        if kind == "redirect"
+        else {"data": [{"id": 0}], "next": target}
+    )
+    elsewhere.answer = lambda _: [{"id": 1}]
+    pagination = {"type": "next_url", "path": "next"} if kind == "next_url" else {"type": "none"}
+    with suppress(DataflowError):
+        ids(headers={"X-Token": SECRET}, pagination=pagination)
+    assert SECRET not in str([request.headers for request in elsewhere.requests])
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_the_line_break_at_the_end_of_a_secret_is_not_sent(
+    ids: Any, server: Server, end: str
+) -> None:
+    server.answer = lambda _: ROWS
+    ids(auth={"type": "bearer", "token": SECRET + end})
+    assert server.requests[-1].headers["Authorization"] == f"Bearer {SECRET}"
+    ids(auth={"type": "basic", "username": "me", "password": SECRET + end})
+    basic = base64.b64encode(f"me:{SECRET}".encode()).decode()
+    assert server.requests[-1].headers["Authorization"] == f"Basic {basic}"
+    ids(auth={"type": "api_key", "value": SECRET + end}, headers={"X-Other": "a" + end})
+    assert server.requests[-1].headers["X-API-Key"] == SECRET
+    assert server.requests[-1].headers["X-Other"] == "a"
+
+
+@pytest.mark.parametrize("middle", ["\n", "\r\nX-Injected: 1", "\0", "…"])
+@pytest.mark.parametrize(
+    ("place", "settings"),
+    [
+        ("auth.token", lambda text: {"auth": {"type": "bearer", "token": text}}),
+        ("auth.value", lambda text: {"auth": {"type": "api_key", "value": text}}),
+        ("headers.X-Token", lambda text: {"headers": {"X-Token": text}}),
+    ],
+)
+def test_what_no_header_can_carry_is_refused_and_not_shown(
+    ids: Any, server: Server, place: str, settings: Any, middle: str
+) -> None:
+    with pytest.raises(DataflowError, match=rf"source\.api\.{place}: has a line break") as raised:
+        ids(**settings(f"hunter2{middle}secret"))
+    assert "hunter2" not in str(raised.value)
+    assert server.requests == []
+
+
+def test_secrets_of_the_url_and_the_parameters_are_not_shown(ids: Any, server: Server) -> None:
+    server.answer = lambda _: Answer({}, status=404)
+    with pytest.raises(DataflowError, match="HTTP 404") as raised:
+        ids("/rows?token=hunter2-a&x=1", params={"sig": "hunter2-b", "access_token": "hunter2-c"})
+    assert "hunter2" not in str(raised.value)
+    assert "x=1" in str(raised.value)
 
 
 # Pagination
@@ -434,6 +560,135 @@ def test_a_total_that_is_not_there(ids: Any, server: Server) -> None:
     with pytest.raises(DataflowError, match=rf"{server.url}/rows.*total") as raised:
         ids(pagination={"type": "page_number", "total_path": "total"})
     assert raised.value.hint == "check source.api.pagination"
+
+
+def capped(cap: int, total: Any) -> Any:
+    """Answer as a server that sends at most `cap` of the 25 rows, whatever limit is asked for."""
+
+    def answer(request: Request) -> Any:
+        size = min(cap, int(request.query["limit"]))
+        return {"data": page(request, size)[1], "meta": {"total": total}}
+
+    return answer
+
+
+@pytest.mark.parametrize("total_path", ["meta.total", None])
+def test_offset_steps_by_the_rows_that_came(
+    ids: Any, server: Server, total_path: str | None
+) -> None:
+    server.answer = capped(4, 25)
+    pagination = {"type": "offset", "limit": 10, "total_path": total_path}
+    assert ids(pagination=pagination) == list(range(25))
+
+
+@pytest.mark.parametrize("total", [26, 7, "7"])
+def test_offset_compares_the_rows_with_the_total(ids: Any, server: Server, total: Any) -> None:
+    server.answer = capped(10, total)
+    pagination = {"type": "offset", "limit": 10, "total_path": "meta.total"}
+    with pytest.raises(DataflowError, match=rf"rows came, where the total is {total}") as raised:
+        ids(pagination=pagination)
+    assert "run again" in str(raised.value.hint)
+
+
+PAGES = {"type": "page_number", "page_param": "page"}
+
+
+@pytest.mark.parametrize("selector", [None, "data", "$.data[*]"])
+@pytest.mark.parametrize(
+    "second",
+    [
+        {"error": "quota used up"},
+        {"errors": [{"message": "quota used up"}]},
+        {"data": None, "errors": [{"message": "quota used up"}]},
+        {"data": [], "error": {"reason": "quota used up"}},
+    ],
+)
+def test_an_error_with_status_200_is_an_error(
+    ids: Any, server: Server, second: Any, selector: str | None
+) -> None:
+    server.answer = lambda request: {"data": ROWS[:3]} if request.query["page"] == "1" else second
+    with pytest.raises(DataflowError, match=rf"{server.url}/rows\?page=2: .*quota used up"):
+        ids(pagination=PAGES, data_selector=selector)
+
+
+@pytest.mark.parametrize("selector", [None, "data", "$.data", "$.data[*]", "$['data'][*]"])
+@pytest.mark.parametrize("second", [{}, {"next": None}, {"rows": ROWS[3:]}])
+def test_a_page_without_the_key_of_the_rows_is_an_error(
+    ids: Any, server: Server, second: Any, selector: str | None
+) -> None:
+    server.answer = lambda request: {"data": ROWS[:3]} if request.query["page"] == "1" else second
+    with pytest.raises(
+        DataflowError, match=r"/rows\?page=2: nothing at source\.api\.data_selector"
+    ):
+        ids(pagination=PAGES, data_selector=selector)
+
+
+@pytest.mark.parametrize("selector", [None, "$"])
+@pytest.mark.parametrize("first", [ROWS[:3], {"id": 0}])
+def test_an_object_in_place_of_a_list_of_rows_is_an_error(
+    ids: Any, server: Server, first: Any, selector: str | None
+) -> None:
+    server.answer = lambda request: first if request.query["page"] == "1" else {"status": "late"}
+    number = 2 if isinstance(first, list) else 1
+    with pytest.raises(DataflowError, match=rf"page={number}: yields one object, expected a list"):
+        ids(pagination=PAGES, data_selector=selector)
+
+
+def test_an_error_in_place_of_the_only_row_is_an_error(ids: Any, server: Server) -> None:
+    server.answer = lambda _: {"id": 1, "error": "quota used up"}
+    with pytest.raises(DataflowError, match=r"/rows: yields one object.*quota used up"):
+        ids()
+    server.answer = lambda _: {"id": 1, "error": None}
+    assert ids() == [1]
+
+
+def test_the_list_of_rows_is_known_only_once_it_has_rows(ids: Any, server: Server) -> None:
+    first = {"warnings": [], "orders": [], "next": "b"}
+    second = {"orders": [{"id": 1}], "warnings": [], "next": None}
+    server.answer = lambda request: second if "cursor" in request.query else first
+    assert ids(pagination={"type": "cursor", "path": "next"}) == [1]
+
+
+def test_pages_without_rows_for_ever_are_an_error(ids: Any, server: Server) -> None:
+    server.answer = lambda _: {"data": [], "next": str(len(server.requests))}
+    pagination = {"type": "cursor", "path": "next", "max_empty_pages": 4}
+    with pytest.raises(DataflowError, match="a next page after 4 pages without rows"):
+        ids(pagination=pagination)
+    assert len(server.requests) == 4
+    # Three in a row may come, as often as they like.
+    server.requests.clear()
+    server.answer = lambda _: {
+        "data": [{"id": len(server.requests)}] if len(server.requests) % 4 == 0 else [],
+        "next": str(len(server.requests)) if len(server.requests) < 12 else None,
+    }
+    assert ids(pagination=pagination) == [4, 8, 12]
+
+
+def test_more_pages_than_the_limit_are_an_error(ids: Any, server: Server) -> None:
+    def answer(request: Request) -> Any:
+        start, rows = page(request, name="after")
+        return {"data": rows, "next": str(start + 10) if start + 10 < 25 else None}
+
+    server.answer = answer
+    pagination = {"type": "cursor", "path": "next", "param": "after"}
+    assert ids(pagination={**pagination, "max_pages": 3}) == list(range(25))
+    with pytest.raises(DataflowError, match="a next page after 2 pages, the limit") as raised:
+        ids(pagination={**pagination, "max_pages": 2})
+    assert "max_pages" in str(raised.value.hint)
+
+
+@pytest.mark.parametrize("status", [200, 503])
+def test_a_run_that_takes_too_long_is_an_error(ids: Any, server: Server, status: int) -> None:
+    server.answer = lambda _: Answer(
+        {"data": [{"id": len(server.requests)}], "next": str(len(server.requests))},
+        status=status,
+        headers={"Retry-After": "3600"},
+    )
+    start = time.monotonic()
+    with pytest.raises(DataflowError, match=r"did not end within 0\.3 s") as raised:
+        ids(pagination={"type": "cursor", "path": "next"}, max_seconds=0.3)
+    assert time.monotonic() - start < 5
+    assert "max_seconds" in str(raised.value.hint)
 
 
 # Failures
@@ -587,12 +842,12 @@ def test_a_selector_that_is_none(ids: Any, server: Server, settings: Any) -> Non
         ids(**settings)
 
 
-@pytest.mark.parametrize("document", [[], {"data": []}, {"data": None}, {}])
-def test_no_rows(configure: Any, server: Server, document: Any) -> None:
+@pytest.mark.parametrize("selector", ["data", "$.data", "$.data[*]", "$['data'][?(@.id > 0)]"])
+@pytest.mark.parametrize("document", [[], {"data": []}, {"data": None}])
+def test_no_rows(configure: Any, server: Server, document: Any, selector: str) -> None:
     server.answer = lambda _: document
-    frames = list(
-        read_source(configure({"type": "api", "api": {"url": server.url, "data_selector": "data"}}))
-    )
+    api = {"url": server.url, "data_selector": selector}
+    frames = list(read_source(configure({"type": "api", "api": api})))
     assert sum(frame.height for frame in frames) == 0
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import sqlite3
+import subprocess
+import sys
 import time as time_
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time
@@ -19,7 +22,7 @@ import pytest
 import sqlalchemy as sa
 
 from dataflow_runtime.config import Window
-from dataflow_runtime.errors import DataflowError
+from dataflow_runtime.errors import DataflowError, TransientError
 from dataflow_runtime.pipeline.sources import read_source
 from dataflow_runtime.pipeline.window import resolve
 
@@ -100,10 +103,85 @@ def test_types_of_postgres(execute: Any, rows: Any) -> None:
         "tags": '["a,b", null]',
         "numbers": "[1, 2]",
         "word": "Zoë 🎉 '\"",
-        "span": "1 day, 2:00:00",
+        "span": "1 day 02:00:00",
         "address": "10.0.0.1/8",
-        "box": "[1, 5)",
+        "box": "[1,5)",
     }
+
+
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        ("timetz '12:30+02'", "12:30:00+02"),
+        ("interval '1 mon 3 days'", "1 mon 3 days"),
+        ("'infinity'::interval", "infinity"),
+        ("1::money", "$1.00"),
+        ("4294967295::oid", 4294967295),
+        ("0.1::float4", 0.1),
+        ("'1.10'::json", "1.10"),
+        ("'{\"a\":   1.10}'::json", '{"a":   1.10}'),
+        ("'{{1,2},{3,4}}'::int[]", "[[1, 2], [3, 4]]"),
+        ("'{1.10}'::numeric[]", "[1.10]"),
+        ("array['2024-01-01 00:00+01'::timestamptz]", '["2023-12-31T23:00:00+00:00"]'),
+        ("array['{\"a\": 1}'::jsonb]", '[{"a": 1}]'),
+        ("row(1, 'x')", "(1,x)"),
+        ("'x  '::char(3)", "x  "),
+        ("point(1, 2)", "(1,2)"),
+        ("b'101'", "101"),
+        ("'infinity'::float8", float("inf")),
+        ("'-infinity'::float8", float("-inf")),
+        ("'mad'::mood", "mad"),
+        ("array['mad'::mood]", '["mad"]'),
+        ("'7'::positive", 7),
+    ],
+)
+def test_values_arrive_unchanged(execute: Any, rows: Any, expression: str, expected: Any) -> None:
+    execute(
+        "CREATE TYPE mood AS ENUM ('sad', 'mad')",
+        "CREATE DOMAIN positive AS int CHECK (VALUE > 0)",
+    )
+    [value] = rows(query=f"SELECT {expression} AS x")["x"].to_list()
+    assert value == expected
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "'infinity'::timestamptz",
+        "'-infinity'::timestamp",
+        "'infinity'::date",
+        "date '12024-01-01'",
+        "timestamp '2024-01-01 BC'",
+        "time '24:00'",
+    ],
+)
+def test_times_that_the_pipeline_does_not_have_are_an_error(
+    execute: Any, rows: Any, expression: str
+) -> None:
+    query = f"SELECT {expression} AS x UNION ALL SELECT NULL"
+    with pytest.raises(DataflowError, match="a value cannot be read") as raised:
+        rows(query=query)
+    assert raised.value.hint == "cast the column to text in source.database.query"
+    assert rows(query=f"SELECT x::text FROM ({query}) AS y")["x"].null_count() == 1
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype", "expected"),
+    [
+        (["1.5", "NULL"], pl.Decimal(38, 9), [Decimal("1.5"), None]),
+        (["1e-12"], pl.Decimal(38, 18), [Decimal("1e-12")]),
+        (["1e28"], pl.Decimal(38, 9), [Decimal("1e28")]),
+        (["1e20", "1e-20"], pl.String, ["100000000000000000000", "0.00000000000000000001"]),
+        (["'NaN'", "1"], pl.String, ["nan", "1"]),
+    ],
+)
+def test_numeric_is_exact(
+    execute: Any, rows: Any, values: list[str], dtype: Any, expected: list[Any]
+) -> None:
+    selected = " UNION ALL ".join(f"SELECT {value}::numeric AS x" for value in values)
+    found = rows(query=selected)["x"]
+    assert found.dtype == dtype
+    assert found.to_list() == expected
 
 
 def test_types_do_not_depend_on_the_chunk(execute: Any, configure: Any, postgres: str) -> None:
@@ -174,6 +252,37 @@ def test_no_rows(configure: Any, execute: Any, postgres: str) -> None:
         )
         == []
     )
+
+
+def test_a_signal_ends_a_query_that_sends_nothing_yet(postgres: str, tmp_path: Path) -> None:
+    program = """if True:
+        import sys
+        from dataflow_runtime.config import WorkflowConfig
+        from dataflow_runtime.pipeline.sources import read_source
+        source = {"type": "database", "database": {"url": sys.argv[1], "query": sys.argv[2]}}
+        print("reading", flush=True)
+        list(read_source(WorkflowConfig.model_validate({"source": source})))
+    """
+    query = "SELECT 1 AS a, pg_sleep(60)::text AS b"
+    arguments = [sys.executable, "-c", program, postgres, query]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        with psycopg2.connect(postgres) as connection, connection.cursor() as cursor:
+            connection.autocommit = True
+            running = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'COPY%%pg_sleep%%'"
+            for _ in range(200):
+                cursor.execute(running)
+                if cursor.fetchall() == [(1,)]:
+                    break
+                time_.sleep(0.05)
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=5)
+            assert process.returncode == -signal.SIGINT
+            assert b"KeyboardInterrupt" in errors
+            # The server does not go on with it.
+            cursor.execute(running)
+            assert cursor.fetchall() == [(0,)]
 
 
 # The cursor
@@ -376,18 +485,32 @@ def test_no_driver(rows: Any, url: str, message: str) -> None:
     assert raised.value.hint
 
 
+def test_a_missing_sqlite_file_is_an_error(rows: Any, tmp_path: Path) -> None:
+    file = tmp_path / "gone.db"
+    with pytest.raises(DataflowError, match=rf"there is no file {file}"):
+        rows(url=f"sqlite:///{file}", table="things")
+    assert not file.exists()
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg2"])
+def test_all_urls_of_postgres(postgres: str, rows: Any, scheme: str) -> None:
+    url = postgres.replace("postgresql://", f"{scheme}://") + "&options=-c search_path=a%2Cb"
+    found = rows(url=url, query="SELECT current_setting('search_path') AS path")
+    assert found["path"].to_list() == ["a,b"]
+
+
 def test_a_connection_lost_midway_and_the_next_run_completes(
     execute: Any, configure: Any, postgres: str
 ) -> None:
-    query = "SELECT n, repeat('x', 1000) AS x FROM generate_series(1, 20000) AS n"
+    query = "SELECT n, repeat('x', 1000) AS x FROM generate_series(1, 200000) AS n"
     config = configure(
         {"type": "database", "database": {"url": postgres, "query": query, "chunk_size": 1000}}
     )
     frames = read_source(config)
     next(frames)
     execute(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND state LIKE 'idle in%'"
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'COPY%%repeat%%'"
     )
-    with pytest.raises(DataflowError, match=re.compile(r"source\.database: .*(terminat|closed)")):
+    with pytest.raises(TransientError, match=re.compile(r"source\.database: .*(terminat|closed)")):
         list(frames)
-    assert sum(frame.height for frame in read_source(config)) == 20_000
+    assert sum(frame.height for frame in read_source(config)) == 200_000

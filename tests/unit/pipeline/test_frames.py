@@ -43,6 +43,11 @@ def test_no_records() -> None:
         (([1, "é"], "plain"), pl.String, ['[1, "é"]', "plain"]),
         ((1, "one"), pl.String, ["1", "one"]),
         ((1, "1", {"a": 1}), pl.String, ["1", "1", '{"a": 1}']),
+        ((Decimal("1e-10"), None), pl.Decimal(38, 18), [Decimal("1e-10"), None]),
+        ((Decimal("NaN"), Decimal(1)), pl.String, ["NaN", "1"]),
+        ((Decimal("Infinity"), 1), pl.String, ["Infinity", "1"]),
+        ((Decimal("1e80"),), pl.String, ["1E+80"]),
+        ((Decimal("1e20"), 2.5), pl.String, ["1E+20", "2.5"]),
         ((2**63 - 1, -(2**63)), pl.Int64, [2**63 - 1, -(2**63)]),
         ((2**64,), pl.String, [str(2**64)]),
         ((2**60 + 1, 0.5), pl.String, [str(2**60 + 1), "0.5"]),
@@ -60,6 +65,28 @@ def test_values_are_kept(values: tuple[Any, ...], dtype: Any, expected: list[Any
     found = column(*values)
     assert found.dtype == dtype
     assert found.to_list() == expected
+
+
+def test_decimals_of_any_size_are_kept() -> None:
+    values = [Decimal("1e20"), Decimal("1e-20")]
+    arrow = pa.table({"x": pa.array(values), "y": [1, 2]})
+    for found in (column(*values), *(to_frame(rows)["x"] for rows in (arrow, *arrow.to_batches()))):
+        assert found.dtype == pl.String
+        assert list(map(Decimal, found)) == values
+
+
+@pytest.mark.parametrize(
+    "strange",
+    [
+        pa.array([(1, 2, 3)], pa.month_day_nano_interval()),
+        # A panic, which is a BaseException.
+        pa.array([[Decimal(1)]], pa.list_(pa.decimal256(50, 2))),
+    ],
+)
+def test_arrow_data_that_polars_cannot_read_is_an_error(strange: pa.Array) -> None:
+    with pytest.raises(DataflowError, match="Arrow data that Polars cannot read") as raised:
+        to_frame(pa.table({"x": strange}))
+    assert "\n" not in raised.value.message
 
 
 def test_not_a_number_stays() -> None:
