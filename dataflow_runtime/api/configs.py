@@ -102,7 +102,7 @@ def _show(
 ) -> tuple[WorkflowConfig, Answer]:
     try:
         config = config_manager.load_config(workflow.name, env=env)
-        effective = config_manager.effective(workflow.name, env=env)
+        effective = config_manager.show(workflow.name, env=env)
     except ConfigError as error:
         raise invalid_config(error.problems, workflow.directory) from None
     except UsageError as error:

@@ -16,8 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from dataflow_runtime.api.models import Problem, ProblemItem
-from dataflow_runtime.config import Problem as ConfigProblem
-from dataflow_runtime.config import mask
+from dataflow_runtime.config import ConfigProblem, mask
 from dataflow_runtime.config.problems import display_path
 from dataflow_runtime.errors import DataflowError, UnknownWorkflowError
 from dataflow_runtime.settings import get_settings

@@ -59,7 +59,7 @@ def show_command(*, name: str, origins: bool, as_json: bool, **layers: Any) -> N
     from dataflow_runtime.config import config_manager
 
     with output.quiet_stdout():
-        effective = config_manager.effective(name, **layers)
+        effective = config_manager.show(name, **layers)
     if as_json:
         shown = asdict(effective)
         output.print_json(shown if origins else {**shown, "origins": None})

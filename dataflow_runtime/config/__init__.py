@@ -1,6 +1,7 @@
-"""Configuration of workflows: ``config.yaml``, its overlays and variables, validated, with the origin of every value.
+"""Configuration of workflows: ``config.yaml``, its overlays and variables, validated, with origins.
 
-Importing this package is cheap: pydantic and the YAML parser are imported when a name that needs them is used.
+Importing this package is cheap: pydantic and the YAML parser are imported when they are needed. It
+never imports Dagster, Polars or the code of a workflow, apart from the model that one brings.
 """
 
 from __future__ import annotations
@@ -9,55 +10,36 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dataflow_runtime.config.base import ConfigModel
-    from dataflow_runtime.config.effective import EffectiveConfig, Origin
-    from dataflow_runtime.config.manager import CheckedConfig, ConfigFile, ConfigManager
+    from dataflow_runtime.config.base import ConfigModel as ConfigModel
+    from dataflow_runtime.config.manager import CheckedConfig as CheckedConfig
+    from dataflow_runtime.config.manager import ConfigFile as ConfigFile
+    from dataflow_runtime.config.manager import ConfigManager as ConfigManager
     from dataflow_runtime.config.manager import config_manager as config_manager
-    from dataflow_runtime.config.models import WorkflowConfig
-    from dataflow_runtime.config.overridable import refused_overrides
-    from dataflow_runtime.config.problems import ConfigError, Problem
-    from dataflow_runtime.config.schedule import configured_cron
-    from dataflow_runtime.config.secrets import mask
-    from dataflow_runtime.config.window import Window
-
-__all__ = [
-    "CheckedConfig",
-    "ConfigError",
-    "ConfigFile",
-    "ConfigManager",
-    "ConfigModel",
-    "EffectiveConfig",
-    "Origin",
-    "Problem",
-    "Window",
-    "WorkflowConfig",
-    "config_manager",
-    "configured_cron",
-    "mask",
-    "refused_overrides",
-]
+    from dataflow_runtime.config.models import WorkflowConfig as WorkflowConfig
+    from dataflow_runtime.config.origins import Origin as Origin
+    from dataflow_runtime.config.origins import ShownConfig as ShownConfig
+    from dataflow_runtime.config.overridable import refused_overrides as refused_overrides
+    from dataflow_runtime.config.problems import ConfigError as ConfigError
+    from dataflow_runtime.config.problems import ConfigProblem as ConfigProblem
+    from dataflow_runtime.config.schedule import configured_cron as configured_cron
+    from dataflow_runtime.config.secrets import mask as mask
+    from dataflow_runtime.config.window import Window as Window
 
 _MODULES = {
-    "ConfigError": "problems",
-    "ConfigModel": "base",
-    "EffectiveConfig": "effective",
-    "Origin": "effective",
-    "Problem": "problems",
-    "Window": "window",
-    "WorkflowConfig": "models",
-    "configured_cron": "schedule",
-    "mask": "secrets",
-    "refused_overrides": "overridable",
+    "base": ["ConfigModel"],
+    "manager": ["CheckedConfig", "ConfigFile", "ConfigManager", "config_manager"],
+    "models": ["WorkflowConfig"],
+    "origins": ["Origin", "ShownConfig"],
+    "overridable": ["refused_overrides"],
+    "problems": ["ConfigError", "ConfigProblem"],
+    "schedule": ["configured_cron"],
+    "secrets": ["mask"],
+    "window": ["Window"],
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_MODULES.get(name, 'manager')}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+    for module, names in _MODULES.items():
+        if name in names:
+            return getattr(importlib.import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

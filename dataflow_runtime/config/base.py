@@ -1,9 +1,11 @@
-"""What all sections of the configuration models share: strictness, rules between keys, types of values."""
+"""What all sections of the configuration share: strictness, descriptions, rules between keys, types."""
 
 from __future__ import annotations
 
+import inspect
 import re
-from datetime import date, timedelta
+from datetime import timedelta
+from functools import cache
 from typing import Annotated, Any
 
 from pydantic import (
@@ -20,36 +22,45 @@ from pydantic_core import PydanticCustomError, PydanticKnownError
 
 from dataflow_runtime.config.secrets import MASK, is_secret_key, mask
 
-__all__ = [
-    "ColumnType",
-    "Columns",
-    "ConfigModel",
-    "Day",
-    "Identifier",
-    "JsonPath",
-    "Lookback",
-    "NonNegativeFloat",
-    "NonNegativeInt",
-    "PositiveFloat",
-    "PositiveInt",
-    "Ratio",
-    "Secret",
-    "Text",
-    "decimal_digits",
-    "rule",
-]
+RULE = "config_rule"
 
 
-def rule(message: str, *path: str, hint: str | None = None) -> PydanticCustomError:
-    """Return the error of a rule between keys; `path` leads from the model to the key it points at."""
-    # Braces would be read as a template's.
-    return PydanticCustomError(
-        "config_rule", "{message}", {"message": message, "path": path, "hint": hint}
-    )
+def rule(message: str, *path: str, hint: str | None = None, needs: str = "") -> PydanticCustomError:
+    """Return the error of a rule between keys.
+
+    Args:
+        message: What the rule says.
+        path: Leads from the model to the key that the rule is about.
+        hint: What to do.
+        needs: Dotted key of another value that the rule looks at.
+    """
+    # Braces in the template would be read as placeholders.
+    context = {"message": message, "path": path, "hint": hint, "needs": needs}
+    return PydanticCustomError(RULE, "{message}", context)
+
+
+@cache
+def descriptions(model: type[BaseModel]) -> dict[str, str]:
+    """Return what the docstrings of a model and its bases say about each field."""
+    found = {}
+    for base in reversed(model.__mro__):
+        text = inspect.cleandoc(base.__dict__.get("__doc__") or "").partition("Attributes:\n")[2]
+        for name, words in re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", text, re.MULTILINE):
+            found[name] = " ".join(words.split())
+    return found
+
+
+def _describe(schema: dict[str, Any], model: type[BaseModel]) -> None:
+    """Move what a docstring says about fields to the fields of the JSON Schema."""
+    schema["description"] = schema.get("description", "").partition("\n")[0]
+    for name, text in descriptions(model).items():
+        field = model.model_fields.get(name)
+        if field is not None:
+            schema["properties"][field.alias or name].setdefault("description", text)
 
 
 class ConfigModel(BaseModel):
-    """A section: immutable, strict, no unknown keys, and no secret in its `repr` or in errors."""
+    """A section: immutable, strict, no unknown keys, no secret in its `repr` or in errors."""
 
     model_config = ConfigDict(
         frozen=True,
@@ -58,6 +69,7 @@ class ConfigModel(BaseModel):
         hide_input_in_errors=True,
         allow_inf_nan=False,
         protected_namespaces=(),
+        json_schema_extra=_describe,
     )
 
     def __repr_args__(self) -> Any:
@@ -75,102 +87,80 @@ def _masked(key: str, value: Any) -> Any:
     return value
 
 
-def _as_list(value: object) -> object:
-    return [value] if isinstance(value, str) else value
+def _one_line(text: str) -> str:
+    """Return a text without the line break at its end, which a file or `echo` adds."""
+    text = text.rstrip("\r\n")
+    if not text.isprintable():
+        raise ValueError("expected one line of printable characters")
+    return text
+
+
+def _secret_line(value: SecretStr) -> SecretStr:
+    return SecretStr(_one_line(value.get_secret_value()))
+
+
+_URL = re.compile(r"(?P<scheme>[A-Za-z][\w+.-]*)://(?P<server>[^/?#]*)(?P<path>[^?]*)(?P<query>.*)")
+_LOGIN = r"(?:(?:[^:@\[\]%]|%[0-9a-fA-F]{2})*(?::(?:[^@\[\]%]|%[0-9a-fA-F]{2})*)?@)?"
+_HOSTS = r"(?:(?:\[[^\[\]@]*\]|[^:@\[\]]*)(?::\d*)?,?)*"
+
+
+def _database_url(value: SecretStr) -> SecretStr:
+    """Refuse a URL that the database's driver would read otherwise than it is meant."""
+    found = _URL.fullmatch(value.get_secret_value())
+    if found is None:
+        raise ValueError("expected a URL such as postgresql://user:password@host/database")
+    # A password with one of these characters would end early, and its rest be shown as a host.
+    cut = found["server"] and ("@" in found["path"] or "#" in found["path"])
+    if cut or not re.fullmatch(_LOGIN + _HOSTS, found["server"]):
+        raise rule(
+            "the URL cannot be split into user, password, host and port",
+            hint="percent-encode special characters of user name and password: "
+            "@ as %40, / as %2F, : as %3A, # as %23, ? as %3F, [ as %5B, % as %25",
+        )
+    return value
 
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
-def _lookback(value: object) -> object:
-    if isinstance(value, str):
-        parts = _DURATION.findall(value)
-        if not parts or _DURATION.sub("", value).strip():
-            raise ValueError("expected a number or a duration such as '3d', '12h' or '1d 6h'")
-        try:
-            return sum(
-                (timedelta(**{_UNITS[unit]: float(number)}) for number, unit in parts), timedelta()
-            )
-        except OverflowError:
-            raise ValueError("the duration is too long") from None
-    return value
+def _duration(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    parts = _DURATION.findall(value)
+    if not parts or _DURATION.sub("", value).strip():
+        raise ValueError("expected a number or a duration such as '3d', '12h' or '1d 6h'")
+    length = timedelta()
+    try:
+        for number, unit in parts:
+            length += timedelta(**{_UNITS[unit]: float(number)})
+    except OverflowError:
+        raise ValueError("the duration is too long") from None
+    return length
 
 
 def _duration_text(value: timedelta | float) -> str | float:
     if not isinstance(value, timedelta):
         return value
     seconds, parts = value.total_seconds(), []
-    for unit, length in (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)):
-        count = seconds / length if unit == "s" else seconds // length
+    for unit, length in (("d", 86_400), ("h", 3_600), ("m", 60)):
+        count, seconds = divmod(seconds, length)
         if count:
             parts.append(f"{count:g}{unit}")
-            seconds -= count * length
-    return " ".join(parts) or "0s"
+    if seconds or not parts:
+        parts.append(f"{seconds:g}s")
+    return " ".join(parts)
 
 
-def _iso_date(value: object) -> object:
-    if isinstance(value, str):
-        try:
-            return date.fromisoformat(value)
-        except ValueError:
-            raise ValueError("expected a date such as 2026-01-31") from None
-    return value
-
-
-Text = Annotated[str, Field(min_length=1)]
-Secret = Annotated[SecretStr, Field(min_length=1)]
-JsonPath = Annotated[str, Field(min_length=1)]
-PositiveInt = Annotated[int, Field(gt=0)]
-NonNegativeInt = Annotated[int, Field(ge=0)]
-PositiveFloat = Annotated[float, Field(gt=0)]
-NonNegativeFloat = Annotated[float, Field(ge=0)]
-Ratio = Annotated[float, Field(ge=0, le=1)]
-# What PostgreSQL and dlt take without quoting or renaming.
-Identifier = Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]*$", max_length=63)]
-Columns = Annotated[
-    list[Text],
-    BeforeValidator(_as_list),
-    WithJsonSchema({"anyOf": [{"type": "array", "items": {"type": "string"}}, {"type": "string"}]}),
-]
-Lookback = Annotated[
-    timedelta | NonNegativeFloat,
-    BeforeValidator(_lookback),
-    PlainSerializer(_duration_text, when_used="json"),
-    WithJsonSchema({"anyOf": [{"type": "number", "minimum": 0}, {"type": "string"}]}),
-]
-Day = Annotated[
-    date, BeforeValidator(_iso_date), WithJsonSchema({"type": "string", "format": "date"})
-]
 _TYPES = (
-    "string",
-    "integer",
-    "float",
-    "decimal",
-    "boolean",
-    "date",
-    "timestamp",
-    "epoch_s",
-    "epoch_ms",
-    "json",
+    *("string", "integer", "float", "decimal", "boolean", "date", "timestamp"),
+    *("epoch_s", "epoch_ms", "json"),
 )
 _DECIMAL = r"decimal\((\d{1,2}), ?(\d{1,2})\)"
-ColumnType = Annotated[
-    str,
-    AfterValidator(lambda value: _column_type(value)),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"enum": list(_TYPES)},
-                {"type": "string", "pattern": f"^{_DECIMAL}$", "examples": ["decimal(18, 4)"]},
-            ]
-        }
-    ),
-]
 
 
 def decimal_digits(kind: str) -> tuple[int, int] | None:
-    """Return the precision and scale of a decimal type, 38 and 9 where it names none; None for other types."""
+    """Return precision and scale of a decimal type, 38 and 9 by default; None for other types."""
     if kind == "decimal":
         return 38, 9
     matched = re.fullmatch(_DECIMAL, kind)
@@ -180,9 +170,42 @@ def decimal_digits(kind: str) -> tuple[int, int] | None:
 def _column_type(value: str) -> str:
     digits = decimal_digits(value)
     if digits and not digits[1] <= digits[0] <= 38:
-        raise ValueError(
-            "expected decimal(precision, scale) of at most 38 digits, of which the scale is a part"
-        )
+        raise ValueError("expected decimal(precision, scale): scale <= precision <= 38")
     if not digits and value not in _TYPES:
-        raise PydanticKnownError("literal_error", {"expected": "the name of a type"})
+        expected = ", ".join(repr(name) for name in _TYPES) + " or 'decimal(18, 4)'"
+        raise PydanticKnownError("literal_error", {"expected": expected})
     return value
+
+
+def _as_list(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+Text = Annotated[str, Field(min_length=1)]
+Header = Annotated[str, AfterValidator(_one_line)]
+Secret = Annotated[SecretStr, AfterValidator(_secret_line), Field(min_length=1)]
+DatabaseUrl = Annotated[Secret, AfterValidator(_database_url)]
+PositiveInt = Annotated[int, Field(gt=0)]
+NonNegativeInt = Annotated[int, Field(ge=0)]
+PositiveFloat = Annotated[float, Field(gt=0)]
+NonNegativeFloat = Annotated[float, Field(ge=0)]
+Ratio = Annotated[float, Field(ge=0, le=1)]
+# What PostgreSQL and DuckDB take without quoting.
+Identifier = Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]*$", max_length=63)]
+Columns = Annotated[
+    list[Text],
+    BeforeValidator(_as_list),
+    WithJsonSchema({"anyOf": [{"type": "array", "items": {"type": "string"}}, {"type": "string"}]}),
+]
+Lookback = Annotated[
+    timedelta | NonNegativeFloat,
+    BeforeValidator(_duration),
+    PlainSerializer(_duration_text, when_used="json"),
+    WithJsonSchema({"anyOf": [{"type": "number", "minimum": 0}, {"type": "string"}]}),
+]
+_DECIMAL_SCHEMA = {"type": "string", "pattern": f"^{_DECIMAL}$", "examples": ["decimal(18, 4)"]}
+ColumnType = Annotated[
+    str,
+    AfterValidator(_column_type),
+    WithJsonSchema({"anyOf": [{"enum": list(_TYPES)}, _DECIMAL_SCHEMA]}),
+]

@@ -1,41 +1,32 @@
-"""The types of unquoted YAML scalars."""
+"""The types of unquoted YAML scalars: the core schema of YAML 1.2.2, section 10.3.2."""
 
 from __future__ import annotations
 
 import re
 from typing import Any
 
-__all__ = ["typed_scalar"]
-
-# The core schema of YAML 1.2.2, section 10.3.2.
-_CORE = re.compile(
-    r"(?P<null>null|Null|NULL|~|)"
-    r"|(?P<true>true|True|TRUE)|(?P<false>false|False|FALSE)"
-    r"|(?P<int>[-+]?[0-9]+)|0o(?P<oct>[0-7]+)|0x(?P<hex>[0-9a-fA-F]+)"
-    r"|(?P<float>[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?)"
-    r"|(?P<inf>[-+]?)\.(?:inf|Inf|INF)|(?P<nan>\.nan|\.NaN|\.NAN)"
+_WORDS = {
+    **dict.fromkeys(("null", "Null", "NULL", "~", "")),
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+}
+_INTEGER = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
+_FLOAT = re.compile(
+    r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"
 )
 
 
 def typed_scalar(text: str) -> Any:
-    """Return what an unquoted scalar stands for: None, bool, int, float or the text itself."""
-    matched = _CORE.fullmatch(text)
-    if matched is None:
-        return text
-    kind = matched.lastgroup
-    try:
-        match kind:
-            case "true" | "false":
-                return kind == "true"
-            case "int":
-                return int(text)
-            case "oct" | "hex":
-                return int(matched[kind], 8 if kind == "oct" else 16)
-            case "float" | "nan":
-                return float(text.removeprefix(".") if kind == "nan" else text)
-            case "inf":
-                return float(matched["inf"] + "inf")
-            case _:
-                return None
-    except ValueError:  # Python refuses integers of more than 4,300 digits
-        return text
+    """Return the value of an unquoted scalar: None, bool, int, float or the text itself."""
+    if text in _WORDS:
+        return _WORDS[text]
+    if _INTEGER.fullmatch(text):
+        try:
+            return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
+        except ValueError:  # Python refuses integers of more than 4,300 digits
+            return text
+    if _FLOAT.fullmatch(text):
+        return float(
+            text.replace(".i", "i").replace(".I", "I").replace(".n", "n").replace(".N", "N")
+        )
+    return text

@@ -1,215 +1,293 @@
-"""The layers of a configuration, the last one wins, and where each effective value comes from.
+"""The layers of a configuration: read, merged so that the last one wins, and turned into values.
 
-``config.yaml`` → ``config.<env>.yaml`` → ``DATAFLOW__<WORKFLOW>__<SECTION>__<KEY>`` → overrides (``--set``).
-Mappings merge key by key; lists and scalars replace. The models' defaults come below all of them.
+``config.yaml`` → ``config.<env>.yaml`` → ``DATAFLOW__<WORKFLOW>__<SECTION>__<KEY>`` → overrides
+(``--set``). Mappings merge key by key; lists and scalars replace. The defaults of the models come
+below all of them.
 """
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
+from pydantic import BaseModel
+
+from dataflow_runtime.config.allowed import allowed_keys, is_secret, models_at, types_at
 from dataflow_runtime.config.core_schema import typed_scalar
 from dataflow_runtime.config.interpolation import InterpolationError, interpolate
-from dataflow_runtime.config.problems import ConfigError, Problem
-from dataflow_runtime.config.renamed import with_new_names
+from dataflow_runtime.config.old_keys import rename_old_keys
+from dataflow_runtime.config.problems import ConfigError, ConfigProblem
 from dataflow_runtime.config.yaml import Layer, Node, Source, parse_yaml, problem_at, read_source
 from dataflow_runtime.errors import UsageError
 
-__all__ = ["Layered", "environment_variables", "layered", "overlay_file"]
-
-_EMPTY = Source("default")
-
 
 @dataclass
-class Layered:
-    """A configuration's merged tree, before it is validated.
+class Layers:
+    """The merged tree of a configuration, before it is validated.
 
     Attributes:
+        model: What the configuration is a text of.
+        environ: The environment; None where values may not depend on it.
         root: The tree; every node knows its source.
         problems: What kept a layer, or a part of it, from being read.
-        deprecated: Old names of keys in it; the tree has the new ones.
+        old_keys: Warnings of old names of keys; the tree has the new ones.
         unreadable: Whether a whole file is missing from the tree.
-        unknown: Paths of values that mention variables, where variables are not read.
+        unknown: Paths of values that mention variables, where the environment is not read.
     """
 
-    root: Node
-    problems: list[Problem] = field(default_factory=list)
-    deprecated: list[Problem] = field(default_factory=list)
+    model: type[BaseModel]
+    environ: Mapping[str, str] | None
+    root: Node = field(default_factory=lambda: Node({}, Source("default")))
+    problems: list[ConfigProblem] = field(default_factory=list)
+    old_keys: list[ConfigProblem] = field(default_factory=list)
     unreadable: bool = False
     unknown: set[str] = field(default_factory=set)
 
     def add(self, layer: Node) -> None:
         """Merge a layer on top."""
-        layer, deprecated, problems = with_new_names(layer)
-        self.root = merged(self.root, layer)
-        self.deprecated.extend(deprecated)
-        self.problems.extend(problems)
+        warnings, problems = rename_old_keys(layer)
+        self.old_keys += warnings
+        self.problems += problems
+        self.root = self.merged(self.root, layer, ())
 
-    def resolved(self, environ: Mapping[str, str] | None) -> dict[str, Any]:
-        """Return the values: scalars interpolated and typed. Adds what is missing to `problems`, all of it at once.
+    def add_value(self, keys: Sequence[str], node: Node, text: object) -> None:
+        """Merge a layer that consists of one value, which `text` was read as if it is a text."""
+        if isinstance(text, str) and self._expects_text(keys, self._value(node, ())):
+            # A token of digits or brackets.
+            node = Node(text, node.source, 0, len(text))
+        for key in reversed(keys):
+            node = Node({key: node}, node.source, keys={key: Node(key, node.source)})
+        self.add(node)
 
-        Without an environment, variables are checked for syntax only: their values are `unknown`.
+    def merged(self, lower: Node, upper: Node, path: tuple[str, ...]) -> Node:
+        """Return the tree in which `upper` wins: mappings merge, lists and scalars replace."""
+        below, above = lower.value, upper.value
+        if isinstance(below, dict) and upper.is_empty:
+            return lower  # a section whose keys are all commented out
+        if not isinstance(below, dict) or not isinstance(above, dict):
+            return upper
+        value, keys = dict(below), dict(lower.keys)
+        models = models_at(self.model, path)
+        if len(models) > 1 and "type" in above:
+            # Another type has keys of its own: those of the type below are not for it.
+            allowed = allowed_keys(models_at(self.model, path, above["type"].value))
+            value = {key: child for key, child in value.items() if key in allowed}
+        for key, child in above.items():
+            known = value.get(key)
+            value[key] = child if known is None else self.merged(known, child, (*path, key))
+            keys[key] = upper.keys[key]
+        place = (upper.start, upper.end, upper.line, upper.column)
+        return Node(value, upper.source, *place, keys=keys)
+
+    def spelled(self, keys: Sequence[str]) -> list[str]:
+        """Return the keys of an environment variable as the models and the layers below spell them.
+
+        Keys that are the user's own, such as the names of columns, keep their case.
         """
-        seen: dict[Node, Any] = {}
+        spelled: list[str] = []
+        tree: Node | None = self.root
+        for key in keys:
+            below = tree.value if tree is not None and isinstance(tree.value, dict) else {}
+            known = allowed_keys(models_at(self.model, spelled))
+            alike = [name for name in (*below, *known) if name.lower() == key.lower()]
+            if alike:
+                key = key if key in alike else alike[0]
+            elif known:
+                key = key.lower()
+            spelled.append(key)
+            tree = below.get(key)
+        return spelled
 
-        def value_of(node: Node, path: str) -> Any:
-            if isinstance(node.value, dict):
-                return {
-                    key: value_of(child, f"{path}.{key}" if path else key)
-                    for key, child in node.value.items()
-                }
-            if isinstance(node.value, list):
-                return [
-                    value_of(child, f"{path}.{index}") for index, child in enumerate(node.value)
-                ]
-            # An alias makes one node appear in many places.
-            if node not in seen or environ is None:
-                seen[node] = self._scalar(node, path, environ)
-            return seen[node]
-
+    def values(self) -> dict[str, Any]:
+        """Return the values: scalars interpolated and typed. Adds to `problems` all that is missing."""
         sections = self.root.value if isinstance(self.root.value, dict) else {}
         # A section whose keys are all commented out is empty, not null.
         return {
-            key: {} if child.value == "" and child.plain else value_of(child, key)
+            key: {} if child.is_empty else self._value(child, (key,))
             for key, child in sections.items()
         }
 
-    def _scalar(self, node: Node, path: str, environ: Mapping[str, str] | None) -> Any:
-        text = str(node.value)
+    def _value(self, node: Node, path: tuple[str, ...]) -> Any:
+        if isinstance(node.value, dict):
+            return {key: self._value(child, (*path, key)) for key, child in node.value.items()}
+        if isinstance(node.value, list):
+            return [self._value(item, (*path, str(i))) for i, item in enumerate(node.value)]
+        text, names = self._interpolated(node, ".".join(path))
+        value = typed_scalar(text) if text is not None and node.plain else text
+        return text if names and self._expects_text(path, value) else value
+
+    def _expects_text(self, path: Sequence[str], value: object) -> bool:
+        """Return whether the model takes text at `path`, but nothing of the type of `value`."""
+        types = [get_origin(found) or found for found in types_at(self.model, path)]
+        return type(value) not in types and any(t is str or is_secret(t) for t in types)
+
+    def _interpolated(self, node: Node, path: str) -> tuple[str | None, list[str]]:
+        """Return the text of a scalar and its variables; None, and a problem, where there is none."""
+        text, names = str(node.value), []
         if "$" in text and node.source.is_file:
             try:
-                result = interpolate(text, environ or {})
+                result = interpolate(text, self.environ or {})
             except InterpolationError as error:
-                self.problems.append(
-                    problem_at(
-                        node, path, str(error), hint="see `${VAR:-default}` in docs/config.md"
-                    )
-                )
-                return None
-            if environ is None and result.variables:
+                hint = "see `${VAR:-default}` in docs/config.md"
+                self.problems.append(problem_at(node, path, str(error), hint=hint))
+                return None, []
+            names = result.variables
+            if self.environ is None and result.variables:
                 self.unknown.add(path)
-                return text
+                return text, names
             for missing in result.missing:
                 message = f"environment variable {missing.name} is not set"
                 hint = missing.message or f"set it, or give it a default: ${{{missing.name}:-…}}"
                 self.problems.append(problem_at(node, path, message, hint=hint))
             text = result.text
-        return typed_scalar(text) if node.plain else text
+        if not _is_unicode(text):
+            self.problems.append(problem_at(node, path, "half a character: not valid Unicode"))
+            return None, []
+        return text, names
 
-    @cached_property
-    def scalars(self) -> list[tuple[tuple[str, ...], Node]]:
-        """Path and node of every scalar."""
-        return list(scalars(self.root))
+    def scalars(self) -> Iterator[tuple[tuple[str, ...], Node]]:
+        """Yield path and node of every scalar."""
+        yield from scalars(self.root)
+
+
+def _is_unicode(text: str) -> bool:
+    """Return whether a text can be written: an escape or a variable may hold half a character."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def scalars(node: Node, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Node]]:
     """Yield path and node of every scalar of a tree."""
     if isinstance(node.value, str):
         yield path, node
-        return
-    items = (
-        node.value.items()
-        if isinstance(node.value, dict)
-        else ((str(i), child) for i, child in enumerate(node.value))
-    )
-    for key, child in items:
-        yield from scalars(child, (*path, key))
+    elif isinstance(node.value, dict):
+        for key, child in node.value.items():
+            yield from scalars(child, (*path, key))
+    else:
+        for index, child in enumerate(node.value):
+            yield from scalars(child, (*path, str(index)))
 
 
 def variables_of(node: Node) -> list[str]:
-    """Return the names of the variables that a scalar mentions, in branches that are not taken too."""
-    if node.source.layer == "environment" and node.source.variable:
-        return [node.source.variable]
-    if not isinstance(node.value, str) or not node.source.is_file or "${" not in node.value:
-        return []
-    return re.findall(r"\$\{([A-Za-z_]\w*)", node.value.replace("$$", ""))
+    """Return the names of the variables in a value, also those in branches that are not taken."""
+    if node.source.layer == "environment":
+        return [str(node.source.variable)]
+    found: dict[str, None] = {}
+    for _, scalar in scalars(node):
+        if scalar.source.is_file:
+            text = str(scalar.value).replace("$$", "")
+            found.update(dict.fromkeys(re.findall(r"\$\{([A-Za-z_]\w*)", text)))
+    return list(found)
 
 
-def layered(
+def read_layers(
     name: str,
     config_file: Path,
-    env: str | None,
-    environ: Mapping[str, str],
-    overrides: Mapping[str, object] | None = None,
+    model: type[BaseModel],
+    environ: Mapping[str, str] | None,
     *,
+    env: str | None = None,
+    overrides: Mapping[str, object] | None = None,
     texts: Mapping[Path, str] | None = None,
-) -> Layered:
-    """Read and merge the layers of workflow `name`; what cannot be read is in the result's `problems`.
+) -> Layers:
+    """Read and merge the layers of a workflow; what cannot be read is in the problems of the result.
 
     Args:
         name: The workflow.
         config_file: Its ``config.yaml``.
+        model: Its model.
+        environ: The environment, whose ``DATAFLOW__<NAME>__…`` variables are a layer; None to
+            check variables for syntax only.
         env: Name of the overlay, None for none.
-        environ: The environment; ``DATAFLOW__<NAME>__…`` variables of it are a layer.
-        overrides: Dotted key (or nested mapping) to value; text is read as a YAML value.
-        texts: File to the text that stands for its content: a candidate that is not written yet.
+        overrides: Dotted key to value; text is read as a YAML value.
+        texts: Text that is read in place of a file: a candidate that is not written yet.
 
     Raises:
         UsageError: `env` is not a name.
     """
-    result = Layered(Node({}, _EMPTY))
-
-    texts = texts or {}
-    for file in [config_file, *([overlay_file(config_file, env)] if env else [])]:
-        layer: Layer = "file" if file == config_file else "overlay"
-        if layer == "overlay" and file not in texts and not file.exists():
+    layers, texts = Layers(model, environ), texts or {}
+    overlay = overlay_file(config_file, env) if env else None
+    for file in (config_file, overlay):
+        if file is None or (file == overlay and file not in texts and not file.exists()):
             continue
+        kind: Layer = "file" if file == config_file else "overlay"
         try:
-            source = Source(layer, texts[file], file) if file in texts else read_source(file, layer)
-            result.add(parse_yaml(source))
+            source = Source(kind, texts[file], file) if file in texts else read_source(file, kind)
+            layers.add(parse_yaml(source))
         except ConfigError as error:
-            result.problems.extend(error.problems)
-            result.unreadable = True
-    for variable, value in environment_variables(name, environ).items():
-        keys = variable.split("__")[2:]
-        source = Source("environment", value, variable=variable)
-        if not all(keys):
+            layers.problems += error.problems
+            layers.unreadable = True
+    for variable, keys in override_variables(name, environ or {}).items():
+        source = Source("environment", (environ or {})[variable], variable=variable)
+        if all(keys):
+            layers.add_value(layers.spelled(keys), value_node(source.text, source), source.text)
+        else:
             message = "expected DATAFLOW__<WORKFLOW>__<SECTION>__<KEY>, found an empty key"
-            result.problems.append(Problem("", message, place=variable))
-        else:
-            result.add(_nested(result.root, keys, value_node(value, source), source))
-    for dotted, override in (overrides or {}).items():
+            layers.problems.append(ConfigProblem("", message, place=variable))
+    for dotted, value in (overrides or {}).items():
         keys = dotted.split(".")
-        source = Source("set", override if isinstance(override, str) else "", variable=dotted)
-        node = (
-            value_node(override, source)
-            if isinstance(override, str)
-            else python_node(override, source)
-        )
-        if not all(keys):
-            result.problems.append(
-                Problem("", "expected section.key, found an empty key", place=f"--set {dotted}")
-            )
+        if all(keys):
+            layers.add_value(keys, override_node(dotted, value), value)
         else:
-            result.add(_nested(None, keys, node, source))
-    return result
+            message = "expected section.key, found an empty key"
+            layers.problems.append(ConfigProblem("", message, place=f"--set {dotted}"))
+    return layers
 
 
 def overlay_file(config_file: Path, env: str) -> Path:
-    """Return where the overlay of an environment stands, whether it exists or not.
+    """Return the path of an overlay, whether it exists or not.
 
     Raises:
         UsageError: `env` is not made of letters, digits, ``_`` and ``-``.
     """
-    if not re.fullmatch(r"[A-Za-z0-9_-]+", env):
-        raise UsageError(f"environment {env!r}: expected letters, digits, '_' and '-'")
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,100}", env):
+        shown = env if len(env) <= 100 else f"{env[:100]}…"
+        raise UsageError(f"environment {shown!r}: expected letters, digits, '_' and '-'")
     return config_file.with_name(f"{config_file.stem}.{env}{config_file.suffix}")
 
 
-def environment_variables(name: str, environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables that override values of workflow `name`: sections before the keys below them."""
+def override_variables(name: str, environ: Mapping[str, str]) -> dict[str, list[str]]:
+    """Return the variables that override values of workflow `name`, and the keys that each is for.
+
+    Sections come before the keys in them, so that the more specific variable wins.
+    """
     prefix = f"DATAFLOW__{name.upper()}__"
-    found = {key: environ[key] for key in environ if key.startswith(prefix)}
-    return {key: found[key] for key in sorted(found, key=lambda key: (key.count("__"), key))}
+    found = {}
+    for variable in environ:
+        if variable.startswith(prefix):
+            found[variable] = variable.removeprefix(prefix).split("__")
+    return dict(sorted(found.items(), key=lambda item: (len(item[1]), item[0])))
+
+
+def override_node(dotted: str, value: object) -> Node:
+    """Return the tree of an override: text is YAML, other values are taken as they are."""
+    if isinstance(value, str):
+        return value_node(value, Source("set", value, variable=dotted))
+    return _python_node(value, Source("set", variable=dotted))
+
+
+def _python_node(value: object, source: Source) -> Node:
+    if isinstance(value, Mapping):
+        entries = {str(key): _python_node(child, source) for key, child in value.items()}
+        return Node(entries, source, keys={key: Node(key, source) for key in entries})
+    if isinstance(value, list | tuple):
+        return Node([_python_node(item, source) for item in value], source)
+    if value is None or isinstance(value, bool | int | float):
+        words = {"Infinity": ".inf", "-Infinity": "-.inf", "NaN": ".nan"}
+        text = json.dumps(value)
+        return Node(words.get(text, text), source, plain=True)
+    return Node(str(value), source)
 
 
 def value_node(text: str, source: Source) -> Node:
-    """Return the tree of an override's text: YAML in brackets or quotes, otherwise one scalar, whatever is in it."""
+    """Return the tree of a text: YAML in brackets or quotes, otherwise one scalar as it is."""
     scalar = Node(text, source, 0, len(text), plain=True)
     if text.lstrip()[:1] not in ("[", "{", '"', "'"):
         return scalar
@@ -218,49 +296,3 @@ def value_node(text: str, source: Source) -> Node:
     except ConfigError:
         # A password may begin with a bracket; where a list is expected, validation says so.
         return scalar
-
-
-def python_node(value: object, source: Source) -> Node:
-    """Return the tree of a value that Python code or run config gives."""
-    match value:
-        case Mapping():
-            keys = {str(key): Node(str(key), source) for key in value}
-            return Node(
-                {str(key): python_node(child, source) for key, child in value.items()},
-                source,
-                keys=keys,
-            )
-        case list() | tuple():
-            return Node([python_node(child, source) for child in value], source)
-        case None | bool():
-            return Node({None: "null", True: "true", False: "false"}[value], source, plain=True)
-        case int() | float():
-            text = repr(float(value)) if isinstance(value, float) else str(int(value))
-            return Node(
-                {"inf": ".inf", "-inf": "-.inf", "nan": ".nan"}.get(text, text), source, plain=True
-            )
-        case _:
-            return Node(str(value), source)
-
-
-def merged(lower: Node, upper: Node) -> Node:
-    """Return the tree in which `upper` wins: mappings merge, lists and scalars replace."""
-    if isinstance(lower.value, dict) and upper.value == "" and upper.plain:
-        return lower  # a section whose keys are all commented out
-    if not isinstance(lower.value, dict) or not isinstance(upper.value, dict):
-        return upper
-    value, keys = dict(lower.value), dict(lower.keys)
-    for key, child in upper.value.items():
-        value[key] = merged(value[key], child) if key in value else child
-        keys[key] = upper.keys[key]
-    return Node(value, upper.source, upper.start, upper.end, upper.line, upper.column, keys=keys)
-
-
-def _nested(root: Node | None, keys: list[str], node: Node, source: Source) -> Node:
-    """Return a tree with `node` under `keys`; with `root`, upper-case keys are spelt as they are there."""
-    key, rest = keys[0], keys[1:]
-    below = root.value if root is not None and isinstance(root.value, dict) else {}
-    if source.layer == "environment":
-        key = next((known for known in below if known.upper() == key.upper()), key.lower())
-    child = _nested(below.get(key), rest, node, source) if rest else node
-    return Node({key: child}, source, keys={key: Node(key, source)})

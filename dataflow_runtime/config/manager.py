@@ -1,8 +1,9 @@
-"""`config_manager`: loads, validates and lists the configurations of installed workflows."""
+"""`config_manager`: loads, validates, shows and edits the configurations of installed workflows."""
 
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import os
 import re
 import sys
@@ -10,44 +11,37 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
-from dataflow_runtime.config.effective import EffectiveConfig, config_warnings, effective_config
-from dataflow_runtime.config.layers import (
-    Layered,
-    environment_variables,
-    layered,
-    overlay_file,
-    variables_of,
-)
-from dataflow_runtime.config.problems import UNKNOWN_KEY, ConfigError, Problem, UnknownKeyError
-from dataflow_runtime.config.renamed import warn_of
+from dataflow_runtime.config.problems import ConfigError, ConfigProblem, UnknownKeyError
+from dataflow_runtime.config.secrets import mask
 from dataflow_runtime.errors import DataflowError, UnknownWorkflowError, UsageError, did_you_mean
 from dataflow_runtime.workflows.discovery import InstalledWorkflow, find_workflows
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
+    from dataflow_runtime.config.layers import Layers
     from dataflow_runtime.config.models import WorkflowConfig
-
-__all__ = ["CheckedConfig", "ConfigFile", "ConfigManager", "config_manager"]
+    from dataflow_runtime.config.origins import ShownConfig
 
 MODEL_GROUP = "dataflow.config_models"
 _CACHE_SIZE = 1_000
 
 M = TypeVar("M", bound="BaseModel")
+Overrides = Mapping[str, object]
 
 
 @dataclass(frozen=True)
 class ConfigFile:
-    """Where the configuration of an installed workflow stands.
+    """The configuration file of an installed workflow.
 
     Attributes:
         name: The workflow.
         package: Its distribution.
         file: Its ``config.yaml``, None if the package's module cannot be found.
         environments: Names of its overlays (``config.<env>.yaml``).
-        exists: Whether the file is there.
+        exists: Whether the file exists.
     """
 
     name: str
@@ -62,8 +56,8 @@ class CheckedConfig:
     """The outcome of a validation: `problems` make it invalid, `warnings` do not."""
 
     name: str
-    problems: Sequence[Problem] = ()
-    warnings: Sequence[Problem] = ()
+    problems: Sequence[ConfigProblem] = ()
+    warnings: Sequence[ConfigProblem] = ()
 
     @property
     def valid(self) -> bool:
@@ -71,12 +65,11 @@ class CheckedConfig:
         return not self.problems
 
 
-@dataclass(frozen=True)
-class _Loaded:
-    """A validated config and what it was made of; valid as long as the inputs are the same."""
+class _Loaded(NamedTuple):
+    """A validated config and what it depends on; valid as long as the inputs are the same."""
 
     config: Any
-    layers: Layered
+    layers: Layers
     secret_paths: frozenset[tuple[str, ...]]
     files: Mapping[Path, object]
     variables: Mapping[str, str | None]
@@ -85,24 +78,29 @@ class _Loaded:
     def is_current(self, name: str) -> bool:
         return (
             all(_stamp(file) == stamp for file, stamp in self.files.items())
-            and all(os.environ.get(variable) == value for variable, value in self.variables.items())
-            and environment_variables(name, os.environ) == self.overriding
+            and all(os.environ.get(key) == value for key, value in self.variables.items())
+            and _overriding(name, os.environ) == self.overriding
         )
 
 
+class _Installed(NamedTuple):
+    """The installed workflows and config models, found again when a folder of `sys.path` changes."""
+
+    stamps: object
+    workflows: dict[str, InstalledWorkflow]
+    models: dict[str, importlib.metadata.EntryPoint]
+
+
 class ConfigManager:
-    """Configurations by workflow name, cached by what they depend on: files and variables. Thread-safe."""
+    """Configurations by workflow, cached by what they depend on: files and variables. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._cache: dict[tuple[object, ...], _Loaded] = {}
-        self._installed: (
-            tuple[object, dict[str, InstalledWorkflow], dict[str, importlib.metadata.EntryPoint]]
-            | None
-        ) = None
+        self._found: _Installed | None = None
 
     def load_config(
-        self, name: str, *, env: str | None = None, overrides: Mapping[str, object] | None = None
+        self, name: str, *, env: str | None = None, overrides: Overrides | None = None
     ) -> WorkflowConfig:
         """Return the configuration of a workflow: an instance of its own model if it brings one.
 
@@ -113,25 +111,20 @@ class ConfigManager:
 
         Raises:
             ConfigError: It is not valid; carries every problem.
-            UnknownWorkflowError: No installed package advertises the workflow.
+            UsageError: No installed package advertises the workflow, or there is no such overlay.
         """
         loaded = self._load(name, self.model_of(name), env, overrides)
-        if loaded.layers.deprecated:
-            warn_of(loaded.layers.deprecated)
+        if loaded.layers.old_keys:
+            from dataflow_runtime.config.old_keys import warn_of
+
+            warn_of(loaded.layers.old_keys)
         return cast("WorkflowConfig", loaded.config)
 
     def cached_config(self, name: str, *, env: str | None = None) -> WorkflowConfig | None:
-        """Return a configuration that `load_config` has loaded, if nothing that it was made of has changed since."""
-        from dataflow_runtime.config.models import WorkflowConfig
-
+        """Return a loaded configuration if nothing that it depends on has changed since."""
+        file, env = self._file_and_env(name, env)
         with self._lock:
-            installed = self._installed
-        if installed is None or installed[0] != _installation() or name not in installed[1]:
-            return None
-        model = self.model_of(name) if name in installed[2] else WorkflowConfig
-        key = (name, installed[1][name].config_file, self._env(env), model, "")
-        with self._lock:
-            cached = self._cache.get(key)
+            cached = self._cache.get((name, file, env, self.model_of(name), ""))
         return cached.config if cached is not None and cached.is_current(name) else None
 
     def validate_config(
@@ -140,7 +133,7 @@ class ConfigManager:
         model: type[M],
         *,
         env: str | None = None,
-        overrides: Mapping[str, object] | None = None,
+        overrides: Overrides | None = None,
     ) -> M:
         """Return the configuration of a workflow as an instance of `model`; else as `load_config`."""
         return cast("M", self._load(name, model, env, overrides).config)
@@ -148,21 +141,11 @@ class ConfigManager:
     def list_configs(self) -> list[ConfigFile]:
         """Return the configurations of all installed workflows, by name; reads none of them."""
         configs = []
-        for workflow in self._workflows().values():
+        for name, workflow in self._installed().workflows.items():
             file = workflow.config_file
-            overlays = sorted(file.parent.glob("config.*.yaml")) if file else []
-            names = tuple(
-                overlay.name.split(".")[1] for overlay in overlays if overlay.name.count(".") == 2
-            )
-            configs.append(
-                ConfigFile(
-                    workflow.name,
-                    workflow.package,
-                    file,
-                    names,
-                    file is not None and file.is_file(),
-                )
-            )
+            exists = file is not None and file.is_file()
+            overlays = tuple(_overlays(file)) if file else ()
+            configs.append(ConfigFile(name, workflow.package, file, overlays, exists))
         return configs
 
     def check(
@@ -170,38 +153,38 @@ class ConfigManager:
         name: str,
         *,
         env: str | None = None,
-        overrides: Mapping[str, object] | None = None,
+        overrides: Overrides | None = None,
         text: str | None = None,
     ) -> CheckedConfig:
-        """Return what is wrong, or only questionable, in a configuration; `text` stands for ``config.yaml``.
+        """Return what is wrong, or only questionable; `text` is read in place of ``config.yaml``.
 
         Raises:
-            UsageError: No installed package advertises the workflow, or `env` is not a name.
+            UsageError: No installed package advertises the workflow, or there is no such overlay.
         """
+        from dataflow_runtime.config.origins import config_warnings
+
         try:
-            if text is not None or overrides:
-                # What is only tried is not kept.
-                file = self.config_file(name)
-                self._require_overlay(name, file, env)
-                texts = {file: text} if text is not None else None
-                loaded = _load(
-                    name, file, self._env(env), overrides, self.model_of(name), texts=texts
-                )
+            model = self.model_of(name)
+            if text is None and not overrides:
+                loaded = self._load(name, model, env)
             else:
-                loaded = self._load(name, self.model_of(name), env, overrides)
+                # What is only tried is not kept.
+                file, env = self._file_and_env(name, env)
+                texts = {file: text} if text is not None else None
+                loaded = _load(name, file, env, overrides, model, os.environ, texts)
         except ConfigError as error:
             return CheckedConfig(name, error.problems)
         except UsageError:
             raise
         except DataflowError as error:
-            return CheckedConfig(name, [Problem("", error.message, hint=error.hint)])
+            return CheckedConfig(name, [ConfigProblem("", error.message, hint=error.hint)])
         return CheckedConfig(name, (), config_warnings(loaded.layers, loaded.secret_paths))
 
     def validate_candidate(self, name: str, text: str, *, env: str | None = None) -> CheckedConfig:
         """Check a text that could replace a workflow's ``config.yaml``, whoever wrote it.
 
-        The environment is not read: values that mention variables are checked for syntax only, so that
-        the answer cannot show what a variable of this process holds.
+        The environment is not read: values that mention variables are checked for syntax only, so
+        that the answer cannot show what a variable of this process holds.
 
         Args:
             name: The workflow.
@@ -209,20 +192,16 @@ class ConfigManager:
             env: Name of an overlay of the workflow; None for none.
 
         Raises:
-            UsageError: No installed package advertises the workflow, or it has no such overlay.
+            UsageError: No installed package advertises the workflow, or there is no such overlay.
         """
-        from dataflow_runtime.config.validation import Validation
-
-        file = self.config_file(name)
-        self._require_overlay(name, file, env)
+        file, env = self._file_and_env(name, env or "")
         try:
-            model = self.model_of(name)
+            _load(name, file, env, None, self.model_of(name), None, {file: text})
+        except ConfigError as error:
+            return CheckedConfig(name, error.problems)
         except DataflowError as error:
-            return CheckedConfig(name, [Problem("", error.message, hint=error.hint)])
-        layers = layered(name, file, env, {}, texts={file: text})
-        outcome = Validation(layers, model, None, {"workflow": name, "root": file.parent})
-        warnings = config_warnings(layers, frozenset(outcome.secrets))
-        return CheckedConfig(name, outcome.problems, () if outcome.problems else warnings)
+            return CheckedConfig(name, [ConfigProblem("", error.message, hint=error.hint)])
+        return CheckedConfig(name)
 
     def set_values(
         self,
@@ -232,44 +211,36 @@ class ConfigManager:
         file: Path | None = None,
         force: bool = False,
     ) -> Path:
-        """Write values into a workflow's ``config.yaml``, or into `file`, and return the file; see `edit.set_value`.
+        """Write values into ``config.yaml``, or into `file`, and return the file.
 
-        An assignment that makes the configuration invalid is refused and nothing is written; mistakes that were there
-        before do not stand in the way. An overlay (``config.<env>.yaml``) is validated on top of its ``config.yaml``.
+        An assignment that makes the configuration invalid is refused and nothing is written;
+        mistakes that were there before do not matter. An overlay (``config.<env>.yaml``) is
+        validated on top of its ``config.yaml``; a bare name is a file beside it.
 
         Raises:
             ConfigError: What would be invalid.
             UsageError: Unknown workflow, or a key that leads nowhere.
-            DataflowError: A value comes from a variable and `force` is not given.
+            DataflowError: The file cannot be written, or a value comes from a variable and `force`
+                is not given.
         """
         from dataflow_runtime.config.edit import edit_file, set_value
 
         installed = self.config_file(name)
-        if file is None:
-            file = installed
-        elif not file.exists() and (installed.parent / file).exists():
-            file = installed.parent / file
-        file = file.absolute()
-        overlay = re.fullmatch(r"(.+)\.([A-Za-z0-9_-]+)(\.ya?ml)", file.name)
-        base = file.with_name(overlay[1] + overlay[3]) if overlay else file
-        if not base.is_file():
-            base, overlay = file, None
-        # What the environment overrides is not what the file says.
-        prefix = f"DATAFLOW__{name.upper()}__"
-        environ = {key: value for key, value in os.environ.items() if not key.startswith(prefix)}
+        target = file or installed
+        if not target.exists() and (len(target.parts) == 1 or (installed.parent / target).exists()):
+            target = installed.parent / target
+        target = target.absolute()
+        overlay = re.fullmatch(r"(.+)\.([A-Za-z0-9_-]+)(\.ya?ml)", target.name)
+        base = target.with_name(overlay[1] + overlay[3]) if overlay else target
+        env = overlay[2] if overlay and base.is_file() else None
         model = self.model_of(name)
+        # What the environment overrides is not what the file says.
+        overriding = _overriding(name, os.environ)
+        environ = {key: text for key, text in os.environ.items() if key not in overriding}
 
-        def problems(text: str) -> Sequence[Problem]:
+        def problems(text: str) -> Sequence[ConfigProblem]:
             try:
-                _load(
-                    name,
-                    base,
-                    overlay[2] if overlay else None,
-                    None,
-                    model,
-                    texts={file: text},
-                    environ=environ,
-                )
+                _load(name, base if env else target, env, None, model, environ, {target: text})
             except ConfigError as error:
                 return error.problems
             return ()
@@ -277,7 +248,7 @@ class ConfigManager:
         def change(old: str) -> str:
             new = old
             for dotted, value in assignments.items():
-                new = set_value(new, dotted, value, file=file, force=force)
+                new = set_value(new, dotted, value, file=target, force=force)
             before = {(problem.path, problem.message) for problem in problems(old)}
             added = [
                 problem
@@ -285,55 +256,75 @@ class ConfigManager:
                 if (problem.path, problem.message) not in before
             ]
             if added:
-                unknown = all(problem.message == UNKNOWN_KEY for problem in added)
-                raise (UnknownKeyError if unknown else ConfigError)(
-                    added, hint="nothing was written"
-                )
+                raise _error(added, hint="nothing was written")
             return new
 
-        edit_file(file, change)
-        return file
+        edit_file(target, change)
+        return target
 
-    def effective(
-        self, name: str, *, env: str | None = None, overrides: Mapping[str, object] | None = None
-    ) -> EffectiveConfig:
-        """Return every value that a run would use, secrets masked, with its origin; raises as `load_config`."""
+    def show(
+        self, name: str, *, env: str | None = None, overrides: Overrides | None = None
+    ) -> ShownConfig:
+        """Return every value that a run would use, secrets masked, with its origin."""
+        from dataflow_runtime.config.origins import shown_config
+
         loaded = self._load(name, self.model_of(name), env, overrides)
-        return effective_config(
-            name, self._env(env), loaded.config, loaded.layers, loaded.secret_paths
-        )
+        _, env = self._file_and_env(name, env)
+        return shown_config(name, env, loaded.config, loaded.layers, loaded.secret_paths)
 
     def secret_keys(
-        self, name: str, *, env: str | None = None, overrides: Mapping[str, object] | None = None
+        self, name: str, *, env: str | None = None, overrides: Overrides | None = None
     ) -> set[str]:
         """Return the dotted keys of a configuration that hold secrets; raises as `load_config`."""
         loaded = self._load(name, self.model_of(name), env, overrides)
         return {".".join(path) for path in loaded.secret_paths}
 
+    def without_secrets(
+        self, name: str, overrides: Overrides, *, env: str | None = None
+    ) -> tuple[dict[str, object], dict[str, str]]:
+        """Return the overrides that may be recorded, and environment variables for the others.
+
+        An override is a secret if it holds one anywhere: in a mapping, or in a URL.
+        """
+        secret = self.secret_keys(name, env=env, overrides=overrides)
+        recorded, variables = {}, {}
+        for key, value in overrides.items():
+            text = value if isinstance(value, str) else json.dumps(value, default=str)
+            below = [path for path in secret if f"{path}.".startswith(f"{key}.")]
+            if (
+                below
+                or any(f"{key}.".startswith(f"{path}.") for path in secret)
+                or mask(text) != text
+            ):
+                variables["__".join(["DATAFLOW", name.upper(), *key.split(".")])] = text
+            else:
+                recorded[key] = value
+        return recorded, variables
+
     def config_file(self, name: str) -> Path:
-        """Return where a workflow's ``config.yaml`` stands.
+        """Return the path of a workflow's ``config.yaml``.
 
         Raises:
             UnknownWorkflowError: No installed package advertises the workflow.
             ConfigError: The advertised module cannot be found.
         """
-        workflows = self._workflows()
+        workflows = self._installed().workflows
         if name not in workflows:
             raise UnknownWorkflowError(name, workflows)
         file = workflows[name].config_file
         if file is None:
-            raise ConfigError([Problem("", f"workflow {name!r}: {workflows[name].error}")])
+            raise ConfigError([ConfigProblem("", f"workflow {name!r}: {workflows[name].error}")])
         return file
 
     def model_of(self, name: str) -> type[WorkflowConfig]:
-        """Return the model of a workflow: its own (entry-point group ``dataflow.config_models``), or `WorkflowConfig`.
+        """Return the model of a workflow: its own, of the group ``dataflow.config_models``, or ours.
 
         Raises:
             DataflowError: Its own cannot be imported, or is not a subclass of `WorkflowConfig`.
         """
         from dataflow_runtime.config.models import WorkflowConfig
 
-        entry_point = self._snapshot()[1].get(name)
+        entry_point = self._installed().models.get(name)
         if entry_point is None:
             return WorkflowConfig
         what = f"config model {entry_point.value!r} of workflow {name!r}"
@@ -342,29 +333,48 @@ class ConfigManager:
         try:
             model = entry_point.load()
         except (Exception, SystemExit) as error:
-            raise DataflowError(
-                f"{what} cannot be imported: {type(error).__name__}: {error}"
-            ) from error
+            reason = f"{type(error).__name__}: {error}"
+            raise DataflowError(f"{what} cannot be imported: {reason}") from error
         if not (isinstance(model, type) and issubclass(model, WorkflowConfig)):
             raise DataflowError(f"{what}: expected a subclass of WorkflowConfig, found {model!r}")
         return model
+
+    def environment_warnings(self) -> list[str]:
+        """Return what is misspelt in the names of ``DATAFLOW_…`` variables."""
+        from dataflow_runtime.settings import Settings
+
+        known = [f"DATAFLOW_{field.upper()}" for field in Settings.model_fields]
+        prefixes = [f"DATAFLOW__{name.upper()}__" for name in self._installed().workflows]
+        warnings = []
+        for variable in sorted(os.environ):
+            suggestion = None
+            if variable.startswith("DATAFLOW__"):
+                if any(variable.startswith(prefix) for prefix in prefixes):
+                    continue
+                workflow = variable.split("__")[1]
+                names = [name.upper() for name in self._installed().workflows]
+                what, suggestion = "no workflow of this name", did_you_mean(workflow, names)
+            elif not variable.startswith("DATAFLOW_") or variable in known:
+                continue
+            else:
+                what, suggestion = "unknown variable", did_you_mean(variable, known)
+            warnings.append(f"{variable}: {what}" + (f"; {suggestion}" if suggestion else ""))
+        return warnings
 
     def _load(
         self,
         name: str,
         model: type[BaseModel],
         env: str | None,
-        overrides: Mapping[str, object] | None,
+        overrides: Overrides | None = None,
     ) -> _Loaded:
-        file = self.config_file(name)
-        self._require_overlay(name, file, env)
-        env = self._env(env)
+        file, env = self._file_and_env(name, env)
         key = (name, file, env, model, repr(sorted(overrides.items())) if overrides else "")
         with self._lock:
             cached = self._cache.get(key)
         if cached is not None and cached.is_current(name):
             return cached
-        loaded = _load(name, file, env, overrides, model)
+        loaded = _load(name, file, env, overrides, model, os.environ)
         with self._lock:
             self._cache.pop(key, None)
             while len(self._cache) >= _CACHE_SIZE:
@@ -372,88 +382,94 @@ class ConfigManager:
             self._cache[key] = loaded
         return loaded
 
-    @staticmethod
-    def _require_overlay(name: str, file: Path, env: str | None) -> None:
-        # DATAFLOW_ENV speaks to a whole fleet, in which not every workflow has an overlay; an argument means this one.
-        if env and not overlay_file(file, env).exists():
-            known = [overlay.name.split(".")[1] for overlay in file.parent.glob("config.*.yaml")]
-            hint = did_you_mean(env, known) or (
-                f"there are: {', '.join(sorted(known))}" if known else None
+    def _file_and_env(self, name: str, env: str | None) -> tuple[Path, str | None]:
+        """Return a workflow's ``config.yaml`` and the name of its overlay, by default DATAFLOW_ENV.
+
+        Raises:
+            UsageError: There is no such overlay: for a name that is given, none of this workflow;
+                for the variable, which speaks to a whole fleet, none of any workflow.
+        """
+        from dataflow_runtime.config.layers import overlay_file
+
+        file = self.config_file(name)
+        given, env = env, os.environ.get("DATAFLOW_ENV", "") if env is None else env
+        if not env:
+            return file, None
+        if overlay_file(file, env).exists():
+            return file, env
+        if given is not None:
+            known, what = (
+                _overlays(file),
+                f"workflow {name!r} has no {overlay_file(file, env).name}",
             )
-            raise UsageError(f"workflow {name!r} has no {overlay_file(file, env).name}", hint=hint)
+        else:
+            known = sorted(
+                {other for config in self.list_configs() for other in config.environments}
+            )
+            if env in known:
+                return file, env
+            what = f"DATAFLOW_ENV: no workflow has a config.{env}.yaml"
+        there_are = f"there are: {', '.join(known)}" if known else None
+        raise UsageError(what, hint=did_you_mean(env, known) or there_are)
 
-    @staticmethod
-    def _env(env: str | None) -> str | None:
-        if env is not None:
-            return env or None
-        # What `settings` says, without building all settings: this stands on the path of a cached config.
-        return os.environ.get("DATAFLOW_ENV") or None
-
-    def _workflows(self) -> dict[str, InstalledWorkflow]:
-        return self._snapshot()[0]
-
-    def _snapshot(
-        self,
-    ) -> tuple[dict[str, InstalledWorkflow], dict[str, importlib.metadata.EntryPoint]]:
-        """Return the installed workflows and config models, found again when a folder of ``sys.path`` changes."""
-        key = _installation()
+    def _installed(self) -> _Installed:
+        stamps = tuple((folder, _stamp(folder or os.curdir)) for folder in sys.path)
         with self._lock:
-            if self._installed is None or self._installed[0] != key:
+            if self._found is None or self._found.stamps != stamps:
                 workflows: dict[str, InstalledWorkflow] = {}
                 for workflow in find_workflows():
                     workflows.setdefault(workflow.name, workflow)
-                models = {
-                    point.name: point
-                    for point in importlib.metadata.entry_points(group=MODEL_GROUP)
-                }
-                self._installed = (key, workflows, models)
-            return self._installed[1], self._installed[2]
+                points = importlib.metadata.entry_points(group=MODEL_GROUP)
+                self._found = _Installed(stamps, workflows, {point.name: point for point in points})
+            return self._found
 
 
 def _load(
     name: str,
     file: Path,
     env: str | None,
-    overrides: Mapping[str, object] | None,
+    overrides: Overrides | None,
     model: type[BaseModel],
-    *,
+    environ: Mapping[str, str] | None,
     texts: Mapping[Path, str] | None = None,
-    environ: Mapping[str, str] | None = None,
 ) -> _Loaded:
+    from dataflow_runtime.config.layers import overlay_file, read_layers, variables_of
     from dataflow_runtime.config.validation import Validation
 
     # Taken before reading: a change in between is seen the next time.
-    environ = dict(os.environ) if environ is None else environ
-    files = {path: _stamp(path) for path in [file, *([overlay_file(file, env)] if env else [])]}
-    layers = layered(name, file, env, environ, overrides, texts=texts)
-    outcome = Validation(layers, model, environ, {"workflow": name, "root": file.parent})
-    if outcome.config is None:
-        made_up = all(
-            problem.message == UNKNOWN_KEY and problem.place == "--set"
-            for problem in outcome.problems
-        )
-        raise (UnknownKeyError if made_up else ConfigError)(outcome.problems)
-    names = {
-        name for _, node in layers.scalars if node.source.is_file for name in variables_of(node)
-    }
-    variables = {variable: environ.get(variable) for variable in names}
-    return _Loaded(
-        outcome.config,
-        layers,
-        frozenset(outcome.secrets),
-        files,
-        variables,
-        environment_variables(name, environ),
-    )
+    environ = None if environ is None else dict(environ)
+    files = {path: _stamp(path) for path in (file, *([overlay_file(file, env)] if env else ()))}
+    layers = read_layers(name, file, model, environ, env=env, overrides=overrides, texts=texts)
+    outcome = Validation(layers, {"workflow": name, "root": file.parent})
+    if outcome.problems:
+        raise _error(outcome.problems)
+    variables = {}
+    for _, node in layers.scalars():
+        for variable in variables_of(node):
+            variables[variable] = (environ or {}).get(variable)
+    secrets, overriding = frozenset(outcome.secrets), _overriding(name, environ or {})
+    return _Loaded(outcome.config, layers, secrets, files, variables, overriding)
 
 
-def _installation() -> object:
-    """Return what changes when a package is installed or removed."""
-    return tuple((folder, _stamp(folder or os.curdir)) for folder in sys.path)
+def _error(problems: Sequence[ConfigProblem], hint: str | None = None) -> ConfigError:
+    # A key that only a command names is wrong usage; one in a file or variable is a wrong config.
+    usage = all(problem.unknown_key and (hint or problem.place == "--set") for problem in problems)
+    return (UnknownKeyError if usage else ConfigError)(problems, hint=hint)
+
+
+def _overriding(name: str, environ: Mapping[str, str]) -> dict[str, str]:
+    prefix = f"DATAFLOW__{name.upper()}__"
+    return {key: value for key, value in environ.items() if key.startswith(prefix)}
+
+
+def _overlays(file: Path) -> list[str]:
+    """Return the names of the overlays beside a ``config.yaml``."""
+    names = [overlay.name.split(".") for overlay in file.parent.glob("config.*.yaml")]
+    return sorted(parts[1] for parts in names if len(parts) == 3)
 
 
 def _stamp(path: Path | str) -> object:
-    """Return what changes when a file does; None for one that is not there."""
+    """Return what changes when a file does; None for one that does not exist."""
     try:
         found = os.stat(path)  # noqa: PTH116
     except OSError:

@@ -1,15 +1,18 @@
-"""The configuration of a workflow as strict pydantic models: every key, its type, unit, default and rules.
+"""The configuration of a workflow as strict pydantic models: every key, its type, default and rules.
 
-A workflow may bring a subclass of `WorkflowConfig` through the entry-point group ``dataflow.config_models``.
+A workflow may bring a subclass of `WorkflowConfig` through the entry-point group
+``dataflow.config_models``.
 """
 
 from __future__ import annotations
 
-import re
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import (
+    AfterValidator,
     Field,
     PrivateAttr,
     SecretStr,
@@ -22,7 +25,7 @@ from dataflow_runtime.config.base import (
     Columns,
     ColumnType,
     ConfigModel,
-    Day,
+    DatabaseUrl,
     Identifier,
     Lookback,
     NonNegativeFloat,
@@ -33,176 +36,137 @@ from dataflow_runtime.config.base import (
     rule,
 )
 from dataflow_runtime.config.schedule import cron_problem
-from dataflow_runtime.config.sources import (
-    ApiSource,
-    Auth,
-    DatabaseSource,
-    FileOptions,
-    FileSource,
-    MockSource,
-    Pagination,
-    SourceConfig,
-)
+from dataflow_runtime.config.sources import SourceConfig
 from dataflow_runtime.config.window import Window
 from dataflow_runtime.errors import did_you_mean
 
-__all__ = [
-    "ApiSource",
-    "Auth",
-    "ConfigModel",
-    "Cursor",
-    "DatabaseSource",
-    "FileOptions",
-    "FileSource",
-    "MockSource",
-    "OutputConfig",
-    "Pagination",
-    "ProcessingConfig",
-    "RetryConfig",
-    "ScheduleConfig",
-    "SourceConfig",
-    "WorkflowConfig",
-]
+# With `_rejected` at its end, a table's name still has at most 63 characters.
+_LONGEST_TABLE = 54
 
 
 def _postgres_url(value: SecretStr) -> SecretStr:
-    if not re.match(r"postgres(ql)?(\+\w+)?://", value.get_secret_value()):
+    if not value.get_secret_value().startswith(("postgres://", "postgresql://", "postgresql+")):
         raise ValueError("expected a URL that begins with postgresql://")
     return value
 
 
-class Cursor(ConfigModel):
-    """Incremental extraction: only rows whose cursor lies above the warehouse's highest."""
+def _without_default(schema: dict[str, Any]) -> None:
+    """Leave out a default that depends on the workflow's name or on other keys."""
+    schema.pop("default", None)
 
-    column: Text = Field(description="Column that grows: a timestamp or a number.")
-    lookback: Lookback = Field(
-        default=0.0,
-        description="How far below the highest value to read again: a duration ('3d', '12h') or a number.",
-    )
+
+class Cursor(ConfigModel):
+    """Incremental extraction: only rows whose cursor is above the highest one in the warehouse.
+
+    Attributes:
+        column: Column that grows: a timestamp or a number.
+        lookback: How far below the highest value to read again: a number or '3d', '12h'.
+    """
+
+    column: Text
+    lookback: Lookback = 0.0
 
 
 class ProcessingConfig(ConfigModel):
-    """How rows are handled on their way."""
+    """How rows are handled on their way.
 
-    batch_size: PositiveInt = Field(
-        default=100_000, description="Rows handled at a time; bounds memory."
-    )
-    primary_key: Columns = Field(
-        default=[], description="Columns that identify a row; a single name may stand for a list."
-    )
-    cursor: Cursor | None = Field(
-        default=None, description="Incremental extraction; none: all rows each time."
-    )
-    columns: dict[str, ColumnType] = Field(
-        default={}, description="Types of the source's columns, by name."
-    )
-    max_rejected_ratio: Ratio = Field(
-        default=1.0,
-        description="Part of rejected rows above which a run fails before loading, 0 to 1.",
-    )
+    Attributes:
+        batch_size: Rows handled at a time; bounds memory.
+        primary_key: Columns that identify a row; a single name may stand for a list.
+        cursor: Incremental extraction; none: all rows each time.
+        columns: Types of the source's columns, by name.
+        max_rejected_ratio: Share of rejected rows above which a run fails before loading, 0 to 1.
+    """
+
+    batch_size: PositiveInt = 100_000
+    primary_key: Columns = Field(default=[])
+    cursor: Cursor | None = None
+    columns: dict[str, ColumnType] = Field(default={})
+    max_rejected_ratio: Ratio = 1.0
 
     @model_validator(mode="after")
     def _cursor_is_a_column(self) -> Self:
         if self.cursor and self.columns and self.cursor.column not in self.columns:
             column = self.cursor.column
-            hint = (
-                did_you_mean(column, self.columns)
-                or f"add `{column}: timestamp` (or its type) to `columns`"
-            )
-            raise rule(
-                f"{column!r} is not one of 'processing.columns'", "cursor", "column", hint=hint
-            )
+            add = f"add `{column}: timestamp` (or its type) to `columns`"
+            hint = did_you_mean(column, self.columns) or add
+            message = f"{column!r} is not one of 'processing.columns'"
+            raise rule(message, "cursor", "column", hint=hint, needs="processing.columns")
         return self
 
 
 class DuckDBOutput(ConfigModel):
-    """The embedded warehouse."""
+    """The embedded warehouse.
 
-    path: Text | None = Field(
-        default=None, description="Database file; none: $DATAFLOW_HOME/<workflow>.duckdb."
-    )
+    Attributes:
+        path: Database file; none: $DATAFLOW_HOME/<workflow>.duckdb.
+    """
+
+    path: Text | None = None
 
 
 class PostgresOutput(ConfigModel):
-    """A PostgreSQL warehouse."""
+    """A PostgreSQL warehouse.
 
-    url: SecretStr = Field(
-        description="postgresql://user:password@host:port/database; a secret as a whole."
-    )
+    Attributes:
+        url: postgresql://user:password@host:port/database; a secret as a whole.
+    """
 
-    _check_url = field_validator("url")(_postgres_url)
-
-
-def _computed(schema: dict[str, Any]) -> None:
-    """Leave a default out of the JSON Schema that depends on the workflow's name or on other keys."""
-    schema.pop("default", None)
+    url: Annotated[DatabaseUrl, AfterValidator(_postgres_url)]
 
 
 class OutputConfig(ConfigModel):
-    """Where rows go."""
+    """Where rows go.
 
-    warehouse: Literal["duckdb", "postgres"] = Field(
-        default="duckdb", description="Kind of warehouse."
+    Attributes:
+        warehouse: Kind of warehouse.
+        schema_: Schema of the loaded table; default <workflow>_raw.
+        table: Table that rows are loaded into; default <workflow>. Rejected rows go to
+            <table>_rejected.
+        marts_schema: Schema of the dbt models; default <workflow>_marts.
+        write_disposition: What happens to rows already there; default merge with a primary key,
+            else append.
+        schema_contract: New columns and changed types: evolve the table, or freeze it and fail.
+        duckdb: Settings of warehouse duckdb.
+        postgres: Settings of warehouse postgres.
+    """
+
+    warehouse: Literal["duckdb", "postgres"] = "duckdb"
+    schema_: Identifier = Field(default="raw", alias="schema", json_schema_extra=_without_default)
+    table: Annotated[Identifier, Field(max_length=_LONGEST_TABLE)] = Field(
+        default="rows", json_schema_extra=_without_default
     )
-    schema_: Identifier = Field(
-        default="raw",
-        json_schema_extra=_computed,
-        alias="schema",
-        description="Schema of the loaded table; default <workflow>_raw.",
-    )
-    table: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]*$", max_length=54)] = Field(
-        default="rows",
-        json_schema_extra=_computed,
-        description="Table that rows are loaded into; default <workflow>. Rejected rows go to <table>_rejected.",
-    )
-    marts_schema: Identifier = Field(
-        default="marts",
-        json_schema_extra=_computed,
-        description="Schema of the dbt models; default <workflow>_marts.",
-    )
+    marts_schema: Identifier = Field(default="marts", json_schema_extra=_without_default)
     write_disposition: Literal["merge", "append", "replace"] = Field(
-        default="append",
-        json_schema_extra=_computed,
-        description="What happens to rows already there; default merge with a primary key, else append.",
+        default="append", json_schema_extra=_without_default
     )
-    schema_contract: Literal["evolve", "freeze"] = Field(
-        default="evolve",
-        description="New columns and changed types: evolve the table, or freeze it and fail.",
-    )
-    duckdb: DuckDBOutput = Field(
-        default=DuckDBOutput(), description="Settings of warehouse duckdb."
-    )
-    postgres: PostgresOutput | None = Field(
-        default=None, description="Settings of warehouse postgres."
-    )
+    schema_contract: Literal["evolve", "freeze"] = "evolve"
+    duckdb: DuckDBOutput = DuckDBOutput()
+    postgres: PostgresOutput | None = None
 
     @model_validator(mode="after")
     def _postgres_has_a_url(self) -> Self:
         if self.warehouse == "postgres" and self.postgres is None:
             hint = "add `postgres:` with `url: ${WAREHOUSE_URL}` under `output:`"
-            raise rule(
-                "warehouse is 'postgres', but there is no section 'postgres'",
-                "warehouse",
-                hint=hint,
-            )
+            message = "warehouse is 'postgres', but there is no section 'postgres'"
+            raise rule(message, "warehouse", hint=hint, needs="output.postgres")
         return self
 
 
 class ScheduleConfig(ConfigModel):
-    """When it runs."""
+    """When it runs.
 
-    cron: str | None = Field(
-        default=None,
-        description="Cron expression of five fields, or an alias such as @daily; none: the decorator's.",
-    )
-    timezone: str = Field(default="UTC", description="IANA time zone of the cron expression.")
-    partitions: Literal["hourly", "daily", "weekly", "monthly"] | None = Field(
-        default=None,
-        description="Time window of a partition (weeks begin on Monday); none: not partitioned.",
-    )
-    partitions_start: Day | None = Field(
-        default=None, description="First day that has a partition (YYYY-MM-DD)."
-    )
+    Attributes:
+        cron: Cron expression of five fields, or an alias such as @daily; none: the decorator's.
+        timezone: IANA time zone of the cron expression.
+        partitions: Time window of a partition (weeks begin on Monday); none: not partitioned.
+        partitions_start: First day that has a partition (YYYY-MM-DD).
+    """
+
+    cron: Annotated[str, Field(max_length=200)] | None = None
+    timezone: str = "UTC"
+    partitions: Literal["hourly", "daily", "weekly", "monthly"] | None = None
+    partitions_start: date | None = None
 
     @field_validator("cron")
     @classmethod
@@ -214,70 +178,72 @@ class ScheduleConfig(ConfigModel):
     @field_validator("timezone")
     @classmethod
     def _known(cls, value: str) -> str:
-        from zoneinfo import ZoneInfo, available_timezones
-
         try:
             # A machine without a time zone database knows UTC all the same.
             if value != "UTC":
                 ZoneInfo(value)
         except (KeyError, ValueError, OSError):
-            hint = (
-                did_you_mean(value, available_timezones())
-                or "use an IANA name such as Europe/Berlin"
-            )
+            suggestion = did_you_mean(value, available_timezones())
+            hint = suggestion or "use an IANA name such as Europe/Berlin"
             raise rule(f"expected a time zone, found {value!r}", hint=hint) from None
         return value
 
     @model_validator(mode="after")
-    def _partitions_begin(self) -> Self:
+    def _partitions_have_a_start(self) -> Self:
         if self.partitions and self.partitions_start is None:
+            hint = "add `partitions_start: 2026-01-01`"
             raise rule(
                 "partitions need a 'partitions_start'",
                 "partitions",
-                hint="add `partitions_start: 2026-01-01`",
+                hint=hint,
+                needs="schedule.partitions_start",
             )
         return self
 
 
 class RetryConfig(ConfigModel):
-    """What happens when a step fails."""
+    """What happens when a step fails.
 
-    max_retries: NonNegativeInt = Field(
-        default=0, description="Times that a failed step is tried again."
-    )
-    delay: NonNegativeFloat = Field(
-        default=1.0, description="Wait before the first retry, in seconds."
-    )
-    backoff: Literal["none", "linear", "exponential"] = Field(
-        default="none", description="How the wait grows."
-    )
+    Attributes:
+        max_retries: How often a failed step is tried again.
+        delay: Wait before the first retry, in seconds.
+        backoff: How the wait grows.
+    """
+
+    max_retries: NonNegativeInt = 0
+    delay: NonNegativeFloat = 1.0
+    backoff: Literal["none", "linear", "exponential"] = "none"
 
 
 class ApiConfig(ConfigModel):
-    """What clients of the REST API may do with this workflow."""
+    """What clients of the REST API may do with this workflow.
 
-    overridable: list[Text] = Field(
-        default=["processing.*", "retries.*", "source.mock.*"],
-        description="Dotted keys, or patterns such as `processing.*`, that a run started over the"
-        " API may override.",
-    )
+    Attributes:
+        overridable: Dotted keys, or patterns such as processing.*, that a run started over the API
+            may override.
+    """
+
+    overridable: list[Text] = Field(default=["processing.*", "retries.*", "source.mock.*"])
 
 
 class WorkflowConfig(ConfigModel):
-    """The configuration of a workflow."""
+    """The configuration of a workflow.
 
-    source: SourceConfig = Field(description="Where rows come from.")
-    processing: ProcessingConfig = Field(
-        default=ProcessingConfig(), description="How rows are handled on their way."
-    )
-    output: OutputConfig = Field(default=OutputConfig(), description="Where rows go.")
-    schedule: ScheduleConfig = Field(default=ScheduleConfig(), description="When it runs.")
-    retries: RetryConfig = Field(
-        default=RetryConfig(), description="What happens when a step fails."
-    )
-    api: ApiConfig = Field(
-        default=ApiConfig(), description="What clients of the REST API may do with this workflow."
-    )
+    Attributes:
+        source: Where rows come from.
+        processing: How rows are handled on their way.
+        output: Where rows go.
+        schedule: When it runs.
+        retries: What happens when a step fails.
+        api: What clients of the REST API may do with this workflow.
+    """
+
+    source: SourceConfig
+    processing: ProcessingConfig = ProcessingConfig()
+    output: OutputConfig = OutputConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    retries: RetryConfig = RetryConfig()
+    api: ApiConfig = ApiConfig()
 
     _workflow: str = PrivateAttr("")
     _root: Path = PrivateAttr(Path())
@@ -285,7 +251,7 @@ class WorkflowConfig(ConfigModel):
 
     @property
     def workflow(self) -> str:
-        """The workflow's name."""
+        """The name of the workflow."""
         return self._workflow
 
     @property
@@ -295,9 +261,10 @@ class WorkflowConfig(ConfigModel):
 
     @property
     def window(self) -> Window | None:
-        """What this run reads of the source: a partition, a range to fill in again, or what is new; None: everything.
+        """The range that this run reads: a partition, a given range, or what is new.
 
-        The rows outside are dropped after ``extract(config)``, which may leave them out to begin with.
+        None is everything. Rows outside of it are dropped after ``extract(config)``, which may
+        leave them out to begin with.
         """
         return self._window
 
@@ -307,34 +274,44 @@ class WorkflowConfig(ConfigModel):
         narrowed._window = window
         return narrowed
 
-    @model_validator(mode="before")
-    @classmethod
-    def _defaults_of_the_workflow(cls, values: Any, info: ValidationInfo) -> Any:
+    @model_validator(mode="after")
+    def _complete(self, info: ValidationInfo) -> Self:
         """Fill in the defaults that depend on the workflow's name and on other sections."""
-        if not isinstance(values, dict) or not isinstance(values.get("output", {}), dict):
-            return values
-        defaults: dict[str, Any] = {}
-        if name := (info.context or {}).get("workflow", "").lower():
-            defaults = {"schema": f"{name}_raw", "table": name, "marts_schema": f"{name}_marts"}
-        processing = values.get("processing")
-        if isinstance(processing, dict) and processing.get("primary_key"):
+        context = info.context or {}
+        self._workflow, self._root = context.get("workflow", ""), context.get("root", Path())
+        defaults: dict[str, str] = {}
+        if name := self._workflow.lower():
+            defaults = {"schema_": f"{name}_raw", "table": name, "marts_schema": f"{name}_marts"}
+        if self.processing.primary_key:
             defaults["write_disposition"] = "merge"
-        return {**values, "output": {**defaults, **values.get("output", {})}}
+        for key in self.output.model_fields_set:
+            defaults.pop(key, None)
+        if len(defaults.get("table", "")) > _LONGEST_TABLE:
+            message = f"the workflow's name has more than {_LONGEST_TABLE} characters"
+            raise rule(message, "output", "table", hint="set 'output.table'")
+        # The model is frozen for everybody else.
+        self.__dict__["output"] = self.output.model_copy(update=defaults)
+        return self
 
     @model_validator(mode="after")
     def _partitions_have_a_cursor(self) -> Self:
         if self.schedule.partitions and self.processing.cursor is None:
-            hint = "add `cursor: {column: …}` under `processing:`: the time that says which partition a row is of"
-            raise rule("partitions need 'processing.cursor'", "schedule", "partitions", hint=hint)
+            hint = "add `cursor: {column: …}` under `processing:`: the time that a row belongs to"
+            raise rule(
+                "partitions need 'processing.cursor'",
+                "schedule",
+                "partitions",
+                hint=hint,
+                needs="processing.cursor",
+            )
         return self
 
     @model_validator(mode="after")
-    def _merge_has_a_key(self, info: ValidationInfo) -> Self:
+    def _merge_has_a_key(self) -> Self:
         if self.output.write_disposition == "merge" and not self.processing.primary_key:
             hint = "set the primary key, or write_disposition: append"
+            message = "'merge' needs 'processing.primary_key'"
             raise rule(
-                "'merge' needs 'processing.primary_key'", "output", "write_disposition", hint=hint
+                message, "output", "write_disposition", hint=hint, needs="processing.primary_key"
             )
-        context = info.context or {}
-        self._workflow, self._root = context.get("workflow", ""), context.get("root", Path())
         return self

@@ -5,25 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 
-from dataflow_runtime.config.layers import python_node, value_node
+from dataflow_runtime.config.layers import override_node
 from dataflow_runtime.config.models import WorkflowConfig
-from dataflow_runtime.config.yaml import Node, Source
-
-__all__ = ["refused_overrides"]
+from dataflow_runtime.config.yaml import Node
 
 
 def refused_overrides(config: WorkflowConfig, overrides: Mapping[str, object]) -> list[str]:
-    """Return the dotted keys of `overrides` that ``api.overridable`` of a stored config does not allow.
+    """Return the dotted keys of `overrides` that ``api.overridable`` of a stored config forbids.
 
     Each single value counts, also those in mappings and in text that is read as a mapping.
     """
-    allowed = config.api.overridable
     refused: dict[str, None] = {}
     for dotted, value in overrides.items():
-        source = Source("set", value if isinstance(value, str) else "")
-        node = value_node(value, source) if isinstance(value, str) else python_node(value, source)
-        for key in _keys(node, dotted):
-            if not any(fnmatchcase(key, pattern) for pattern in allowed):
+        for key in _keys(override_node(dotted, value), dotted):
+            if not any(fnmatchcase(key, pattern) for pattern in config.api.overridable):
                 refused[key] = None
     return list(refused)
 

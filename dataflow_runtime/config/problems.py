@@ -1,4 +1,4 @@
-"""What is wrong with a configuration, and how it is shown: place, key, found and allowed, source line, caret, hint."""
+"""What is wrong with a configuration, and how users see it: place, key, message, source line, hint."""
 
 from __future__ import annotations
 
@@ -9,38 +9,30 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from dataflow_runtime.config.secrets import MASK, mask
+from dataflow_runtime.config.secrets import MASK, is_secret_key, mask
 from dataflow_runtime.errors import DataflowError, FailureKind
 
-__all__ = [
-    "UNKNOWN_KEY",
-    "ConfigError",
-    "Problem",
-    "UnknownKeyError",
-    "display_path",
-    "render_problem",
-    "snippet",
-]
-
-UNKNOWN_KEY = "unknown key"
+MAX_PROBLEMS = 100
 
 _MAX_SNIPPET = 160
+_KEY_AND_VALUE = re.compile(r"""((?:^|[\s{,"'])([\w.-]+)["']?\s*:\s+)(?=[^\s#])([^,}#]+)""")
 
 
 @dataclass(frozen=True)
-class Problem:
+class ConfigProblem:
     """One mistake in one layer of a configuration.
 
     Attributes:
         path: Dotted key, empty where the whole file is meant.
-        message: What was found and what is allowed; never a secret's value.
-        file: File it stands in, None for environment variables and overrides.
+        message: What was found and what is allowed; never the value of a secret.
+        file: The file, None for environment variables and overrides.
         line: Line in the file, from 1.
         column: Column in the line, from 1.
         hint: What to do next.
-        place: What stands in for the file: the variable's name, or ``--set``.
+        place: What is shown in place of a file: the name of the variable, or ``--set``.
         snippet: The line of the file, secrets masked.
         width: Characters that the caret underlines.
+        unknown_key: Whether no model has the key.
     """
 
     path: str
@@ -52,9 +44,17 @@ class Problem:
     place: str | None = None
     snippet: str | None = None
     width: int = 1
+    unknown_key: bool = False
+
+    def __post_init__(self) -> None:
+        """Replace what a terminal could obey: keys and values are anybody's text."""
+        for name in ("path", "message", "hint", "place", "snippet"):
+            text = getattr(self, name)
+            if text is not None:
+                object.__setattr__(self, name, printable(text))
 
     def as_dict(self) -> dict[str, Any]:
-        """What ``--json`` prints of it."""
+        """Return what ``--json`` prints."""
         shown = asdict(self)
         return {key: shown[key] for key in ("path", "message", "file", "line", "column", "hint")}
 
@@ -71,36 +71,38 @@ class ConfigError(DataflowError):
     """A configuration cannot be used. Carries every problem of every layer at once.
 
     Attributes:
-        problems: The problems, in the order of files and lines.
+        problems: The problems in the order of files and lines: the first 100, and one that counts
+            the others.
     """
 
     failure_kind = FailureKind.CONFIG
 
-    def __init__(self, problems: Iterable[Problem], *, hint: str | None = None) -> None:
-        self.problems: Sequence[Problem] = tuple(problems)
-        super().__init__("\n".join(render_problem(problem) for problem in self.problems), hint=hint)
+    def __init__(self, problems: Iterable[ConfigProblem], *, hint: str | None = None) -> None:
+        found = list(problems)
+        if len(found) > MAX_PROBLEMS:
+            rest = ConfigProblem("", f"and {len(found) - MAX_PROBLEMS:,} more problems")
+            found = [*found[:MAX_PROBLEMS], rest]
+        self.problems: Sequence[ConfigProblem] = tuple(found)
+        super().__init__("\n".join(render_problem(problem) for problem in found), hint=hint)
 
 
 class UnknownKeyError(ConfigError):
-    """An override or a command named a key that no model has: wrong usage, not a wrong file."""
+    """An override or a command names a key that no model has: wrong usage, not a wrong file."""
 
     exit_code = 2
 
 
-def render_problem(problem: Problem, *, color: bool = False) -> str:
+def render_problem(problem: ConfigProblem, *, color: bool = False) -> str:
     """Return the problem as users see it: headline, source line, caret, hint."""
-    bold, red, dim, off = (
-        ("\x1b[1m", "\x1b[31m", "\x1b[2m", "\x1b[0m") if color else ("", "", "", "")
-    )
+    bold, red, dim, off = ("\x1b[1m", "\x1b[31m", "\x1b[2m", "\x1b[0m") if color else ("",) * 4
     lines = [f"{bold}{problem.headline}{off}"]
     if problem.snippet is not None and problem.line and problem.column:
         margin = f"  {problem.line} | "
         lines.append(f"{dim}{margin}{off}{problem.snippet}")
         caret = "^" * max(1, min(problem.width, len(problem.snippet) - problem.column + 1))
         # A tab before the caret keeps its width in any terminal.
-        indent = re.sub(r"[^\t]", " ", problem.snippet[: problem.column - 1]).ljust(
-            problem.column - 1
-        )
+        before = problem.snippet[: problem.column - 1].ljust(problem.column - 1)
+        indent = re.sub(r"[^\t]", " ", before)
         lines.append(f"{dim}{' ' * (len(margin) - 2)}| {off}{indent}{red}{caret}{off}")
     if problem.hint:
         lines.append(f"  hint: {problem.hint}")
@@ -108,37 +110,45 @@ def render_problem(problem: Problem, *, color: bool = False) -> str:
 
 
 def snippet(
-    text: str,
-    line: int,
-    column: int,
-    *,
-    hidden: Iterable[tuple[int, int]] = (),
-    instead: str = MASK,
+    lines: Sequence[str], line: int, column: int, index: int, hidden: Iterable[tuple[int, int]]
 ) -> str | None:
-    """Return line number `line` of `text`, the index ranges of `hidden` replaced; None where it is too long."""
-    start = 0
-    for _ in range(line - 1):
-        start = text.find("\n", start) + 1
-        if not start:
-            return None
-    end = text.find("\n", start)
-    end = len(text) if end < 0 else end
-    if column > _MAX_SNIPPET:
+    """Return a line of a file, secrets masked; None where the column lies beyond what is shown.
+
+    Args:
+        lines: The lines of the file.
+        line: Number of the line, from 1.
+        column: Column of what is pointed at, from 1.
+        index: Index of that column in the whole text.
+        hidden: Ranges of indexes that are not shown.
+    """
+    if column > _MAX_SNIPPET or line > len(lines):
         return None
-    shown = text[start:end].rstrip("\r")
+    shown, start = lines[line - 1].rstrip("\r"), index - column + 1
     for first, last in sorted(hidden, reverse=True):
-        low, high = max(first, start) - start, min(last, end) - start
+        low, high = max(first - start, 0), min(last - start, len(shown))
         if low < high:
-            shown = f"{shown[:low]}{instead}{shown[high:]}"
-    # A control character could make the terminal hide the line, or worse.
-    shown = "".join(char if char.isprintable() or char == "\t" else "�" for char in mask(shown))
+            shown = f"{shown[:low]}{MASK}{shown[high:]}"
+    shown = mask(_KEY_AND_VALUE.sub(_without_secret, shown))
     return shown if len(shown) <= _MAX_SNIPPET else shown[: _MAX_SNIPPET - 1] + "…"
 
 
+def _without_secret(found: re.Match[str]) -> str:
+    # `${VAR}` names where the secret is; it is not the secret.
+    variable = re.fullmatch(r"""["']?\$\{\w+\}?["']?\s*""", found[3])
+    return found[0] if variable or not is_secret_key(found[2]) else found[1] + MASK
+
+
+def printable(text: str) -> str:
+    """Return `text` with a replacement for every character that a terminal would not print."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() or char == "\t" else "\ufffd" for char in text)
+
+
 def display_path(file: str | os.PathLike[str]) -> str:
-    """Return the path as short as it is unambiguous: relative to the working directory if it lies below it."""
+    """Return the path relative to the working directory if it lies below it."""
     path = Path(file)
     try:
-        return str(path.relative_to(Path.cwd()))
+        return printable(str(path.relative_to(Path.cwd())))
     except (ValueError, OSError):
-        return str(path)
+        return printable(str(path))

@@ -1,174 +1,130 @@
-"""Cron expressions without a dependency, and the schedule that a config sets without loading the config."""
+"""Cron expressions without a dependency, and the schedule that a config sets without loading it."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["configured_cron", "cron_problem"]
+from dataflow_runtime.config.core_schema import typed_scalar
+from dataflow_runtime.config.interpolation import InterpolationError, interpolate
+from dataflow_runtime.config.problems import ConfigError
+from dataflow_runtime.config.yaml import Node, Source, parse_yaml, read_source
 
-_ALIASES = {
-    "@yearly": "0 0 1 1 *",
-    "@annually": "0 0 1 1 *",
-    "@monthly": "0 0 1 * *",
-    "@weekly": "0 0 * * 0",
-    "@daily": "0 0 * * *",
-    "@midnight": "0 0 * * *",
-    "@hourly": "0 * * * *",
-}
-_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-_DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
-_FIELDS: tuple[tuple[str, int, int, tuple[str, ...]], ...] = (
-    ("minute", 0, 59, ()),
-    ("hour", 0, 23, ()),
-    ("day of month", 1, 31, ()),
+_ALIASES = ["@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly"]
+_MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
+_DAYS = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"]
+_FIELDS: tuple[tuple[str, int, int, list[str]], ...] = (
+    ("minute", 0, 59, []),
+    ("hour", 0, 23, []),
+    ("day of month", 1, 31, []),
     ("month", 1, 12, _MONTHS),
     ("day of week", 0, 7, _DAYS),
 )
 _LONGEST_MONTH = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
-_PART = re.compile(
-    r"(?P<any>\*)?(?:(?P<low>[a-z0-9]+)(?:-(?P<high>[a-z0-9]+))?)?(?:/(?P<step>[0-9]+))?"
-)
+_PART = re.compile(r"(?:(\*)|([a-z0-9]+)(?:-([a-z0-9]+))?)(?:/([0-9]+))?")
 
 
 def cron_problem(expression: str) -> str | None:
     """Return why this is not a cron expression that fires, or None.
 
-    Five fields (minute, hour, day of month, month, day of week) of ``*``, numbers, names, ranges, steps and lists, or
-    an alias such as ``@daily``. Day 0 and 7 are Sunday; where both day fields are restricted, either one fires.
+    Five fields (minute, hour, day of month, month, day of week) of ``*``, numbers, names, ranges,
+    steps and lists, or an alias such as ``@daily``. Days 0 and 7 are Sunday; where both day fields
+    are restricted, either one fires.
     """
-    fields = _ALIASES.get(expression.strip().lower(), expression).lower().split()
+    fields = expression.lower().split()
+    if expression.lstrip().startswith("@"):
+        known = len(fields) == 1 and fields[0] in _ALIASES
+        return None if known else f"expected one of {', '.join(_ALIASES)}"
     if len(fields) != len(_FIELDS):
-        if expression.strip().startswith("@"):
-            return f"expected one of {', '.join(_ALIASES)}"
-        return (
-            f"expected 5 fields (minute hour day-of-month month day-of-week), found {len(fields)}"
-        )
+        return "expected 5 fields (minute hour day-of-month month day-of-week)"
     values: list[set[int]] = []
     for text, (name, low, high, names) in zip(fields, _FIELDS, strict=True):
         try:
             values.append(_field(text, low, high, names))
         except ValueError as error:
             return f"{name} {text!r}: {error}"
-    days, months = values[2], values[3]
-    if fields[4].startswith("*") and not any(
-        min(days) <= _LONGEST_MONTH[month - 1] for month in months
-    ):
-        return f"never fires: no such month has a day {min(days)}"
+    first = min(values[2])
+    if fields[4].startswith("*") and all(first > _LONGEST_MONTH[month - 1] for month in values[3]):
+        return f"never fires: no such month has a day {first}"
     return None
 
 
-def _field(text: str, low: int, high: int, names: tuple[str, ...]) -> set[int]:
+def _field(text: str, low: int, high: int, names: list[str]) -> set[int]:
     def number(word: str) -> int:
         if word in names:
             return names.index(word) + low
         if not word.isdecimal() or not low <= int(word) <= high:
-            raise ValueError(
-                f"expected {low} to {high}" + (f" or {names[0]} to {names[-1]}" if names else "")
-            )
+            or_names = f" or {names[0]} to {names[-1]}" if names else ""
+            raise ValueError(f"expected {low} to {high}{or_names}")
         return int(word)
 
     found: set[int] = set()
     for part in text.split(","):
         matched = _PART.fullmatch(part)
-        if matched is None or not part or bool(matched["any"]) == bool(matched["low"]):
+        if matched is None:
             raise ValueError("expected '*', a number, a range 'a-b' or a step '*/n'")
-        first = low if matched["any"] else number(matched["low"])
-        last = (
-            number(matched["high"])
-            if matched["high"]
-            else high
-            if matched["any"] or matched["step"]
-            else first
-        )
-        step = int(matched["step"] or 1)
-        if step < 1:
+        every, begin, end, step = matched.groups()
+        first = low if every else number(begin)
+        last = high if every or step else first
+        if end:
+            last = number(end)
+        if step and int(step) < 1:
             raise ValueError("a step is at least 1")
         if first > last:
             raise ValueError(f"the range ends before it begins ({first} to {last})")
-        found.update(range(first, last + 1, step))
+        found.update(range(first, last + 1, int(step or 1)))
     return found
 
 
-# A `schedule:` block of simple `key: value` lines, as the template renders it. Everything else is parsed in full.
-_BLOCK = re.compile(
-    r"^schedule:[ \t]*(?:#.*)?\r?\n((?:[ ]+.*\r?\n|[ ]*#.*\r?\n|[ \t]*\r?\n)*)", re.MULTILINE
-)
-_LINE = re.compile(
-    r"""[ ]+(?P<key>[A-Za-z_]\w*):(?:[ ]+(?:"(?P<double>[^"\\]*)"|'(?P<single>[^']*)'|(?P<plain>[^\s"'#&*!|>%@`{}\[\],?:-][^#]*?)))?[ ]*(?:[ ]\#.*)?"""
-)
-_TOP_LEVEL = re.compile(r"[A-Za-z_][\w-]*:(?:\s|$)|#|\s|---(?:\s|$)|$")
+# The line `schedule:` and what is indented, empty or a comment below it.
+_BLOCK = re.compile(r"^schedule:.*(?:\n(?:[ \t#].*|\r?(?=\n)))*", re.MULTILINE)
 
 
 def configured_cron(name: str, config_file: Path, env: str | None = None) -> str | None:
-    """Return the ``schedule.cron`` that a run of workflow `name` would use, None where no layer sets it.
+    """Return the ``schedule.cron`` that a run of workflow `name` would use, None where it has none.
 
-    Made for listings of hundreds of workflows: reads only the ``schedule`` block of ``config.yaml`` and its overlay,
-    without a YAML parser, where it can tell it apart for certain. Never raises: a config that cannot be read is None.
+    For listings of hundreds of workflows: parses only the ``schedule`` block of the files, and
+    imports no pydantic. What cannot be read is None: `config validate` says what is wrong.
     """
     prefix = f"DATAFLOW__{name.upper()}__SCHEDULE"
+    if cron := os.environ.get(f"{prefix}__CRON"):
+        return cron.strip("\"' ")
     try:
-        if prefix in os.environ:
-            return _loaded_cron(name, config_file, env)
-        if (value := os.environ.get(f"{prefix}__CRON")) is not None:
-            return value.strip("\"' ") or None
-        for file in ([config_file.with_name(f"config.{env}.yaml")] if env else []) + [config_file]:
-            try:
-                text = file.read_text(encoding="utf-8-sig")
-            except FileNotFoundError:
-                continue
-            found = _sliced_cron(text)
-            if found is _UNCERTAIN:
-                return _loaded_cron(name, config_file, env)
-            if found is not None:
-                return found
-    except Exception:
-        # A listing shows what it can; `config validate` says what is wrong.
+        for schedule in _schedules(os.environ.get(prefix), config_file, env):
+            cron_node = schedule.value.get("cron") if isinstance(schedule.value, dict) else None
+            if cron_node is not None and not cron_node.is_empty:
+                text = str(cron_node.value)
+                if cron_node.source.is_file:
+                    result = interpolate(text, os.environ)
+                    text = "" if result.missing else result.text
+                is_null = cron_node.plain and typed_scalar(text) is None
+                return None if is_null else text.strip() or None
+    except (ConfigError, InterpolationError):
         return None
     return None
 
 
-_UNCERTAIN = "\0"
-
-
-def _sliced_cron(text: str) -> str | None:
-    if "schedule" not in text:
-        return None
-    if not all(_TOP_LEVEL.match(line) for line in text.splitlines()):
-        return _UNCERTAIN
-    blocks = [*_BLOCK.finditer(text if text.endswith("\n") else text + "\n")]
-    if len(blocks) != 1:
-        return _UNCERTAIN
-    cron: str | None = None
-    for line in blocks[0][1].splitlines():
-        if not line.strip() or line.lstrip().startswith("#"):
+def _schedules(variable: str | None, config_file: Path, env: str | None) -> Iterator[Node]:
+    """Yield the ``schedule`` section of each layer, the one that wins first."""
+    if variable is not None:
+        yield parse_yaml(Source("environment", variable), any_value=True)
+    files = [config_file]
+    if env and re.fullmatch(r"[\w-]+", env):
+        files.insert(0, config_file.with_name(f"config.{env}.yaml"))
+    for file in files:
+        if not file.exists():
             continue
-        matched = _LINE.fullmatch(line)
-        if matched is None:
-            return _UNCERTAIN
-        if matched["key"] == "cron":
-            cron = next(
-                (
-                    matched[kind]
-                    for kind in ("double", "single", "plain")
-                    if matched[kind] is not None
-                ),
-                None,
-            )
-            if cron is None or (matched["plain"] and cron.strip() in ("null", "Null", "NULL", "~")):
-                return _UNCERTAIN
-    if cron is not None and "$" in cron:
-        from dataflow_runtime.config.interpolation import interpolate
-
-        result = interpolate(cron, os.environ)
-        return None if result.missing else result.text.strip()
-    return cron.strip() if cron is not None else None
-
-
-def _loaded_cron(name: str, config_file: Path, env: str | None) -> str | None:
-    from dataflow_runtime.config.layers import layered
-
-    schedule = layered(name, config_file, env, os.environ).resolved(os.environ).get("schedule")
-    cron = schedule.get("cron") if isinstance(schedule, dict) else None
-    return cron if isinstance(cron, str) else None
+        text = read_source(file, "file").text
+        if "schedule" not in text:
+            continue
+        blocks = _BLOCK.findall(text)
+        root = None
+        if len(blocks) == 1:
+            with contextlib.suppress(ConfigError):  # an alias of something outside of the block
+                root = parse_yaml(Source("file", blocks[0]))
+        root = root or parse_yaml(Source("file", text))
+        if isinstance(root.value, dict) and "schedule" in root.value:
+            yield root.value["schedule"]

@@ -1,43 +1,67 @@
-"""What must not be printed: secrets are known by their field, by their key, and once loaded by their value."""
+"""What must not be printed.
+
+A secret is known by its place in a configuration: a field of a secret type, or a key of a telling
+name. Text from elsewhere, such as the error of a library, is searched for secrets of loaded
+configurations and for passwords in URLs.
+"""
 
 from __future__ import annotations
 
+import base64
+import json
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
-from urllib.parse import quote, unquote
-
-__all__ = [
-    "MASK",
-    "forget_secrets",
-    "has_literal_secret",
-    "is_secret_key",
-    "lent_secrets",
-    "mask",
-    "remember_secrets",
-]
+from urllib.parse import quote, quote_plus, unquote
 
 MASK = "**********"
 
-_SECRET_WORD = r"pass(?:word|wd|phrase)?|pwd|secret|token|api[-_]?key|authorization|credentials?|cookie|(?:private|access|account)[-_]?key"  # noqa: S105
-_SECRET_KEY = re.compile(
-    rf"(?i)(?:^|[-_.])x?(?:{_SECRET_WORD})(?:$|[-_.](?!url|param|path|name|type|location))"
+_SECRET_WORDS = frozenset(
+    [
+        "apikey",
+        "authorization",
+        "cookie",
+        "credential",
+        "credentials",
+        "passcode",
+        "passphrase",
+        "passwd",
+        "password",
+        "pwd",
+        "secret",
+        "sig",
+        "signature",
+        "token",
+    ]
 )
-_URL_PASSWORD = re.compile(r"(?<=://)([^\s:/@?#'\"]*):([^\s@'\"]+)(?=@)")
-_QUERY_SECRET = re.compile(
-    rf"(?i)([?&](?:[\w.-]*[-_.])?(?:{_SECRET_WORD}|sig|signature|key)=)[^&\s'\"#]+"
+# What makes a secret of a `key`: `api_key` is one, `primary_key` is not.
+_KINDS_OF_KEY = frozenset(
+    [
+        "access",
+        "account",
+        "api",
+        "auth",
+        "encryption",
+        "master",
+        "private",
+        "secret",
+        "service",
+        "shared",
+        "signing",
+        "storage",
+        "subscription",
+    ]
 )
-_YAML_SECRET = re.compile(
-    rf"(?i)((?:^|[\s{{,\"'])(?:[\w.-]*[-_.])?(?:{_SECRET_WORD})[\"']?\s*:\s+)(?=[^\s#])([^,}}#]+)"
-)
+# `token_url` says where a token comes from.
+_NOT_THE_SECRET = frozenset(["location", "name", "param", "path", "type", "url"])
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 
-# Shorter values, and defaults that everyone knows, would blot out harmless text (``warehouse: postgres``).
-_SHORTEST = 4
-_HARMLESS = frozenset(
-    {"postgres", "postgresql", "duckdb", "root", "admin", "test", "user", "true", "false", "null"}
-)
+_URL_LOGIN = re.compile(r"(?<=://)([^\s:/@?#'\"]*):([^\s'\"]+)(?=@)")
+_QUERY = re.compile(r"([?&]([^=&\s?#]+)=)([^&\s'\"#]+)")
+
+_HARMLESS = frozenset({"postgresql", "production"})
 
 _known: set[str] = set()
 _lent: ContextVar[set[str] | None] = ContextVar("_lent", default=None)
@@ -45,7 +69,7 @@ _lent: ContextVar[set[str] | None] = ContextVar("_lent", default=None)
 
 @contextmanager
 def lent_secrets() -> Iterator[None]:
-    """Keep what is remembered meanwhile for this block only: what somebody else sent is not to be masked for all."""
+    """Keep what is remembered in this block for this block only: a client's secrets are not ours."""
     token = _lent.set(set())
     try:
         yield
@@ -55,20 +79,55 @@ def lent_secrets() -> Iterator[None]:
 
 @lru_cache(1024)
 def is_secret_key(key: str) -> bool:
-    """Return whether a key of this name holds a secret whatever its type: ``password``, ``X-Api-Key``, ``DB_TOKEN``."""
-    return _SECRET_KEY.search(key) is not None
+    """Return whether a key of this name holds a secret: ``password``, ``X-Api-Key``, ``dbToken``."""
+    words = [word.lower() for word in _WORD.findall(key)]
+    if words == ["key"]:
+        return True
+    for before, word, after in zip(["", *words], words, [*words[1:], ""], strict=False):
+        kind_of_key = before in _KINDS_OF_KEY or before.endswith("api")
+        if word in _SECRET_WORDS or word.endswith("apikey") or (word == "key" and kind_of_key):
+            return after not in _NOT_THE_SECRET
+    return False
 
 
 def remember_secrets(values: Iterable[str]) -> None:
-    """Make `mask` replace these values from now on; of a URL only its password, the rest is no secret by itself."""
+    """Make `mask` replace these values from now on; of a URL, only its password is a secret."""
     lent = _lent.get()
     remembered = _known if lent is None else lent
     for value in values:
-        passwords = [found[2] for found in _URL_PASSWORD.finditer(value)]
-        for secret in passwords or ([] if "://" in value else [value]):
-            for form in (secret, unquote(secret), quote(secret, safe="")):
-                if len(form) >= _SHORTEST and form.lower() not in _HARMLESS:
-                    remembered.add(form)
+        logins = _URL_LOGIN.findall(value)
+        for user, password in logins:
+            remembered.update(_spellings(f"{user}:{password}", only_base64=True))
+        secrets = [password for _, password in logins]
+        if "://" not in value:
+            secrets = [value, *value.splitlines()]
+        for secret in secrets:
+            remembered.update(_spellings(secret))
+
+
+def _spellings(secret: str, *, only_base64: bool = False) -> Iterator[str]:
+    """Yield the ways to write a secret, as far as each can be told from a word."""
+    spellings = [base64.b64encode(secret.encode("utf-8", "replace")).decode().rstrip("=")]
+    if not only_base64:
+        spellings += [secret, secret.strip(), unquote(secret)]
+        spellings += [
+            quote(secret, safe="", errors="replace"),
+            quote_plus(secret, errors="replace"),
+        ]
+        spellings += [json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]]
+        spellings += [repr(secret)[1:-1], repr(secret.encode("utf-8", "replace"))[2:-1]]
+    for spelling in spellings:
+        if _stands_out(spelling) and (only_base64 or _stands_out(secret)):
+            yield spelling
+
+
+def _stands_out(text: str) -> bool:
+    """Return whether a text is long enough to be told from the words and numbers of a message."""
+    if text.lower() in _HARMLESS:
+        return False
+    if text.isalpha():
+        return len(text) >= 10
+    return len(text) >= (8 if text.isdigit() else 6)
 
 
 def forget_secrets() -> None:
@@ -77,25 +136,22 @@ def forget_secrets() -> None:
 
 
 def mask(text: str) -> str:
-    """Return `text` with stars in place of secrets: values of loaded configs, passwords in URLs, secret keys."""
+    """Return `text` without secrets of loaded configurations and without passwords in URLs."""
+    # Longer ones first: a secret may contain another one.
     for secret in sorted(_known | (_lent.get() or set()), key=len, reverse=True):
-        if secret in text:
-            text = text.replace(secret, MASK)
+        text = text.replace(secret, MASK)
     if "://" in text:
-        text = _URL_PASSWORD.sub(lambda found: f"{found[1]}:{MASK}", text)
-        text = _QUERY_SECRET.sub(lambda found: found[1] + MASK, text)
-    return _YAML_SECRET.sub(_mask_literal, text) if ":" in text else text
+        text = _URL_LOGIN.sub(rf"\1:{MASK}", text)
+    return _QUERY.sub(_masked_parameter, text) if "=" in text else text
 
 
-def _mask_literal(found: re.Match[str]) -> str:
-    # `${VAR}` names where the secret is; it is not the secret.
-    value = found[2].strip().strip("\"'")
-    return found[0] if re.fullmatch(r"\$\{\w+\}?", value) else found[1] + MASK
+def _masked_parameter(found: re.Match[str]) -> str:
+    return found[1] + MASK if is_secret_key(found[2]) else found[0]
 
 
 def has_literal_secret(text: str) -> bool:
-    """Return whether a secret field's text, before interpolation, holds the secret itself: of a URL, the password."""
+    """Return whether the text of a secret holds the secret itself, not only variables."""
     if "://" in text:
-        found = _URL_PASSWORD.search(text)
+        found = _URL_LOGIN.search(text)
         return found is not None and "${" not in found[2]
     return bool(text) and "${" not in text

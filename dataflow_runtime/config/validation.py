@@ -1,27 +1,26 @@
-"""A merged tree against a model: the validated config, or every problem with its place in the words of the file."""
+"""A merged tree against its model: the validated config, or every problem with its place."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Generic, TypeVar
+import base64
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, SecretStr, ValidationError
+from pydantic import BaseModel, ValidationError
 
-from dataflow_runtime.config.interpolation import interpolate
-from dataflow_runtime.config.layers import Layered, variables_of
-from dataflow_runtime.config.problems import UNKNOWN_KEY, Problem, snippet
-from dataflow_runtime.config.schema import allowed_keys, describe, is_secret, schemas_at
-from dataflow_runtime.config.secrets import is_secret_key, mask, remember_secrets
+from dataflow_runtime.config.allowed import allowed_keys, models_at, secret_paths, types_at
+from dataflow_runtime.config.base import RULE, descriptions
+from dataflow_runtime.config.layers import Layers, variables_of
+from dataflow_runtime.config.problems import MAX_PROBLEMS, ConfigProblem
+from dataflow_runtime.config.secrets import MASK, is_secret_key, mask, remember_secrets
 from dataflow_runtime.config.yaml import Node, problem_at
 from dataflow_runtime.errors import did_you_mean
 
-__all__ = ["Validation", "secret_leaves"]
-
-M = TypeVar("M", bound=BaseModel)
 Path = tuple[str, ...]
 
 
-class Validation(Generic[M]):
+class Validation:
     """One validation of a merged tree.
 
     Attributes:
@@ -30,313 +29,257 @@ class Validation(Generic[M]):
         secrets: The secrets of a validated model, by path.
     """
 
-    def __init__(
-        self,
-        layered: Layered,
-        model: type[M],
-        environ: Mapping[str, str] | None,
-        context: dict[str, Any],
-    ) -> None:
-        self.layered, self.model, self.environ, self.context = layered, model, environ, context
-        self.config: M | None = None
+    def __init__(self, layers: Layers, context: dict[str, Any]) -> None:
+        self.layers, self.model, self.context = layers, layers.model, context
+        self.config: Any = None
         self.secrets: dict[Path, str] = {}
-        self.values = layered.resolved(environ)
-        self.problems = list(layered.problems)
+        self.values = layers.values()
+        self.problems = list(layers.problems)
         # Values that could not be read would be reported a second time.
-        self._reported = {problem.path for problem in self.problems}
-        if layered.unreadable:
+        self.reported = {problem.path for problem in self.problems}
+        if layers.unreadable:
             return
         try:
-            config = self._validate()
+            config = self.validated()
         except ValidationError as error:
-            self._explain(error)
-            return
-        self.secrets = dict(secret_leaves(config))
-        remember_secrets(self.secrets.values())
-        if not self.problems:
-            self.config = config
-
-    def _validate(self) -> M:
-        try:
-            return self.model.model_validate(self.values, context=self.context)
-        except ValidationError as error:
-            if not self._retype(error):
-                raise
-            return self.model.model_validate(self.values, context=self.context)
-
-    def _retype(self, error: ValidationError) -> bool:
-        """Where text is expected, take a variable's value as the text it is: a token of digits is no number."""
-        changed = False
-        for detail in error.errors(include_url=False, include_context=False, include_input=False):
-            if detail["type"] != "string_type":
-                continue
-            path, node = self._locate(detail["loc"])
-            found = path[-1:] == (str(detail["loc"][-1]),) and ".".join(path) not in self._reported
-            text = self._text_of(node) if found else None
-            if text is not None:
-                self._assign(path, text)
-                changed = True
-        return changed
-
-    def _text_of(self, node: Node) -> str | None:
-        if not node.source.is_file:
-            return node.source.text if node.source.text else None
-        if not isinstance(node.value, str) or "${" not in node.value:
-            return None
-        return node.value if self.environ is None else interpolate(node.value, self.environ).text
-
-    def _assign(self, path: Path, value: Any) -> None:
-        parent: Any = self.values
-        for key in path[:-1]:
-            parent = parent[int(key)] if isinstance(parent, list) else parent[key]
-        if isinstance(parent, list):
-            parent[int(path[-1])] = value
+            self.explain(error)
+        except Exception as error:
+            # A validator of a model that a workflow brings.
+            found = mask(f"the model {self.model.__name__} failed: {type(error).__name__}: {error}")
+            self.problems.append(ConfigProblem("", found))
         else:
-            parent[path[-1]] = value
+            self.secrets = dict(secret_values(config))
+            self.remember(self.secrets)
+            if not self.problems:
+                self.config = config
 
-    def _locate(self, loc: Sequence[int | str]) -> tuple[Path, Node]:
-        """Return the dotted path and the deepest node of a pydantic location, which also names union branches."""
-        node, path = self.layered.root, []
-        for index, part in enumerate(loc):
-            key = str(part)
-            below = node.value
-            child = below.get(key) if isinstance(below, dict) else None
-            if isinstance(below, list) and isinstance(part, int) and part < len(below):
-                child = below[part]
+    def validated(self) -> BaseModel:
+        """Return the validated model."""
+        # As JSON, strictly: a list may become a tuple and a text a date, but no text a number.
+        text = json.dumps(self.values)
+        return self.model.model_validate_json(text, context=self.context)
+
+    def remember(self, secrets: Mapping[Path, str]) -> None:
+        """Have these secrets masked from now on, also in the header of a login."""
+        remember_secrets(secrets.values())
+        for path, secret in secrets.items():
+            user = self.at((*path[:-1], "username"))
+            if isinstance(user, str):
+                login = f"{user}:{secret}".encode("utf-8", "replace")
+                remember_secrets([base64.b64encode(login).decode().rstrip("=")])
+
+    def explain(self, error: ValidationError) -> None:
+        """Turn the errors of pydantic into problems with their place."""
+        self.secret_paths = set(secret_paths(self.values, [self.model]))
+        scalars = dict(self.layers.scalars())
+        self.secret_nodes = {path: scalars[path] for path in self.secret_paths & scalars.keys()}
+        self.secret_variables = set()
+        for node in self.secret_nodes.values():
+            self.secret_variables.update(variables_of(node))
+        self.remember({path: str(self.at(path) or "") for path in self.secret_nodes})
+        grouped: dict[Path, list[Any]] = {}
+        for detail in error.errors(include_url=False, include_input=False):
+            path, _ = self.located(detail["loc"], is_missing=detail["type"] == "missing")
+            grouped.setdefault(path, []).append(detail)
+        for number, (path, details) in enumerate(grouped.items()):
+            if number < 2 * MAX_PROBLEMS:
+                self.add(path, details)
+            else:
+                # It is counted, but not shown.
+                self.problems.append(ConfigProblem(".".join(path), details[0]["msg"]))
+        self.explain_rules(set(grouped))
+        self.problems.sort(key=_order)
+
+    def explain_rules(self, invalid: set[Path]) -> None:
+        """Report rules between keys, which are checked only once every key by itself is valid."""
+        for path in invalid:
+            parent = self.at(path[:-1])
+            if isinstance(parent, dict) and path:
+                parent.pop(path[-1], None)
+        names = {".".join(path) for path in invalid}
+        try:
+            self.validated()
+        except ValidationError as error:
+            for detail in error.errors(include_url=False, include_input=False):
+                if detail["type"] == RULE and not _concerns(detail["ctx"]["needs"], names):
+                    self.add(self.located(detail["loc"])[0], [detail])
+        except Exception:
+            return  # of somebody's own validator, which did not expect a key to be missing
+
+    def located(self, loc: tuple[int | str, ...], *, is_missing: bool = False) -> tuple[Path, Node]:
+        """Return path and node of a location of pydantic, which also names branches of unions."""
+        node, path = self.layers.root, []
+        for part in loc:
+            below, key, child = node.value, str(part), None
+            if isinstance(below, dict):
+                child = below.get(key)
+            elif isinstance(below, list) and isinstance(part, int):
+                child = below[part] if part < len(below) else None
             if child is not None:
-                path.append(key)
                 node = child
-            elif isinstance(below, dict) and index == len(loc) - 1:
                 path.append(key)
+        if is_missing:
+            path.append(str(loc[-1]))
         return tuple(path), node
 
-    def _explain(self, error: ValidationError) -> None:
-        self._secret_paths = {path for path, _ in self.layered.scalars if self._is_secret(path)}
-        literal = (
-            str(node.value) for path, node in self.layered.scalars if path in self._secret_paths
-        )
-        remember_secrets(text for text in literal if "${" not in text)
-        errors = error.errors(include_url=False)
-        for detail in errors:
-            self._add(detail)
-        self._explain_rules(errors)
-        self.problems.sort(key=_in_order_of_layers)
-
-    def _explain_rules(self, errors: Sequence[Any]) -> None:
-        """Rules between keys run only once every key is sound: look at them without the faulty ones."""
-        faulty = set()
-        for detail in errors:
-            path, _ = self._locate(detail["loc"])
-            parent: Any = self.values
-            for key in path[:-1]:
-                parent = parent.get(key) if isinstance(parent, dict) else None
-            if path and isinstance(parent, dict) and detail["type"] != "config_rule":
-                parent.pop(path[-1], None)
-                faulty.add(path[-1])
-        try:
-            self.model.model_validate(self.values, context=self.context)
-        except ValidationError as error:
-            for detail in error.errors(include_url=False):
-                if detail["type"] == "config_rule" and not any(
-                    f"{key}'" in detail["msg"] for key in faulty
-                ):
-                    self._add(detail)
-
-    def _add(self, detail: Any) -> None:
-        path, node = self._locate(detail["loc"])
-        context, hint = detail.get("ctx", {}), None
-        kind = detail["type"]
-        if kind == "config_rule":
-            path, node = self._locate((*path, *context["path"]))
-            message, hint = context["message"], context["hint"]
-            if "found" in message and self._is_secret(path):
-                message = message.split(", found")[0]
-        elif kind in ("missing", "union_tag_not_found"):
-            if kind == "union_tag_not_found":
-                path = (*path, "type")
-            message = "required key is missing"
-            schemas = schemas_at(self.model, path, self.values)
-            words = schemas[0].get("description") if schemas else None
-            hint = f"expected {describe(schemas)}" + (f": {words}" if words else "")
-        elif kind == "extra_forbidden":
-            self._add_unknown(path, node)
-            return
-        elif kind == "union_tag_invalid":
-            path, node = self._locate((*path, "type"))
-            message = f"expected {_tags(context['expected_tags'])}, found {self._found(path, node)}"
-            hint = did_you_mean(
-                str(context["tag"]), context["expected_tags"].replace("'", "").split(", ")
-            )
-        elif kind in ("value_error", "assertion_error"):
-            message = detail["msg"].split(", ", 1)[-1]
-            if message.startswith("expected") and "found" not in message:
-                message += f", found {self._found(path, node)}"
-        elif kind in ("model_type", "model_attributes_type", "dict_type"):
-            message = f"expected a mapping, found {self._found(path, node)}"
-        else:
-            schemas = schemas_at(self.model, path, self.values)
-            message = f"expected {describe(schemas)}, found {self._found(path, node)}"
-            hint = self._hint(kind, detail, path, node)
-        dotted = ".".join(path)
-        if dotted in self._reported or dotted in self.layered.unknown:
-            return
-        self._reported.add(dotted)
-        names = variables_of(node) if node.source.is_file else []
-        if names and hint is None and kind != "config_rule":
-            hint = f"the value comes from {', '.join('${' + name + '}' for name in dict.fromkeys(names))}"
-        self.problems.append(
-            problem_at(
-                self._shown(path, node), dotted, message, hint=hint, **self._snippet(path, node)
-            )
-        )
-
-    def _hint(self, kind: str, detail: Any, path: Path, node: Node) -> str | None:
-        if kind in ("literal_error", "enum"):
-            words = [
-                value
-                for part in schemas_at(self.model, path, self.values)
-                for value in part.get("enum", [])
-            ]
-            return did_you_mean(str(node.value), [str(word) for word in words])
-        if (
-            kind == "string_type"
-            and isinstance(node.value, str)
-            and node.plain
-            and node.value
-            and not self._hidden(path, node)
-        ):
-            return f'text that looks like another type is quoted: "{node.value}"'
-        return None
-
-    def _add_unknown(self, path: Path, node: Node) -> None:
-        dotted, key = ".".join(path), path[-1]
-        if dotted in self._reported:
-            return
-        self._reported.add(dotted)
-        known = allowed_keys(self.model, path[:-1], self.values)
-        hint = did_you_mean(key, known) or (f"allowed here: {', '.join(known)}" if known else None)
-        at = self._key_of(path) or node
-        extra: dict[str, Any] = {}
-        if at.source.file is not None:
-            # What stands behind a misspelt key may be a secret.
-            hidden = [(node.start, node.end)] if node.source is at.source else []
-            extra = {
-                "snippet": snippet(at.source.text, at.line, at.column, hidden=hidden, instead="…")
-            }
-        self.problems.append(problem_at(at, dotted, UNKNOWN_KEY, hint=hint, **extra))
-
-    def _key_of(self, path: Path) -> Node | None:
-        _, parent = self._locate(path[:-1])
-        return parent.keys.get(path[-1])
-
-    def _shown(self, path: Path, node: Node) -> Node:
-        """A mapping is pointed at by its key: its own beginning is the key of its first entry."""
-        if isinstance(node.value, str) and (node.value or node.end > node.start):
-            return node
-        located, _ = self._locate(path)
-        while located:
-            if (key := self._key_of(located)) is not None:
-                return key if not node.flow else node
-            located = located[:-1]
-        files = (child.source for _, child in self.layered.scalars if child.source.is_file)
-        return Node("", next(files, node.source))
-
-    def _snippet(self, path: Path, node: Node) -> dict[str, Any]:
-        at = self._shown(path, node)
-        if at.source.file is None or not at.end:
-            return {"snippet": None}
-        hidden = [
-            (child.start, child.end)
-            for found, child in self.layered.scalars
-            if found in self._secret_paths and child.source is at.source
-        ]
-        return {"snippet": snippet(at.source.text, at.line, at.column, hidden=hidden)}
-
-    def _is_secret(self, path: Path) -> bool:
-        value: Any = self.values
-        for end, key in enumerate(path):
-            schemas = schemas_at(self.model, path[: end + 1], self.values)
-            value = _below(value, key)
-            # Text where a mapping with a secret in it belongs is likely the secret: `auth: <token>`.
-            inside = (
-                []
-                if isinstance(value, dict)
-                else [p for part in schemas for p in part.get("properties", {}).values()]
-            )
-            if is_secret_key(key) or is_secret([*schemas, *inside]):
-                return True
-        return False
-
-    def _hidden(self, path: Path, node: Node) -> bool:
-        return self._is_secret(path) or any(is_secret_key(name) for name in variables_of(node))
-
-    def _found(self, path: Path, node: Node) -> str:
-        if self._hidden(path, node):
-            return "another value (secret, not shown)"
+    def at(self, path: Path) -> Any:
+        """Return the value at a path, None where there is none."""
         value: Any = self.values
         for key in path:
-            value = _below(value, key)
-        return describe_value(value)
+            if isinstance(value, list) and key.isdecimal() and int(key) < len(value):
+                value = value[int(key)]
+            else:
+                value = value.get(key) if isinstance(value, dict) else None
+        return value
+
+    def add(self, path: Path, details: list[Any]) -> None:
+        """Add the problem of a path; of a union, pydantic gives one error for each branch."""
+        detail, context, hint = details[0], details[0].get("ctx", {}), None
+        kind = detail["type"]
+        if kind == RULE:
+            path, _ = self.located((*path, *context["path"]))
+            message, hint = context["message"], context["hint"]
+        elif kind == "missing":
+            message, hint = "required key is missing", self.description(path)
+        elif kind == "extra_forbidden":
+            self.add_unknown(path)
+            return
+        elif kind == "union_tag_not_found":
+            path = (*path, "type")
+            message, hint = "required key is missing", f"add `type`: one of {self.tags(path)}"
+        elif kind == "union_tag_invalid":
+            path = (*path, "type")
+            message = f"Input should be one of {context['expected_tags']}, found {self.found(path)}"
+            hint = self.suggestion(path)
+        elif kind in ("value_error", "assertion_error"):
+            message = f"{context['error']}, found {self.found(path)}"
+        else:
+            messages = dict.fromkeys(found["msg"] for found in details)
+            message = f"{' or '.join(messages)}, found {self.found(path)}"
+            hint = self.suggestion(path)
+        self.report(path, message, hint)
+
+    def report(self, path: Path, message: str, hint: str | None) -> None:
+        """Add a problem, at most one for each path."""
+        dotted = ".".join(path)
+        if dotted in self.reported | self.layers.unknown:
+            return
+        self.reported.add(dotted)
+        for secret in self.secret_nodes:
+            text = self.at(secret)
+            if isinstance(text, str) and len(text) > 3:
+                message = message.replace(text, MASK)
+        _, node = self.located(path)
+        names = variables_of(node) if node.source.is_file and isinstance(node.value, str) else []
+        if names and hint is None:
+            hint = f"the value comes from {', '.join(f'${{{name}}}' for name in names)}"
+        at = self.pointed_at(path, node)
+        hidden = self.secret_nodes.values()
+        self.problems.append(problem_at(at, dotted, mask(message), hint=hint, hidden=hidden))
+
+    def add_unknown(self, path: Path) -> None:
+        """Add the problem of an unknown key."""
+        dotted, parent = ".".join(path), self.at(path[:-1])
+        tag = parent.get("type") if isinstance(parent, dict) else None
+        known = allowed_keys(models_at(self.model, path[:-1], tag))
+        hint = did_you_mean(path[-1], known) or (f"allowed here: {', '.join(known)}")
+        _, node = self.located(path)
+        _, section = self.located(path[:-1])
+        key = section.keys.get(path[-1], node)
+        if dotted not in self.reported:
+            self.reported.add(dotted)
+            # The value of a misspelt key may be a secret.
+            problem = problem_at(
+                key, dotted, "unknown key", hint=hint, hidden=[node], unknown_key=True
+            )
+            self.problems.append(problem)
+
+    def pointed_at(self, path: Path, node: Node) -> Node:
+        """Return what the caret is under: of a mapping, its key, as it begins with another key."""
+        if isinstance(node.value, str) and (node.value or node.end > node.start):
+            return node
+        if node.flow:
+            return node
+        while path:
+            _, section = self.located(path[:-1])
+            if path[-1] in section.keys:
+                return section.keys[path[-1]]
+            path = path[:-1]
+        sources = [child.source for _, child in self.layers.scalars() if child.source.is_file]
+        return Node("", sources[0] if sources else node.source)
+
+    def found(self, path: Path) -> str:
+        """Return what was found at a path, as far as it may be shown."""
+        value, (_, node) = self.at(path), self.located(path)
+        names = variables_of(node)
+        by_variable = any(name in self.secret_variables or is_secret_key(name) for name in names)
+        if path in self.secret_paths or by_variable:
+            return "another value (secret, not shown)"
+        if isinstance(value, bool):
+            return str(value).lower()
+        words = {type(None): "nothing", list: "a list", dict: "a mapping"}
+        shown = words.get(type(value)) or repr(value)
+        return shown if len(shown) <= 60 else shown[:57] + "…'"
+
+    def description(self, path: Path) -> str | None:
+        """Return what the model says about a key."""
+        parent = self.at(path[:-1])
+        tag = parent.get("type") if isinstance(parent, dict) else None
+        for model in models_at(self.model, path[:-1], tag):
+            for name, field in model.model_fields.items():
+                words = field.description or descriptions(model).get(name)
+                if (field.alias or name) == path[-1] and words:
+                    return f"add `{path[-1]}`: {words}"
+        return f"add `{path[-1]}`"
+
+    def tags(self, path: Path) -> str:
+        """Return the types that a union of sections has."""
+        return ", ".join(repr(word) for word in self.words(path))
+
+    def words(self, path: Path) -> list[str]:
+        """Return the words that are allowed at a path."""
+        found = []
+        for annotation in types_at(self.model, path):
+            if get_origin(annotation) is Literal:
+                found += [str(word) for word in get_args(annotation)]
+        return found
+
+    def suggestion(self, path: Path) -> str | None:
+        """Return the allowed word that was likely meant, or how to make text of a number."""
+        value, (_, node) = self.at(path), self.located(path)
+        if isinstance(value, str):
+            return did_you_mean(value, self.words(path))
+        is_text = str in types_at(self.model, path) and isinstance(node.value, str)
+        if is_text and node.plain and node.value and node not in self.secret_nodes.values():
+            return f'quote text that looks like another type: "{node.value}"'
+        return None
 
 
-def _below(value: Any, key: str) -> Any:
-    if isinstance(value, list) and key.isdecimal():
-        return value[int(key)] if int(key) < len(value) else None
-    return value.get(key) if isinstance(value, dict) else None
+def _concerns(needs: str, invalid: set[str]) -> bool:
+    """Return whether a rule looks at a value that is invalid by itself."""
+    return bool(needs) and any(f"{name}.".startswith(f"{needs}.") for name in invalid)
 
 
-def _in_order_of_layers(problem: Problem) -> tuple[Any, ...]:
+def _order(problem: ConfigProblem) -> tuple[Any, ...]:
     file = problem.file or ""
     # The shorter name is config.yaml, which comes before its overlay.
-    return (
-        problem.place == "--set",
-        not file,
-        len(file),
-        file,
-        problem.line or 0,
-        problem.column or 0,
-    )
+    place = (not file, len(file), file, problem.line or 0, problem.column or 0)
+    return problem.place == "--set", *place
 
 
-def describe_value(value: Any) -> str:
-    """Return a found value in the words of YAML, cut where it is long."""
-    match value:
-        case None:
-            return "nothing"
-        case bool():
-            return str(value).lower()
-        case list():
-            return "a list"
-        case dict():
-            return "a mapping"
-        case _:
-            shown = repr(mask(value) if isinstance(value, str) else value)
-            return shown if len(shown) <= 60 else shown[:57] + "…'"
-
-
-def _tags(text: str) -> str:
-    *first, last = text.split(", ")
-    return f"{', '.join(first)} or {last}" if first else last
-
-
-def secret_leaves(model: BaseModel, path: Path = ()) -> Iterator[tuple[Path, str]]:
-    """Yield path and text of every secret of a validated config: by its type, or by the name of its key."""
-    fields = type(model).model_fields
-    for name, value in model:
-        alias = fields[name].alias if name in fields else None
-        yield from _secrets_in(value, (*path, alias or name))
-
-
-def _secrets_in(value: Any, path: Path) -> Iterator[tuple[Path, str]]:
-    if isinstance(value, SecretStr):
-        yield path, value.get_secret_value()
+def secret_values(value: Any, path: Path = ()) -> Iterator[tuple[Path, str]]:
+    """Yield path and text of every secret of a validated config: by its type, or by its key."""
+    if hasattr(value, "get_secret_value"):
+        yield path, str(value.get_secret_value())
     elif isinstance(value, BaseModel):
-        yield from secret_leaves(value, path)
-    elif isinstance(value, dict):
+        for name, child in value:
+            field = type(value).model_fields.get(name)
+            yield from secret_values(child, (*path, (field and field.alias) or name))
+    elif isinstance(value, dict) and path != ("processing", "columns"):
         for key, child in value.items():
-            yield from _secrets_in(child, (*path, str(key)))
-    elif isinstance(value, list | tuple):
+            yield from secret_values(child, (*path, str(key)))
+    elif isinstance(value, list | tuple | set | frozenset):
         for index, child in enumerate(value):
-            yield from _secrets_in(child, (*path, str(index)))
-    elif isinstance(value, str) and value and any(is_secret_key(key) for key in path[-2:]):
+            yield from secret_values(child, (*path, str(index)))
+    elif isinstance(value, str) and value and any(map(is_secret_key, path[-2:])):
         yield path, value

@@ -5,17 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Window"]
-
 
 @dataclass(frozen=True)
 class Window:
-    """Values of ``processing.cursor.column`` from `start` to before `end`, as in a partition of Dagster.
+    """Values of ``processing.cursor.column`` from `start` to before `end`.
 
     Attributes:
-        start: First value, None for no lower bound: a datetime in UTC, or what the cursor's column holds.
+        start: First value, None for no lower bound: a datetime in UTC, or a value of the column.
         end: The value before which it ends, None for no upper bound.
-        after: Whether `start` itself is outside: an append has it already.
+        after: Whether `start` itself is outside, because an append has it already.
     """
 
     start: Any = None

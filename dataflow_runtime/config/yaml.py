@@ -1,25 +1,27 @@
-"""YAML text to a tree in which every key and value knows its place, within limits that hostile files cannot exceed.
+"""YAML text to a tree in which every key and value knows its place, with limits for hostile files.
 
-ruamel.yaml's parser yields events (from C where ``ruamel.yaml.clib`` is installed, the same ones without it); the tree
-is built here, so that duplicate keys, unknown tags and alias bombs are seen while they are read. Scalars stay text:
-they are typed by the YAML 1.2 core schema after interpolation.
+ruamel.yaml composes nodes that carry positions; here duplicate keys, tags and aliases are checked.
+Scalars stay text: they get their type after interpolation. The parser is the one in pure Python: it
+gives the same answer on every machine, and nested text cannot exhaust the stack of a parser in C.
 """
 
 from __future__ import annotations
 
-import contextlib
-import copy
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from dataflow_runtime.config.problems import ConfigError, Problem, snippet
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
+from ruamel.yaml.reader import ReaderError
 
-__all__ = ["Layer", "Node", "Source", "parse_yaml", "problem_at", "read_source"]
+from dataflow_runtime.config.problems import ConfigError, ConfigProblem, snippet
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 50
@@ -27,10 +29,21 @@ MAX_NODES = 20_000
 
 Layer = Literal["default", "file", "overlay", "environment", "set"]
 
+_KNOWN_TAG = re.compile(r"tag:yaml\.org,2002:(str|int|float|bool|null|map|seq|timestamp|merge)")
+# Each value follows one of these. Counting them is much cheaper than parsing a hostile file.
+_SEPARATOR = re.compile(r"[\n,\[{]|[:?-]\s")
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True)
 class Source:
-    """One input of a configuration: a file's text, or an environment variable or override that stands for one."""
+    """One input of a configuration: a file, an environment variable or an override.
+
+    Attributes:
+        layer: The layer that it belongs to.
+        text: Its content.
+        file: The file, None for other inputs.
+        variable: Name of the environment variable, or the dotted key of the override.
+    """
 
     layer: Layer
     text: str = ""
@@ -39,27 +52,30 @@ class Source:
 
     @property
     def is_file(self) -> bool:
-        """Whether values of this source may hold ``${VAR}``: only files are interpolated, once."""
+        """Whether values may hold ``${VAR}``: only those of files are interpolated."""
         return self.layer in ("file", "overlay")
+
+    @cached_property
+    def lines(self) -> list[str]:
+        """The lines of the text."""
+        return self.text.split("\n")
 
 
 @dataclass(slots=True, eq=False)
 class Node:
-    """A value and where it stands.
+    """A value and its place.
 
     Attributes:
         value: Text of a scalar, items of a list, entries of a mapping.
-        source: The input it comes from.
-        start: Index of its first character in the source's text.
+        source: The input that it comes from.
+        start: Index of its first character in the text of the source.
         end: Index after its last character.
         line: Line, from 1.
         column: Column, from 1.
-        plain: An unquoted scalar: its text decides its type.
-        flow: A mapping or list in brackets.
-        keys: The key nodes of a mapping.
-        inherited: Keys that came through a merge key (``<<``).
-        alias: Written as ``*alias``; what is below it stands elsewhere.
-        size: Nodes below it and itself, aliases expanded.
+        plain: Whether it is an unquoted scalar, whose text decides its type.
+        flow: Whether it is a mapping or list in brackets.
+        keys: The keys of a mapping.
+        size: Number of nodes in it, aliases expanded.
     """
 
     value: str | list[Node] | dict[str, Node]
@@ -71,14 +87,17 @@ class Node:
     plain: bool = False
     flow: bool = False
     keys: dict[str, Node] = field(default_factory=dict)
-    inherited: frozenset[str] = frozenset()
-    alias: bool = False
     size: int = 1
 
     @property
     def text(self) -> str:
-        """The value as written in its source."""
+        """The value as it is written in its source."""
         return self.source.text[self.start : self.end]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is written: a section whose keys are all commented out."""
+        return self.value == "" and self.plain
 
 
 def read_source(file: Path, layer: Layer) -> Source:
@@ -88,65 +107,62 @@ def read_source(file: Path, layer: Layer) -> Source:
         ConfigError: It is missing, not a regular file, too large, or not UTF-8.
     """
 
-    def refuse(
+    def refusal(
         message: str, hint: str | None = None, line: int | None = None, column: int | None = None
     ) -> ConfigError:
-        return ConfigError(
-            [Problem("", message, file=str(file), line=line, column=column, hint=hint)]
-        )
+        return ConfigError([ConfigProblem("", message, str(file), line, column, hint)])
 
     try:
         # Not blocking: a named pipe without a writer must not hang the command.
-        with open(
-            file,
-            "rb",
-            opener=lambda path, flags: os.open(path, flags | getattr(os, "O_NONBLOCK", 0)),
-        ) as stream:
-            if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-                raise refuse("expected a file, found something else")
+        descriptor = os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        with os.fdopen(descriptor, "rb") as stream:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise refusal("this is not a regular file")
             data = stream.read(MAX_BYTES + 1)
     except FileNotFoundError:
-        raise refuse("the file does not exist") from None
+        raise refusal("the file does not exist") from None
     except OSError as error:
-        raise refuse(f"cannot be read: {error.strerror}") from None
+        raise refusal(f"cannot be read: {error.strerror}") from None
     if len(data) > MAX_BYTES:
-        raise refuse(
-            f"larger than {MAX_BYTES:,} bytes",
-            "a configuration holds settings; keep data in files of its own",
-        )
+        hint = "a configuration holds settings; keep data in files of its own"
+        raise refusal(f"larger than {MAX_BYTES:,} bytes", hint)
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise refuse("expected UTF-8, found UTF-16", "save the file as UTF-8", 1, 1)
+        raise refusal("expected UTF-8, found UTF-16", "save the file as UTF-8", line=1, column=1)
     try:
-        text = data.decode("utf-8-sig")
+        return Source(layer, data.decode("utf-8-sig"), file)
     except UnicodeDecodeError as error:
         before = data[: error.start]
-        line, column = (
-            before.count(b"\n") + 1,
-            len(before.rsplit(b"\n", 1)[-1].decode("utf-8-sig", "replace")) + 1,
-        )
-        byte = f"byte 0x{data[error.start]:02X}"
-        raise refuse(
-            f"expected UTF-8, found {byte}", "save the file as UTF-8", line, column
-        ) from None
-    return Source(layer, text, file)
+        column = len(before.rpartition(b"\n")[2].decode("utf-8-sig", "replace")) + 1
+        message = f"expected UTF-8, found byte 0x{data[error.start]:02X}"
+        line = before.count(b"\n") + 1
+        raise refusal(message, "save the file as UTF-8", line=line, column=column) from None
 
 
-def problem_at(node: Node, path: str, message: str, **more: Any) -> Problem:
-    """Return a problem that points at `node`; a file's line is shown unless ``snippet`` says otherwise."""
+def problem_at(
+    node: Node,
+    path: str,
+    message: str,
+    *,
+    hint: str | None = None,
+    hidden: Iterable[Node] = (),
+    unknown_key: bool = False,
+) -> ConfigProblem:
+    """Return a problem that points at `node`; the nodes of `hidden` are not shown."""
     source = node.source
     if source.file is None:
         place = source.variable if source.layer == "environment" else "--set"
-        return Problem(path, message, place=place, **more)
-    if "snippet" not in more:
-        more["snippet"] = snippet(source.text, node.line, node.column)
-    width = node.text.find("\n") if "\n" in node.text else node.end - node.start
-    return Problem(
+        return ConfigProblem(path, message, hint=hint, place=place, unknown_key=unknown_key)
+    ranges = [(child.start, child.end) for child in hidden if child.source is source]
+    return ConfigProblem(
         path,
         message,
-        file=str(source.file),
-        line=node.line,
-        column=node.column,
-        **{"width": max(width, 1), **more},
+        str(source.file),
+        node.line,
+        node.column,
+        hint,
+        snippet=snippet(source.lines, node.line, node.column, node.start, ranges),
+        width=max(1, len(node.text.partition("\n")[0])),
+        unknown_key=unknown_key,
     )
 
 
@@ -155,279 +171,154 @@ def parse_yaml(source: Source, *, any_value: bool = False) -> Node:
 
     Args:
         source: The text.
-        any_value: Whether the top may also be a list or a scalar: for values of overrides.
+        any_value: Whether the top may also be a list or a scalar, as in values of overrides.
 
     Raises:
-        ConfigError: Syntax error, duplicate or complex key, unknown tag or alias, several documents, limit exceeded.
+        ConfigError: It is not valid YAML, or exceeds a limit; carries every problem.
     """
-    builder = _Builder(source, _events(source.text))
+    if len(_SEPARATOR.findall(source.text)) > 2 * MAX_NODES:
+        raise ConfigError([_problem_at_index(source, 0, f"more than {MAX_NODES:,} values")])
     try:
-        root = builder.document()
-    except _Unreadable:
-        root = None
-        if builder.syntax_error:
-            # The C parser refuses some YAML 1.2, such as colons in `{a: b:c}`: the Python one has the last word.
-            builder = _Builder(source, _events(source.text, pure=True))
-            with contextlib.suppress(_Unreadable):
-                root = builder.document()
-    if root is not None and not any_value and not isinstance(root.value, dict):
-        if root.value == "" and root.plain:
-            root.value = {}
-        else:
-            found = "a list" if isinstance(root.value, list) else "text"
-            hint = "the top of the file is a mapping: `source:`, `processing:`, `output:`, …"
-            builder.refuse(root, f"expected a mapping of sections, found {found}", hint=hint)
-    if builder.problems or root is None:
-        raise ConfigError(builder.problems)
-    return root
+        composed = YAML(typ="safe", pure=True).compose(source.text)
+    except MarkedYAMLError as error:
+        raise ConfigError([_syntax_problem(source, error)]) from None
+    except ReaderError as error:
+        hint = 'write it as an escape in double quotes: "\\u0001"'
+        message = "not valid YAML: a control character"
+        raise ConfigError([_problem_at_index(source, error.position, message, hint)]) from None
+    except RecursionError:
+        message = f"nested more than {MAX_DEPTH} deep"
+        raise ConfigError([_problem_at_index(source, 0, message)]) from None
+    except (YAMLError, IndexError, ValueError):
+        # ruamel.yaml fails with errors of Python on some directives.
+        raise ConfigError([_problem_at_index(source, 0, "not valid YAML")]) from None
+    if composed is None:
+        root = Node("", source, plain=True)
+    else:
+        tree = _Tree(source)
+        root = tree.node(composed, 1, "")
+        if tree.problems:
+            raise ConfigError(tree.problems)
+    if any_value or isinstance(root.value, dict):
+        return root
+    if root.is_empty:
+        return Node({}, source, root.start, root.end, root.line, root.column)
+    found = "a list" if isinstance(root.value, list) else "text"
+    hint = "the top of the file is a mapping: `source:`, `processing:`, `output:`, …"
+    message = f"expected a mapping of sections, found {found}"
+    raise ConfigError([problem_at(root, "", message, hint=hint)])
 
 
-class _Unreadable(Exception):  # noqa: N818
-    """Nothing after this point can be read."""
+def _problem_at_index(
+    source: Source, index: int, message: str, hint: str | None = None
+) -> ConfigProblem:
+    line = source.text.count("\n", 0, index) + 1
+    column = index - source.text.rfind("\n", 0, index)
+    return problem_at(Node("", source, line=line, column=column), "", message, hint=hint)
 
 
-class _Builder:
-    def __init__(self, source: Source, events: Iterator[Any]) -> None:
-        self.source, self.events = source, events
-        self.syntax_error = False
-        self.problems: list[Problem] = []
-        self.anchors: dict[str, Node | None] = {}
-        self.nodes = 0
+def _syntax_problem(source: Source, error: MarkedYAMLError) -> ConfigProblem:
+    mark, begin = error.problem_mark or error.context_mark, error.context_mark
+    # At the end of the file, the beginning of what is not closed says more.
+    if begin is not None and mark.index >= len(source.text.rstrip()):
+        mark = begin
+    line = source.lines[mark.line] if mark.line < len(source.lines) else ""
+    index, message, hint = mark.index, str(error.problem), None
+    indent = line[: len(line) - len(line.lstrip())]
+    if "\t" in indent:
+        index += indent.index("\t") - mark.column
+        message, hint = "a tab indents the line", "indent with spaces"
+    elif error.context is None:
+        hint = "quote text that holds special characters"
+    elif "${" in line:
+        hint = 'between brackets, quote a variable: "${VAR}"'
+    else:
+        message = f"{error.context}, {message}"
+    return _problem_at_index(source, index, f"not valid YAML: {message}", hint)
 
-    def refuse(self, at: Node, message: str, path: str = "", **more: Any) -> None:
+
+class _Tree:
+    """The conversion of ruamel.yaml's nodes, in which an alias is the node that it names."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.problems: list[ConfigProblem] = []
+        self.converted: dict[int, Node] = {}
+
+    def refuse(self, at: Node, path: str, message: str, **more: Any) -> None:
         self.problems.append(problem_at(at, path, message, **more))
 
-    def stop(self, at: Node, message: str, **more: Any) -> _Unreadable:
-        self.refuse(at, message, **more)
-        return _Unreadable()
+    def stop(self, at: Node, message: str) -> ConfigError:
+        """Return the error after which nothing more is read."""
+        self.refuse(at, "", message)
+        return ConfigError(self.problems)
 
-    def next(self) -> Any:
-        try:
-            return next(self.events)
-        except _parser_errors() as error:
-            problem, context = getattr(error, "problem", None), getattr(error, "context_mark", None)
-            mark = getattr(error, "problem_mark", None) or context
-            if mark is not None:
-                raise self._syntax(str(problem), mark.line + 1, mark.column + 1, context) from None
-            position = getattr(error, "position", 0)  # of a character that YAML does not allow
-            line, column = (
-                self.source.text.count("\n", 0, position) + 1,
-                position - self.source.text.rfind("\n", 0, position),
-            )
-            raise self._syntax(
-                str(getattr(error, "reason", "a directive")), line, column, None
-            ) from None
-
-    def _syntax(self, problem: str, line: int, column: int, context: Any) -> _Unreadable:
-        self.syntax_error = True
-        lines = self.source.text.split("\n")
-        # At the end of the file the beginning of what is not closed says more.
-        if line >= len(lines) and context is not None:
-            line, column = context.line + 1, context.column + 1
-        text = lines[line - 1] if line <= len(lines) else ""
-        indent = text[: len(text) - len(text.lstrip())]
-        message, hint = f"not valid YAML: {problem}", None
-        if "\t" in indent:
-            column = indent.index("\t") + 1
-            message, hint = "not valid YAML: a tab indents the line", "indent with spaces"
-        else:
-            for words, better, advice in _SYNTAX_ADVICE:
-                if words in problem and (words != _FLOW_WORDS or "${" in text):
-                    message, hint = f"not valid YAML: {better}", advice
-                    break
-        return self.stop(Node("", self.source, line=line, column=column), message, hint=hint)
-
-    def node(self, event: Any, value: str | list[Node] | dict[str, Node]) -> Node:
-        start, end = event.start_mark, event.end_mark
-        return Node(value, self.source, start.index, end.index, start.line + 1, start.column + 1)
-
-    def document(self) -> Node:
-        self.next()  # stream start
-        event = self.next()
-        if type(event).__name__ == "StreamEndEvent":
-            return Node("", self.source, plain=True)
-        root = self.value(self.next(), 1, "")
-        self.next()  # document end
-        event = self.next()
-        if type(event).__name__ == "DocumentStartEvent":
-            raise self.stop(
-                self.node(event, ""),
-                "expected one document, found a second",
-                hint="remove the `---` line",
-            )
-        return root
-
-    def value(self, event: Any, depth: int, path: str) -> Node:
-        self.nodes += 1
-        kind = type(event).__name__
-        if kind == "AliasEvent":
-            return self.aliased(event, path)
-        node = self.node(event, "")
-        if self.nodes > MAX_NODES:
-            raise self.stop(node, f"more than {MAX_NODES:,} values")
+    def node(self, composed: Any, depth: int, path: str) -> Node:
+        if id(composed) in self.converted:
+            return self.converted[id(composed)]
+        start, end = composed.start_mark, composed.end_mark
+        node = Node("", self.source, start.index, end.index, start.line + 1, start.column + 1)
         if depth > MAX_DEPTH:
-            raise self.stop(node, f"nested more than {MAX_DEPTH} deep")
-        tag = event.tag
-        if tag is not None and str(tag) != "!" and not _KNOWN_TAG.fullmatch(str(tag)):
-            self.refuse(
-                node,
-                f"unknown tag {str(tag)!r}",
-                path,
-                hint="values are plain YAML; remove the tag",
-            )
-        if event.anchor is not None:
-            self.anchors[event.anchor] = None
-        if kind == "ScalarEvent":
-            node.value = event.value
-            node.plain = not event.style and (
-                tag is None or (str(tag) != "!" and not str(tag).endswith(":str"))
-            )
-        elif kind == "SequenceStartEvent":
-            node.flow = bool(event.flow_style)
-            self.items(node, depth, path)
+            raise self.stop(node, f"nested more than {MAX_DEPTH} deep, or an alias in itself")
+        tag = str(composed.tag)
+        if not _KNOWN_TAG.fullmatch(tag):
+            hint = "values are plain YAML; remove the tag"
+            self.refuse(node, path, f"unknown tag {tag!r}", hint=hint)
+        if isinstance(composed, ScalarNode):
+            node.value = composed.value
+            explicit = "!" in node.text.removesuffix(composed.value)
+            node.plain = not composed.style and not (explicit and tag.endswith(":str"))
         else:
-            node.flow = bool(event.flow_style)
-            self.entries(node, depth, path)
-        if event.anchor is not None:
-            self.anchors[event.anchor] = node
+            node.flow = bool(composed.flow_style)
+            if not node.flow:
+                node.end = node.start  # ruamel.yaml's end is after the comments that follow
+            if isinstance(composed, SequenceNode):
+                self.items(node, composed, depth, path)
+            else:
+                self.entries(node, composed, depth, path)
+        self.converted[id(composed)] = node
         return node
 
-    def aliased(self, event: Any, path: str) -> Node:
-        at = self.node(event, "")
-        name = event.anchor
-        if name not in self.anchors:
-            raise self.stop(at, f"alias *{name} has no anchor &{name} above it", path=path)
-        target = self.anchors[name]
-        if target is None:
-            raise self.stop(at, f"alias *{name} contains itself", path=path)
-        node = copy.copy(target)
-        node.start, node.end, node.line, node.column, node.alias = (
-            at.start,
-            at.end,
-            at.line,
-            at.column,
-            True,
-        )
-        return node
-
-    def grow(self, node: Node, child: Node) -> None:
+    def add(self, node: Node, child: Node) -> None:
         node.size += child.size
         if node.size > MAX_NODES:
-            raise self.stop(child, f"more than {MAX_NODES:,} values once aliases are expanded")
-        if not node.flow:
-            node.end = max(node.end, child.end)
+            raise self.stop(child, f"more than {MAX_NODES:,} values, aliases expanded")
+        node.end = max(node.end, child.end)
 
-    def items(self, node: Node, depth: int, path: str) -> None:
-        items: list[Node] = []
-        while type(event := self.next()).__name__ != "SequenceEndEvent":
-            item = self.value(event, depth + 1, f"{path}.{len(items)}" if path else str(len(items)))
-            self.grow(node, item)
-            items.append(item)
-        node.value = items
-        if node.flow:
-            node.end = event.end_mark.index
+    def items(self, node: Node, composed: SequenceNode, depth: int, path: str) -> None:
+        node.value = items = []
+        for number, item in enumerate(composed.value):
+            items.append(self.node(item, depth + 1, f"{path}.{number}".lstrip(".")))
+            self.add(node, items[-1])
 
-    def entries(self, node: Node, depth: int, path: str) -> None:
-        entries: dict[str, Node] = {}
+    def entries(self, node: Node, composed: MappingNode, depth: int, path: str) -> None:
+        node.value = entries = {}
         merged: list[Node] = []
-        while type(event := self.next()).__name__ != "MappingEndEvent":
-            key = self.value(event, depth + 1, path)
-            name = key.value
-            if not isinstance(name, str) or (key.plain and name in ("", "~", "null")):
-                found = "an empty key" if isinstance(name, str) else "a list or mapping"
-                self.refuse(key, f"expected text as a key, found {found}", path)
-                name = f"?{len(entries)}"
-            below = f"{path}.{name}" if path else name
-            child = self.value(self.next(), depth + 1, below)
-            if child.start == child.end and child.source is self.source and not child.alias:
-                self.place_empty(key, child)
-            self.grow(node, child)
-            if name == "<<" and key.plain:
-                merged.append(child)
-            elif name in entries:
-                first = node.keys[name].line
-                shown = snippet(
-                    self.source.text,
-                    key.line,
-                    key.column,
-                    hidden=[(child.start, child.end)],
-                    instead="…",
-                )
-                message = f"duplicate key, first on line {first}"
-                self.refuse(key, message, below, hint="remove one of the two", snippet=shown)
+        for composed_key, composed_value in composed.value:
+            key = self.node(composed_key, depth + 1, path)
+            below = f"{path}.{key.value}".lstrip(".")
+            child = self.node(composed_value, depth + 1, below)
+            colon = self.source.text.find(":", key.end)
+            if not child.text and colon >= 0:
+                # ruamel.yaml's place of an empty value is that of the next token.
+                child.start = child.end = colon + 1
+                child.line, child.column = key.line, key.column + child.start - key.start
+            self.add(node, child)
+            if not isinstance(key.value, str) or (key.plain and key.value in ("", "~", "null")):
+                found = "an empty key" if isinstance(key.value, str) else "a list or mapping"
+                self.refuse(key, path, f"expected text as a key, found {found}")
+            elif key.plain and key.value == "<<":
+                merged += child.value if isinstance(child.value, list) else [child]
+            elif key.value in entries:
+                message = f"duplicate key, first on line {node.keys[key.value].line}"
+                self.refuse(key, below, message, hint="remove one of the two", hidden=[child])
             else:
-                entries[name] = child
-                node.keys[name] = key
-        node.value = entries
-        if node.flow:
-            node.end = event.end_mark.index
-        for other in merged:
-            self.merge_key(node, entries, other, path)
-
-    def merge_key(self, node: Node, entries: dict[str, Node], other: Node, path: str) -> None:
-        """Merge key ``<<`` (https://yaml.org/type/merge.html): own keys win, then the earlier mapping."""
-        for mapping in other.value if isinstance(other.value, list) else [other]:
+                entries[key.value], node.keys[key.value] = child, key
+        # Own keys win over those of the merge key `<<`, and its first mapping over the others.
+        for mapping in merged:
             if not isinstance(mapping.value, dict):
-                self.refuse(mapping, "expected a mapping after the merge key '<<'", path)
+                self.refuse(mapping, path, "expected a mapping after the merge key '<<'")
                 continue
             for name, child in mapping.value.items():
                 if name not in entries:
-                    entries[name] = child
-                    node.keys[name] = mapping.keys[name]
-                    node.inherited |= {name}
-
-    def place_empty(self, key: Node, child: Node) -> None:
-        """Put an empty value behind its colon: the two parsers place it differently."""
-        colon = self.source.text.find(":", key.end)
-        child.start = child.end = colon + 1
-        child.line, child.column = key.line, key.column + (colon + 1 - key.start)
-
-
-_KNOWN_TAG = re.compile(r"tag:yaml\.org,2002:(str|int|float|bool|null|map|seq)")
-
-_FLOW_WORDS = "expected ',' or '}'"
-
-# Words of the parser, what they mean, what to do.
-_SYNTAX_ADVICE = (
-    (
-        "mapping values are not allowed",
-        "a second ':' in one value, or wrong indentation",
-        "quote text that holds ': '",
-    ),
-    ("cannot start any token", "this character cannot begin a value", "quote the value"),
-    (
-        "unexpected end of stream",
-        "a quote is not closed",
-        "close the quote, or double it inside of the text",
-    ),
-    ("could not find expected ':'", "a key without ':'", "write `key: value`"),
-    (_FLOW_WORDS, "a brace ends the value", 'between brackets, quote a variable: "${VAR}"'),
-    ("undefined tag handle", "unknown tag", "values are plain YAML; remove the tag"),
-    (
-        "special characters",
-        "a control character",
-        'write it as an escape in double quotes: "\\u0001"',
-    ),
-)
-
-
-def _parser_errors() -> tuple[type[Exception], ...]:
-    from ruamel.yaml.error import YAMLError
-
-    # The pure Python parser fails with IndexError on some directives.
-    return (YAMLError, IndexError, ValueError)
-
-
-def _events(text: str, *, pure: bool = False) -> Iterator[Any]:
-    parser = None
-    if not pure:
-        with contextlib.suppress(ImportError):
-            from _ruamel_yaml import CParser  # type: ignore[import-not-found]
-
-            parser = CParser(text)
-    if parser is None:
-        from ruamel.yaml import YAML
-
-        _, parser = YAML(typ="safe", pure=True).get_constructor_parser(text)
-    while parser.check_event():
-        yield parser.get_event()
+                    entries[name], node.keys[name] = child, mapping.keys[name]

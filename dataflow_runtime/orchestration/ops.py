@@ -109,7 +109,7 @@ def extract_op(pipeline: Pipeline, retry: dg.RetryPolicy | None) -> dg.OpDefinit
                 **overrides(context.op_config),
                 window=_window(context),
             )
-            used = config_manager.effective(pipeline.workflow, **overrides(context.op_config))
+            used = config_manager.show(pipeline.workflow, **overrides(context.op_config))
         config = dg.MetadataValue.json(used.config)  # secrets are masked in it
         # Rows of files that are read in place are counted when transform reads them.
         counted = () if manifest.files else ("extracted",)

@@ -146,7 +146,7 @@ def test_validate(workflows: Workflows) -> None:
     assert by_name["bad"]["errors"] == [
         {
             "path": "processing.batch_size",
-            "message": "expected a positive integer, found 'lots'",
+            "message": "Input should be a valid integer, found 'lots'",
             "file": str(bad),
             "line": 4,
             "column": 15,
@@ -155,7 +155,7 @@ def test_validate(workflows: Workflows) -> None:
     ]
     text = workflows.run("validate", "bad", "good", code=1).stdout
     assert (
-        "bad/config.yaml:4:15: processing.batch_size: expected a positive integer, found 'lots'\n"
+        "bad/config.yaml:4:15: processing.batch_size: Input should be a valid integer, found 'lots'\n"
         in text
     )
     assert "  4 |   batch_size: lots\n    |               ^^^^\n" in text
@@ -189,14 +189,14 @@ def test_set(workflows: Workflows) -> None:
     assert file.read_text() == expected + "schedule:\n  cron: 0 5 * * *\n"
     before = file.read_bytes()
     refused = workflows.run("set", "feed", "processing.batch_size=5", code=1).stderr
-    assert "${N:-1000}" in refused
+    assert "${N}" in refused
     assert "--force" in refused
     assert (
         "did you mean 'batch_size'"
         in workflows.run("set", "feed", "processing.batch_sise=5", code=2).stderr
     )
     assert (
-        "expected a positive integer"
+        "Input should be greater than 0"
         in workflows.run("set", "feed", "processing.batch_size=0", "--force", code=1).stderr
     )
     assert file.read_bytes() == before

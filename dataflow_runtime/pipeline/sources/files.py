@@ -18,8 +18,8 @@ import polars as pl
 import pyarrow as pa
 
 from dataflow_runtime.config import WorkflowConfig
-from dataflow_runtime.config.models import FileSource
 from dataflow_runtime.config.secrets import mask
+from dataflow_runtime.config.sources import FileSource
 from dataflow_runtime.errors import DataflowError, TransientError
 from dataflow_runtime.pipeline.frames import from_records
 from dataflow_runtime.pipeline.schema import conform, unify

@@ -1,4 +1,4 @@
-"""The reference in ``docs/config.md`` is made from the models; ``UPDATE_GOLDEN=1`` writes it anew."""
+"""The reference in ``docs/config.md`` is made from the models; ``UPDATE_GOLDEN=1`` rewrites it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from dataflow_runtime.config import WorkflowConfig
-from dataflow_runtime.config.schema import describe, is_secret
 
 DOCS = Path(__file__).parents[3] / "docs" / "config.md"
 SCHEMA = WorkflowConfig.model_json_schema(by_alias=True)
@@ -22,6 +21,73 @@ def branches(schema: dict[str, Any]) -> list[dict[str, Any]]:
     return [branch for part in union for branch in branches(part)] if union else [schema]
 
 
+def describe(schemas: list[dict[str, Any]]) -> str:
+    """Return what is allowed, in words: ``a positive integer``, ``'duckdb' or 'postgres'``."""
+    words = dict.fromkeys(_word(schema) for schema in schemas if schema.get("type") != "null")
+    return _either(words) or "another value"
+
+
+def _either(words: Any) -> str:
+    *first, last = list(words) or [""]
+    return f"{', '.join(first)} or {last}" if first else last
+
+
+def _word(schema: dict[str, Any]) -> str:
+    if "const" in schema:
+        return repr(schema["const"])
+    if "enum" in schema:
+        return _either(repr(value) for value in schema["enum"])
+    match schema.get("type"):
+        case "integer" | "number" as kind:
+            return _number(schema, "integer" if kind == "integer" else "number")
+        case "boolean":
+            return "true or false"
+        case "array":
+            item = {"string": "texts", "integer": "integers", "number": "numbers"}.get(
+                schema.get("items", {}).get("type", "")
+            )
+            return f"a list of {item}" if item else "a list"
+        case "object":
+            return "a mapping"
+        case "string":
+            return _text(schema)
+        case _:
+            return "another value"
+
+
+def _number(schema: dict[str, Any], noun: str) -> str:
+    article = "an" if noun == "integer" else "a"
+    low, high, above = schema.get("minimum"), schema.get("maximum"), schema.get("exclusiveMinimum")
+    if above == 0 and high is None:
+        return f"a positive {noun}"
+    bounds = (
+        [f"of at least {low:g}"]
+        if low is not None
+        else [f"above {above:g}"]
+        if above is not None
+        else []
+    )
+    if low is not None and high is not None:
+        return f"{article} {noun} from {low:g} to {high:g}"
+    if high is not None:
+        bounds.append(f"of at most {high:g}")
+    return " ".join([article, noun, *bounds])
+
+
+def _text(schema: dict[str, Any]) -> str:
+    if schema.get("pattern") == r"^[a-z_][a-z0-9_]*$":
+        return f"lower-case letters, digits and '_', not a digit first, at most {schema.get('maxLength', 63)} characters"
+    if "examples" in schema:
+        return f"text such as {schema['examples'][0]!r}"
+    if "pattern" in schema:
+        return f"text that matches {schema['pattern']}"
+    if schema.get("maxLength") == 1:
+        return "one character"
+    if schema.get("format") == "date":
+        return "a date (YYYY-MM-DD)"
+    return "text" if not schema.get("minLength") else "text that is not empty"
+
+
 def rows(schema: dict[str, Any], path: str) -> Iterator[str]:
     for key, field in schema.get("properties", {}).items():
         found, dotted = branches(field), f"{path}.{key}" if path else key
@@ -29,14 +95,17 @@ def rows(schema: dict[str, Any], path: str) -> Iterator[str]:
         tagged = [part for part in sections if "const" in part["properties"].get("type", {})]
         if sections and not tagged:
             # pydantic leaves a description out that only repeats the model's.
-            yield f"| **`{dotted}`** | | | {field.get('description') or sections[0]['description']} |"
+            meaning = field.get("description") or sections[0]["description"]
+            yield f"| **`{dotted}`** | | | {meaning} |"
         elif not sections and not ("const" in field and path):
             if "default" in field:
                 default = f"`{json.dumps(field['default'])}`"
             else:
                 default = "required" if key in schema.get("required", []) else ""
-            allowed = "secret" if is_secret(found) else describe(found).replace("|", "\\|")
-            yield f"| `{dotted}` | {allowed} | {default} | {field.get('description', '').replace('<', '&lt;')} |"
+            is_secret = any(part.get("format") == "password" for part in found)
+            allowed = "secret" if is_secret else describe(found).replace("|", "\\|")
+            meaning = field.get("description", "").replace("<", "&lt;")
+            yield f"| `{dotted}` | {allowed} | {default} | {meaning} |"
         if tagged:
             yield f"| **`{dotted}`** | | | {field['description']} By `type`: |"
         for part in sections:

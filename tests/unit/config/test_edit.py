@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
 from dataflow_runtime.config.edit import edit_file, plain_or_quoted, set_value
-from dataflow_runtime.config.layers import layered
+from dataflow_runtime.config.layers import read_layers
 from dataflow_runtime.errors import DataflowError, UsageError
 
 FILE = Path("config.yaml")
@@ -44,7 +45,8 @@ tail: 1"""
 
 
 def values(text: str) -> dict[str, Any]:
-    return layered("wf", FILE, None, {}, texts={FILE: text.replace("${", "$${")}).resolved({})
+    texts = {FILE: text.replace("${", "$${")}
+    return read_layers("wf", FILE, BaseModel, {}, texts=texts).values()
 
 
 @pytest.mark.parametrize(
@@ -212,7 +214,7 @@ def test_a_failed_edit_leaves_the_file_alone(
     file.write_text("a: 1\n")
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError("disk full")))
-        with pytest.raises(OSError, match="disk full"):
+        with pytest.raises(DataflowError, match="cannot be written: disk full"):
             edit_file(file, lambda _: "b: 2\n")
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [
         ("config.yaml", "a: 1\n")

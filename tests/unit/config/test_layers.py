@@ -6,16 +6,24 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
-from dataflow_runtime.config.layers import layered, merged, overlay_file, python_node
-from dataflow_runtime.config.yaml import Source
+from dataflow_runtime.config.layers import Layers, overlay_file, override_node, read_layers
 from dataflow_runtime.errors import UsageError
 
 
+class AnyKeys(BaseModel):
+    """A model that says nothing about its keys."""
+
+
+def read(file: Path, environ: dict[str, str] | None = None, **more: Any) -> Layers:
+    return read_layers("wf", file, AnyKeys, environ or {}, **more)
+
+
 def resolved(file: Path, environ: dict[str, str] | None = None, **more: Any) -> dict[str, Any]:
-    result = layered("wf", file, more.pop("env", None), environ or {}, more.pop("overrides", None))
-    values = result.resolved(environ or {})
-    assert result.problems == []
+    layers = read(file, environ, **more)
+    values = layers.values()
+    assert layers.problems == []
     return values
 
 
@@ -69,10 +77,10 @@ def test_text_of_a_variable_and_of_an_override(text: str, value: object, file: P
 
 def test_keys_of_variables(file: Path) -> None:
     assert resolved(file, {"DATAFLOW__WF__A__KEY": "y"})["a"]["Key"] == "y"
-    assert resolved(file, {"DATAFLOW__WF__NEW__DEEP__KEY": "y"})["new"] == {"deep": {"key": "y"}}
+    assert resolved(file, {"DATAFLOW__WF__NEW__Deep__kEy": "y"})["NEW"] == {"Deep": {"kEy": "y"}}
     environ = {"DATAFLOW__WF__A__MAP__P": "9", "DATAFLOW__WF__A": "{b: 7, map: {p: 8}}"}
     assert resolved(file, environ)["a"]["map"] == {"p": 9, "q": 2}
-    assert layered("wf", file, None, {"DATAFLOW__WF__A____B": "1"}).problems
+    assert read(file, {"DATAFLOW__WF__A____B": "1"}).problems
 
 
 def test_python_values_are_taken_as_they_are(file: Path) -> None:
@@ -109,20 +117,18 @@ def test_typing_after_interpolation(file: Path) -> None:
 
 @given(st.text(st.characters(codec="utf-8", exclude_characters="\0")))
 def test_the_content_of_a_variable_is_never_structure(value: str) -> None:
-    result = layered(
-        "wf",
-        Path("config.yaml"),
-        None,
-        {},
-        texts={Path("config.yaml"): 'a: "${V}"\nb: {c: "<${V}>"}\n'},
-    )
-    assert result.resolved({"V": value}) == {"a": value, "b": {"c": f"<{value}>"}}
+    text = 'a: "${V}"\nb: {c: "<${V}>"}\n'
+    file = Path("config.yaml")
+    assert resolved(file, {"V": value}, texts={file: text}) == {
+        "a": value,
+        "b": {"c": f"<{value}>"},
+    }
 
 
 @pytest.mark.parametrize("env", ["../x", "a/b", "a.b", " "])
 def test_an_environment_is_a_name(env: str, file: Path) -> None:
     with pytest.raises(UsageError):
-        layered("wf", file, env, {})
+        read(file, env=env)
 
 
 trees = st.recursive(
@@ -146,9 +152,11 @@ def merge(lower: Any, upper: Any) -> Any:
 
 @given(mappings, mappings, mappings)
 def test_merging(first: Any, second: Any, third: Any) -> None:
-    result = layered("wf", Path("c.yaml"), None, {}, texts={Path("c.yaml"): ""})
-    nodes = [python_node(tree, Source("set")) for tree in (first, second, third)]
-    result.root = merged(merged(nodes[0], nodes[1]), nodes[2])
-    assert result.resolved({}) == merge(merge(first, second), third)
-    result.root = merged(nodes[0], nodes[0])
-    assert result.resolved({}) == first
+    def merged(*trees: Any) -> Any:
+        layers = Layers(AnyKeys, {})
+        for tree in trees:
+            layers.add(override_node("", tree))
+        return layers.values()
+
+    assert merged(first, second, third) == merge(merge(first, second), third)
+    assert merged(first, first) == first

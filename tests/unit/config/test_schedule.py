@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from dataflow_runtime.config import schedule
 from dataflow_runtime.config.schedule import configured_cron, cron_problem
+from dataflow_runtime.config.yaml import Node, Source
 
 GOOD = [
     "* * * * *",
@@ -146,8 +147,14 @@ def test_configured_cron_follows_the_layers(
     assert configured_cron("wf", file, "prod") == "4 * * * *"
 
 
-def test_rendered_blocks_need_no_parser(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(schedule, "_loaded_cron", lambda *_: pytest.fail("parsed in full"))
+def test_only_the_schedule_is_parsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parse = schedule.parse_yaml
+
+    def parse_schedule(source: Source) -> Node:
+        assert source.text.startswith("schedule:")
+        return parse(source)
+
+    monkeypatch.setattr(schedule, "parse_yaml", parse_schedule)
     file = tmp_path / "config.yaml"
     for text, cron in SCHEDULES[:3]:
         file.write_text(text)

@@ -7,17 +7,17 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from dataflow_runtime.config import ConfigModel, WorkflowConfig, models
-from dataflow_runtime.config.layers import layered
+from dataflow_runtime.config import ConfigModel, WorkflowConfig, models, sources
+from dataflow_runtime.config.base import descriptions
+from dataflow_runtime.config.layers import read_layers
 from dataflow_runtime.config.schema import config_schema
 
 jsonschema = importlib.import_module("jsonschema")
 
 
 def errors(text: str) -> list[str]:
-    values = layered(
-        "wf", Path("c"), None, {}, texts={Path("c"): text.replace("${", "$${")}
-    ).resolved({})
+    texts = {Path("c"): text.replace("${", "$${")}
+    values = read_layers("wf", Path("c"), BaseModel, {}, texts=texts).values()
     validator = jsonschema.Draft202012Validator(config_schema(WorkflowConfig))
     return [error.json_path for error in validator.iter_errors(values)]
 
@@ -77,7 +77,7 @@ def test_the_rest_is_as_strict_as_the_models(old: str, new: str) -> None:
 
 
 def test_every_field_is_described() -> None:
-    for model in vars(models).values():
+    for model in [*vars(models).values(), *vars(sources).values()]:
         if (
             isinstance(model, type)
             and issubclass(model, BaseModel)
@@ -85,7 +85,8 @@ def test_every_field_is_described() -> None:
         ):
             assert model.__doc__
             for name, field in model.model_fields.items():
-                assert field.description or name == "type", f"{model.__name__}.{name}"
+                described = field.description or descriptions(model).get(name)
+                assert described or name == "type", f"{model.__name__}.{name}"
 
 
 def test_own_models() -> None:

@@ -10,7 +10,7 @@ from packaging.version import Version
 
 from dataflow_runtime import __version__
 from dataflow_runtime.config import ConfigError, ConfigManager
-from dataflow_runtime.config.renamed import RENAMED, DeprecatedKeyWarning
+from dataflow_runtime.config.old_keys import OLD_KEYS, DeprecatedKeyWarning
 
 Install = Callable[..., Path]
 
@@ -47,7 +47,7 @@ def test_an_old_name_in_the_file_is_read_and_warned_of(
     assert [(problem.path, problem.file, problem.line) for problem in checked.warnings] == [
         ("source.api.retries", str(file), 5)
     ]
-    origin = configs.effective("wf").origins["source.api.max_retries"]
+    origin = configs.show("wf").origins["source.api.max_retries"]
     assert (origin.file, origin.line) == (str(file), 5)
 
 
@@ -93,19 +93,20 @@ def test_a_wrong_value_under_the_old_name_is_pointed_at(
 ) -> None:
     installed("wf", API + "    retries: many\n")
     with pytest.raises(
-        ConfigError, match=r"config\.yaml:5:14: source\.api\.max_retries: expected an integer"
+        ConfigError,
+        match=r"config\.yaml:5:14: source\.api\.max_retries: Input should be a valid integer",
     ):
         configs.load_config("wf")
 
 
 def test_no_old_name_outlives_its_end() -> None:
     over = [
-        f"{key.section}.{key.old}" for key in RENAMED if Version(__version__) >= Version(key.ends)
+        f"{key.section}.{key.old}" for key in OLD_KEYS if Version(__version__) >= Version(key.ends)
     ]
-    assert not over, "remove them from dataflow_runtime/config/renamed.py and docs/config.md"
+    assert not over, "remove them from dataflow_runtime/config/old_keys.py and docs/config.md"
 
 
 def test_every_old_name_is_documented() -> None:
     text = (Path(__file__).parents[3] / "docs" / "config.md").read_text(encoding="utf-8")
-    for key in RENAMED:
+    for key in OLD_KEYS:
         assert f"| `{key.section}.{key.old}` | `{key.section}.{key.new}` | {key.ends} |" in text
