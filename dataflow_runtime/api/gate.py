@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dataflow_runtime.api.problems import problem
 from dataflow_runtime.config import mask
-from dataflow_runtime.config.yaml import MAX_BYTES
+from dataflow_runtime.config.tree import MAX_BYTES
 
 __all__ = ["Gate", "JsonFormatter"]
 

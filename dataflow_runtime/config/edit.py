@@ -18,7 +18,8 @@ from typing import Any
 from dataflow_runtime.config.core_schema import typed_scalar
 from dataflow_runtime.config.layers import value_node
 from dataflow_runtime.config.problems import ConfigError, display_path
-from dataflow_runtime.config.yaml import MAX_BYTES, Node, Source, parse_yaml, read_source
+from dataflow_runtime.config.tree import MAX_BYTES, Node, Source, read_source
+from dataflow_runtime.config.yaml import parse_yaml
 from dataflow_runtime.errors import DataflowError, UsageError
 
 # Text that needs no quotes, in a block and between brackets.

@@ -21,7 +21,8 @@ from dataflow_runtime.config.core_schema import typed_scalar
 from dataflow_runtime.config.interpolation import InterpolationError, interpolate
 from dataflow_runtime.config.old_keys import rename_old_keys
 from dataflow_runtime.config.problems import ConfigError, ConfigProblem
-from dataflow_runtime.config.yaml import Layer, Node, Source, parse_yaml, problem_at, read_source
+from dataflow_runtime.config.tree import Layer, Node, Source, problem_at, read_source
+from dataflow_runtime.config.yaml import parse_yaml
 from dataflow_runtime.errors import UsageError
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from dataflow_runtime.config.problems import ConfigProblem
-from dataflow_runtime.config.yaml import Node, problem_at
+from dataflow_runtime.config.tree import Node, problem_at
 
 
 class DeprecatedKeyWarning(DeprecationWarning):

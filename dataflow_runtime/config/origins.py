@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from dataflow_runtime.config.layers import Layers, variables_of
 from dataflow_runtime.config.problems import ConfigProblem, display_path
 from dataflow_runtime.config.secrets import MASK, has_literal_secret, is_secret_key, mask
-from dataflow_runtime.config.yaml import Node, problem_at
+from dataflow_runtime.config.tree import Node, problem_at
 
 SecretPaths = frozenset[tuple[str, ...]]
 

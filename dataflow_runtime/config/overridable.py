@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 
 from dataflow_runtime.config.layers import override_node
 from dataflow_runtime.config.models import WorkflowConfig
-from dataflow_runtime.config.yaml import Node
+from dataflow_runtime.config.tree import Node
 
 
 def refused_overrides(config: WorkflowConfig, overrides: Mapping[str, object]) -> list[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from dataflow_runtime.config.core_schema import typed_scalar
 from dataflow_runtime.config.interpolation import InterpolationError, interpolate
 from dataflow_runtime.config.problems import ConfigError
-from dataflow_runtime.config.yaml import Node, Source, parse_yaml, read_source
+from dataflow_runtime.config.tree import Node, Source, read_source
 
 _ALIASES = ["@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly"]
 _MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
@@ -110,7 +110,7 @@ def configured_cron(name: str, config_file: Path, env: str | None = None) -> str
 def _schedules(variable: str | None, config_file: Path, env: str | None) -> Iterator[Node]:
     """Yield the ``schedule`` section of each layer, the one that wins first."""
     if variable is not None:
-        yield parse_yaml(Source("environment", variable), any_value=True)
+        yield _parsed(Source("environment", variable))
     files = [config_file]
     if env and re.fullmatch(r"[\w-]+", env):
         files.insert(0, config_file.with_name(f"config.{env}.yaml"))
@@ -124,7 +124,14 @@ def _schedules(variable: str | None, config_file: Path, env: str | None) -> Iter
         root = None
         if len(blocks) == 1:
             with contextlib.suppress(ConfigError):  # an alias of something outside of the block
-                root = parse_yaml(Source("file", blocks[0]))
-        root = root or parse_yaml(Source("file", text))
+                root = _parsed(Source("file", blocks[0]))
+        root = root or _parsed(Source("file", text))
         if isinstance(root.value, dict) and "schedule" in root.value:
             yield root.value["schedule"]
+
+
+def _parsed(source: Source) -> Node:
+    # Importing the parser takes longer than listing workflows without a schedule.
+    from dataflow_runtime.config.yaml import parse_yaml
+
+    return parse_yaml(source, any_value=True)

@@ -14,7 +14,7 @@ from dataflow_runtime.config.base import RULE, descriptions
 from dataflow_runtime.config.layers import Layers, variables_of
 from dataflow_runtime.config.problems import MAX_PROBLEMS, ConfigProblem
 from dataflow_runtime.config.secrets import MASK, is_secret_key, mask, remember_secrets
-from dataflow_runtime.config.yaml import Node, problem_at
+from dataflow_runtime.config.tree import Node, problem_at
 from dataflow_runtime.errors import did_you_mean
 
 Path = tuple[str, ...]

@@ -7,163 +7,23 @@ gives the same answer on every machine, and nested text cannot exhaust the stack
 
 from __future__ import annotations
 
-import os
 import re
-import stat
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from functools import cached_property
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
 
-from dataflow_runtime.config.problems import ConfigError, ConfigProblem, snippet
+from dataflow_runtime.config.problems import ConfigError, ConfigProblem
+from dataflow_runtime.config.tree import Node, Source, problem_at
 
-MAX_BYTES = 1_000_000
 MAX_DEPTH = 50
 MAX_NODES = 20_000
-
-Layer = Literal["default", "file", "overlay", "environment", "set"]
 
 _KNOWN_TAG = re.compile(r"tag:yaml\.org,2002:(str|int|float|bool|null|map|seq|timestamp|merge)")
 # Each value follows one of these. Counting them is much cheaper than parsing a hostile file.
 _SEPARATOR = re.compile(r"[\n,\[{]|[:?-]\s")
-
-
-@dataclass(frozen=True)
-class Source:
-    """One input of a configuration: a file, an environment variable or an override.
-
-    Attributes:
-        layer: The layer that it belongs to.
-        text: Its content.
-        file: The file, None for other inputs.
-        variable: Name of the environment variable, or the dotted key of the override.
-    """
-
-    layer: Layer
-    text: str = ""
-    file: Path | None = None
-    variable: str | None = None
-
-    @property
-    def is_file(self) -> bool:
-        """Whether values may hold ``${VAR}``: only those of files are interpolated."""
-        return self.layer in ("file", "overlay")
-
-    @cached_property
-    def lines(self) -> list[str]:
-        """The lines of the text."""
-        return self.text.split("\n")
-
-
-@dataclass(slots=True, eq=False)
-class Node:
-    """A value and its place.
-
-    Attributes:
-        value: Text of a scalar, items of a list, entries of a mapping.
-        source: The input that it comes from.
-        start: Index of its first character in the text of the source.
-        end: Index after its last character.
-        line: Line, from 1.
-        column: Column, from 1.
-        plain: Whether it is an unquoted scalar, whose text decides its type.
-        flow: Whether it is a mapping or list in brackets.
-        keys: The keys of a mapping.
-        size: Number of nodes in it, aliases expanded.
-    """
-
-    value: str | list[Node] | dict[str, Node]
-    source: Source
-    start: int = 0
-    end: int = 0
-    line: int = 1
-    column: int = 1
-    plain: bool = False
-    flow: bool = False
-    keys: dict[str, Node] = field(default_factory=dict)
-    size: int = 1
-
-    @property
-    def text(self) -> str:
-        """The value as it is written in its source."""
-        return self.source.text[self.start : self.end]
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing is written: a section whose keys are all commented out."""
-        return self.value == "" and self.plain
-
-
-def read_source(file: Path, layer: Layer) -> Source:
-    """Read a YAML file.
-
-    Raises:
-        ConfigError: It is missing, not a regular file, too large, or not UTF-8.
-    """
-
-    def refusal(
-        message: str, hint: str | None = None, line: int | None = None, column: int | None = None
-    ) -> ConfigError:
-        return ConfigError([ConfigProblem("", message, str(file), line, column, hint)])
-
-    try:
-        # Not blocking: a named pipe without a writer must not hang the command.
-        descriptor = os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-        with os.fdopen(descriptor, "rb") as stream:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise refusal("this is not a regular file")
-            data = stream.read(MAX_BYTES + 1)
-    except FileNotFoundError:
-        raise refusal("the file does not exist") from None
-    except OSError as error:
-        raise refusal(f"cannot be read: {error.strerror}") from None
-    if len(data) > MAX_BYTES:
-        hint = "a configuration holds settings; keep data in files of its own"
-        raise refusal(f"larger than {MAX_BYTES:,} bytes", hint)
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise refusal("expected UTF-8, found UTF-16", "save the file as UTF-8", line=1, column=1)
-    try:
-        return Source(layer, data.decode("utf-8-sig"), file)
-    except UnicodeDecodeError as error:
-        before = data[: error.start]
-        column = len(before.rpartition(b"\n")[2].decode("utf-8-sig", "replace")) + 1
-        message = f"expected UTF-8, found byte 0x{data[error.start]:02X}"
-        line = before.count(b"\n") + 1
-        raise refusal(message, "save the file as UTF-8", line=line, column=column) from None
-
-
-def problem_at(
-    node: Node,
-    path: str,
-    message: str,
-    *,
-    hint: str | None = None,
-    hidden: Iterable[Node] = (),
-    unknown_key: bool = False,
-) -> ConfigProblem:
-    """Return a problem that points at `node`; the nodes of `hidden` are not shown."""
-    source = node.source
-    if source.file is None:
-        place = source.variable if source.layer == "environment" else "--set"
-        return ConfigProblem(path, message, hint=hint, place=place, unknown_key=unknown_key)
-    ranges = [(child.start, child.end) for child in hidden if child.source is source]
-    return ConfigProblem(
-        path,
-        message,
-        str(source.file),
-        node.line,
-        node.column,
-        hint,
-        snippet=snippet(source.lines, node.line, node.column, node.start, ranges),
-        width=max(1, len(node.text.partition("\n")[0])),
-        unknown_key=unknown_key,
-    )
 
 
 def parse_yaml(source: Source, *, any_value: bool = False) -> Node:

@@ -75,7 +75,8 @@ from pathlib import Path
 from ruamel.yaml import YAML
 import dataflow_runtime.config.models
 from dataflow_runtime.config import ConfigManager
-from dataflow_runtime.config.yaml import parse_yaml, read_source
+from dataflow_runtime.config.tree import read_source
+from dataflow_runtime.config.yaml import parse_yaml
 
 files = sorted(Path(sys.argv[1]).glob("*/config.yaml"))
 manager = ConfigManager()

@@ -12,7 +12,8 @@ from dataflow_runtime.api.configs import _as_yaml
 from dataflow_runtime.api.gate import _hostname
 from dataflow_runtime.api.problems import public
 from dataflow_runtime.config.secrets import forget_secrets, lent_secrets, mask, remember_secrets
-from dataflow_runtime.config.yaml import Node, Source, parse_yaml
+from dataflow_runtime.config.tree import Node, Source
+from dataflow_runtime.config.yaml import parse_yaml
 
 FOLDER = Path("/srv/flows/orders")
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from dataflow_runtime.config import schedule
 from dataflow_runtime.config.schedule import configured_cron, cron_problem
-from dataflow_runtime.config.yaml import Node, Source
+from dataflow_runtime.config.tree import Node, Source
 
 GOOD = [
     "* * * * *",
@@ -148,13 +148,13 @@ def test_configured_cron_follows_the_layers(
 
 
 def test_only_the_schedule_is_parsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    parse = schedule.parse_yaml
+    parse = schedule._parsed
 
     def parse_schedule(source: Source) -> Node:
         assert source.text.startswith("schedule:")
         return parse(source)
 
-    monkeypatch.setattr(schedule, "parse_yaml", parse_schedule)
+    monkeypatch.setattr(schedule, "_parsed", parse_schedule)
     file = tmp_path / "config.yaml"
     for text, cron in SCHEDULES[:3]:
         file.write_text(text)

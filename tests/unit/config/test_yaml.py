@@ -13,10 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from dataflow_runtime.config import yaml
+from dataflow_runtime.config import tree as tree_module
 from dataflow_runtime.config.core_schema import typed_scalar
 from dataflow_runtime.config.problems import ConfigError
-from dataflow_runtime.config.yaml import Node, Source, parse_yaml, read_source
+from dataflow_runtime.config.tree import Node, Source, read_source
+from dataflow_runtime.config.yaml import parse_yaml
 
 SAMPLE = textwrap.dedent(
     """\
@@ -130,7 +131,8 @@ def test_bombs_fail_fast_and_small(text: str, tmp_path: Path) -> None:
         import resource, sys, time
         from pathlib import Path
         from dataflow_runtime.config.problems import ConfigError
-        from dataflow_runtime.config.yaml import parse_yaml, read_source
+        from dataflow_runtime.config.tree import read_source
+        from dataflow_runtime.config.yaml import parse_yaml
         parse_yaml(read_source(Path({str(file.parent / "small.yaml")!r}), "file"))
         before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
         try:
@@ -163,7 +165,7 @@ def test_files_that_are_none(tmp_path: Path) -> None:
     start = time.monotonic()
     assert "not a regular file" in message(tmp_path / "pipe")
     assert time.monotonic() - start < 5
-    (tmp_path / "large.yaml").write_bytes(b"#" * (yaml.MAX_BYTES + 1))
+    (tmp_path / "large.yaml").write_bytes(b"#" * (tree_module.MAX_BYTES + 1))
     assert "larger than" in message(tmp_path / "large.yaml")
 
 
