@@ -23,8 +23,8 @@ from pydantic import SecretStr
 from urllib3.util import parse_url
 
 from dataflow_runtime.config import Window, WorkflowConfig
-from dataflow_runtime.config.sources import ApiSource
 from dataflow_runtime.config.secrets import mask, remember_secrets
+from dataflow_runtime.config.sources import ApiSource
 from dataflow_runtime.errors import DataflowError, TransientError
 from dataflow_runtime.pipeline.frames import utc
 

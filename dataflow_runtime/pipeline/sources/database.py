@@ -16,8 +16,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 from dataflow_runtime.config import WorkflowConfig
-from dataflow_runtime.config.sources import DatabaseSource
 from dataflow_runtime.config.secrets import mask
+from dataflow_runtime.config.sources import DatabaseSource
 from dataflow_runtime.errors import DataflowError, TransientError, did_you_mean
 from dataflow_runtime.pipeline.frames import decimals, from_columns, to_frame, utc
 
