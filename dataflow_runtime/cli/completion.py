@@ -22,6 +22,8 @@ def completion_command(ctx: click.Context, *, shell: str) -> None:
     """
     complete = get_completion_class(shell)
     assert complete is not None
-    root = ctx.find_root()
-    name = "dataflow-runtime"
-    click.echo(complete(root.command, {}, name, "_DATAFLOW_RUNTIME_COMPLETE").source())
+    name, variable = "dataflow-runtime", "_DATAFLOW_RUNTIME_COMPLETE"
+    script = complete(ctx.find_root().command, {}, name, variable).source()
+    # A key is completed up to its `=`: no space after it. Fish knows that by itself.
+    add = "COMPREPLY+=($value)"
+    click.echo(script.replace(add, f"{add}\n            [[ $value == *= ]] && compopt -o nospace"))

@@ -13,14 +13,14 @@ from dataflow_runtime.cli import options, output
 from dataflow_runtime.cli.failures import require
 
 # Runs Dagster in its own session until the pipe on stdin closes: when `dev` stops, and also when
-# `dev` is killed. What has not stopped after 15 seconds is killed.
+# `dev` is killed. What has not stopped after 10 seconds is killed.
 _DAGSTER = """
 import os, runpy, signal, threading, time
 
 def stop():
     os.read(0, 1)
     os.kill(os.getpid(), signal.SIGINT)
-    time.sleep(15)
+    time.sleep(10)
     os.killpg(0, signal.SIGKILL)
 
 threading.Thread(target=stop, daemon=True).start()

@@ -72,8 +72,10 @@ def explained(error: BaseException) -> DataflowError:
         return error
     if isinstance(error, ModuleNotFoundError) and error.name:
         module = error.name.partition(".")[0].replace("_", "-")
-        for extra in importlib.metadata.metadata("dataflow-runtime").get_all("Provides-Extra", []):
-            if any(module in package.name for package in requirements(extra)):
+        extras = importlib.metadata.metadata("dataflow-runtime").get_all("Provides-Extra", [])
+        brought = {extra: [one.name for one in requirements(extra)] for extra in extras}
+        for extra in sorted(brought, key=lambda extra: len(brought[extra])):
+            if any(module in name for name in brought[extra]):
                 return _missing(module, extra)
     if isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if error.filename else ""

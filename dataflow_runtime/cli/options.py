@@ -85,7 +85,8 @@ def listen(host: str, port: int) -> socket.socket:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
-        message = f"{host}:{port}: {error.strerror or error}"
+        # Python adds the address once more, in brackets.
+        message = f"{host}:{port}: {str(error.strerror).partition(' (')[0]}"
         raise DataflowError(message, hint="--port takes another port") from None
 
 

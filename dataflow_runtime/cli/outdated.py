@@ -57,6 +57,10 @@ def outdated_command(
 
     Looks at every checkout in and below the folders (by default the working directory), and every
     workflow that is installed as editable. Exit code 1 if one is behind or unknown.
+
+    \b
+    Example:
+      dataflow-runtime outdated ~/workflows
     """
     compared = compare_checkouts(folders, editable=True)
     from dataflow_runtime.fleet.status import with_drift

@@ -9,9 +9,12 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -79,28 +82,65 @@ def print_table(rows: Sequence[Sequence[str]], *, header: Sequence[str] = ()) ->
     """Print rows in columns; a cell that is a status takes its colour.
 
     In a terminal the columns fit its width: long cells fold between words. Where that is not
-    enough, each row becomes a list of its cells, so that no name or id is ever cut or broken.
-    Without a terminal nothing folds.
+    enough, each row becomes a list of its cells. So no name or id is ever cut or broken, as rich
+    would do. Without a terminal nothing folds.
     """
-    from rich.table import Table
-    from rich.text import Text
-
-    console = _console()
-    table = Table(*header, box=None, pad_edge=False, show_header=bool(header))
-    for row in rows:
-        first, *others = map(clean, row)
-        table.add_row(Text(first, "bold"), *(Text(cell, _COLORS.get(cell, "")) for cell in others))
-    if console.is_terminal and console.measure(table).minimum > console.width:
-        for first, *others in rows:
-            echo(styled(first, bold=True))
-            for label, cell in zip(header[1:] or [""] * len(others), others, strict=True):
-                text = f"{label}: {cell}" if label else cell
-                echo("  " + clean(text).replace("\n", "\n  "))
+    table = [[clean(cell) for cell in row] for row in ([header, *rows] if header else rows)]
+    widths = _fitting_widths(list(zip(*table, strict=True)))
+    if widths is None:
+        _print_records(rows, header)
         return
-    with console.capture() as capture:
-        console.print(table)
-    for line in capture.get().splitlines():
-        echo(line.rstrip())
+    for number, row in enumerate(table):
+        is_head = bool(header) and number == 0
+        folded = [_folded(cell, width) for cell, width in zip(row, widths, strict=True)]
+        for line in zip_longest(*folded, fillvalue=""):
+            cells: list[str] = []
+            for text, width in zip(line, widths, strict=True):
+                bold = (is_head or not cells) or None
+                cell = styled(text, bold=bold, underline=is_head or None, fg=_COLORS.get(text))
+                cells.append((cell if text else "") + " " * (width - _width(text)))
+            echo("  ".join(cells).rstrip())
+
+
+def _fitting_widths(columns: Sequence[Sequence[str]]) -> list[int] | None:
+    """Return the widths of columns in this terminal; None where their longest words do not fit."""
+    widths = [max(_width(line) for line in "\n".join(cells).split("\n")) for cells in columns]
+    words = [max(map(_width, " ".join(cells).split()), default=0) for cells in columns]
+    edge = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
+    room = edge - 2 * (len(columns) - 1)
+    if sum(words) > room:
+        return None
+    while sum(widths) > room:
+        slack = [width if width > word else 0 for width, word in zip(widths, words, strict=True)]
+        widths[slack.index(max(slack))] -= 1
+    return widths
+
+
+def _folded(cell: str, width: int) -> list[str]:
+    lines = []
+    for line in cell.split("\n"):
+        lines += textwrap.wrap(line, width, break_long_words=False, break_on_hyphens=False) or [""]
+    return lines
+
+
+def _print_records(rows: Sequence[Sequence[str]], header: Sequence[str]) -> None:
+    width, indent = shutil.get_terminal_size().columns, "  " if header else ""
+    for first, *others in rows:
+        if header:
+            echo(styled(first, bold=True))
+        for label, cell in zip(header[1:] or [first], others, strict=True):
+            between = "\n" if "\n" in cell else " "
+            text = clean(f"{label}:{between}{cell}").replace("\n", "\n  ")
+            for line in _folded(text, width - len(indent)):
+                echo(indent + line)
+
+
+def _width(text: str) -> int:
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len
+
+    return cell_len(text)
 
 
 def _console(*, stderr: bool = False) -> Console:

@@ -65,8 +65,8 @@ def run_command(
     try:
         if request:
             run |= _read_request(request, run["overrides"])
-        # The status line is on stderr, where the tools underneath may write as well.
-        with output.quiet_stdout(), output.Progress(f"loading {name}") as steps.progress:
+        output.echo(output.clean(f"loading {name} …"), err=True)
+        with output.quiet_stdout():
             from dataflow_runtime.orchestration.run import run_workflow
 
             report = run_workflow(name, **run, on_step=steps, verbose=ctx.obj.verbose)
@@ -101,23 +101,24 @@ def _read_request(request: IO[str], overrides: dict[str, str]) -> dict[str, Any]
 
 
 class _Steps:
-    """Shows each step as it starts and ends, and remembers which ones are done."""
+    """Prints each step as it starts and ends, and remembers which ones are done.
 
-    progress: output.Progress
+    No status line that changes: the prints of the steps would be mixed into it.
+    """
 
     def __init__(self) -> None:
         self._done: list[str] = []
 
     def __call__(self, step: StepReport) -> None:
         if step.status == "running":
-            self.progress.update(step.name)
+            output.echo(output.clean(f"  {step.name} …"), err=True)
             return
         if step.status == "success":
             self._done.append(step.name)
         sign, color = _SIGNS.get(step.status, ("–", "yellow"))
         seconds = "" if step.seconds is None else f"{step.seconds:7.2f} s"
         line = output.clean(f"{step.name:<10}{seconds:<11} {_outcome(step)}".rstrip())
-        self.progress.done(f"{output.styled(sign, fg=color)} {line}")
+        output.echo(f"{output.styled(sign, fg=color)} {line}", err=True)
 
     def kept(self) -> str:
         """Return what an interrupted run keeps."""
@@ -139,6 +140,7 @@ def _print_summary(report: RunReport) -> None:
     rows = [("workflow", report.workflow), ("run", report.run_id), ("status", report.status)]
     # A job of other ops than ours reports neither rows nor a warehouse.
     if report.tables or report.rows["extracted"]:
+        warehouse = report.warehouse or {}
         rejected = [f"{report.rows['rejected']:,} rows"]
         rejected += [f"  {name}: {count:,}" for name, count in sorted(report.rejected_by.items())]
         rows += [
@@ -147,7 +149,7 @@ def _print_summary(report: RunReport) -> None:
             ("loaded", f"{report.rows['loaded']:,} rows"),
             ("dbt", f"{report.dbt['models']} models built, {report.dbt['tests']} tests passed"),
             ("tables", "\n".join(report.tables) or "–"),
-            ("warehouse", " ".join((report.warehouse or {}).values()) or "–"),
+            ("warehouse", f"{warehouse.get('type', '–')} {warehouse.get('location', '')}"),
         ]
     times = [(step.name, step.status, step.seconds) for step in report.steps]
     seconds = [f"{name} {word if time is None else f'{time:.2f}'}" for name, word, time in times]

@@ -28,7 +28,14 @@ _GRACE = 10  # seconds for requests under way
     help="Port; 0 for a free one.",
 )
 def serve_command(*, host: str, port: int) -> None:
-    """Serve the REST API; Ctrl-C stops it, runs go on. DATAFLOW_API_TOKEN is the token that clients need."""
+    """Serve the REST API; Ctrl-C stops it, runs go on.
+
+    DATAFLOW_API_TOKEN is the token that clients need.
+
+    \b
+    Example:
+      dataflow-runtime serve --port 8080
+    """
     from importlib.util import find_spec
 
     missing = [package for package in ("fastapi", "uvicorn") if find_spec(package) is None]

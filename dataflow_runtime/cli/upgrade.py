@@ -54,6 +54,11 @@ def upgrade_command(
     those installed as editable. Shows what would change; with --apply, makes the branches and
     checks the workflows on them. Working trees are never touched. Exit code 1 if one has conflicts,
     fails its check, or cannot be upgraded.
+
+    \b
+    Examples:
+      dataflow-runtime upgrade ~/workflows
+      dataflow-runtime upgrade ~/workflows/orders --apply
     """
     require(*(("run", "fleet") if apply else ("fleet",)))
     compared = compare_checkouts(folders, editable=not folders, template=template)
