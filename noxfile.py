@@ -49,9 +49,9 @@ def demo(session: nox.Session) -> None:
     for part in ("src", "tests", "README.md"):
         replace(workflow / part, EXAMPLE / part)
     session.log(
-        "3. Install it: its pyproject.toml requires the runtime from where the template came"
+        "3. Install it: its requirements.txt takes the runtime from where the template came"
     )
-    session.install(str(workflow))
+    session.install("-r", str(workflow / "requirements.txt"), str(workflow))
     session.log("4. Run it")
     for arguments in (["list"], ["config", "validate"], ["run", "example_workflow"]):
         session.run("dataflow-runtime", *arguments, env=env)

@@ -29,7 +29,7 @@ Outcome = Literal["current", "dirty", "ready", "upgraded", "conflicts", "broken"
 _MARKERS = ("-e", "^<<<<<<< before updating", "-e", "^>>>>>>> after updating")
 # Where a rendered workflow names its template.
 _URL = r"(dataflow-runtime(?:\[[\w,]+\])? @ )([^\"\n]+)"
-_ADDRESSES = {ANSWERS_FILE: r"(_src_path: )(.*)", "pyproject.toml": _URL, "constraints.txt": _URL}
+_ADDRESSES = {ANSWERS_FILE: r"(_src_path: )(.*)", "pyproject.toml": _URL, "requirements.txt": _URL}
 
 
 @dataclass(frozen=True)

@@ -99,8 +99,7 @@ def version_of(files: Mapping[str, bytes]) -> str:
 
 def requirement(version: str) -> str:
     """Return what a workflow rendered at a version requires of the package index."""
-    major, minor, _ = version.split(".")
-    return f"dataflow-runtime[run]>={version},<{major}.{int(minor) + 1}"
+    return f"dataflow-runtime[run]>={version},<{int(version.split('.')[0]) + 1}"
 
 
 def prepare(version: str) -> None:

@@ -9,6 +9,8 @@ import json
 import os
 import shutil
 import subprocess
+import sys
+import sysconfig
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -121,13 +123,14 @@ def check_and_run(
     assert has_loaded(json.loads(output))
 
 
-def test_two_workflows_from_a_path_and_from_git_stand_side_by_side(
+def test_workflows_from_a_path_and_from_git_are_installed_together(
     render: Render, make_environment: MakeEnvironment, project: Path, tmp_path: Path
 ) -> None:
     orders = render(tmp_path / "orders", source=project)
     visits = render(tmp_path / "visits", source=project, source_type="file", assets=False)
     environment = make_environment(tmp_path / "venv")
-    environment.pip("install", str(orders), commit(visits), folder=tmp_path)
+    source = str(orders / "requirements.txt")
+    environment.pip("install", "-r", source, str(orders), commit(visits), folder=tmp_path)
 
     assert [row["name"] for row in environment.runtime("list", folder=tmp_path)] == [
         "orders",
@@ -143,11 +146,84 @@ def test_a_template_from_git_brings_the_runtime_of_its_tag(
 ) -> None:
     orders = render(tmp_path / "orders", source=commit(project), vcs_ref=f"v{__version__}")
     environment = make_environment(tmp_path / "venv")
-    environment.pip("install", str(orders), folder=tmp_path)
+    source = str(orders / "requirements.txt")
+    environment.pip("install", "-r", source, str(orders), folder=tmp_path)
 
     (runtime,) = (tmp_path / "venv").rglob("dataflow_runtime-*.dist-info/direct_url.json")
     assert json.loads(runtime.read_text())["vcs_info"]["requested_revision"] == f"v{__version__}"
     assert has_loaded(environment.runtime("run", "orders", folder=tmp_path))
+
+
+@pytest.fixture
+def light_project(project: Path) -> Path:
+    """The project without dependencies, to be installed into empty environments."""
+    file = project / "pyproject.toml"
+    text = file.read_text()
+    start, end = text.index("\ndependencies = ["), text.index("[project.scripts]")
+    extras = "[project.optional-dependencies]\nrun = []\npostgres = []\n\n"
+    file.write_text(f"{text[:start]}\ndependencies = []\n\n{extras}{text[end:]}")
+    return project
+
+
+@pytest.fixture(params=["pip", "uv"])
+def install(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    """Return a function that installs into a fresh environment; returns the runtime's origin."""
+    uv = str(Path(sysconfig.get_path("scripts")) / "uv")
+    place, python = tmp_path / "fresh", tmp_path / "fresh" / "bin" / "python"
+    if request.param == "pip":
+        prepare = [sys.executable, "-m", "venv", str(place)]
+        command = [str(python), "-m", "pip", "install", "--disable-pip-version-check"]
+    else:
+        prepare = [uv, "venv", "--python", sys.executable, str(place)]
+        command = [uv, "pip", "install", "--python", str(python)]
+    subprocess.run(prepare, check=True, capture_output=True)
+
+    def run(*arguments: str | Path, folder: Path = tmp_path) -> dict[str, Any]:
+        line = [*command, *map(str, arguments)]
+        finished = subprocess.run(line, cwd=folder, capture_output=True, text=True)
+        assert finished.returncode == 0, finished.stdout + finished.stderr
+        (origin,) = place.rglob("dataflow_runtime-*.dist-info/direct_url.json")
+        assert len(list(place.rglob("visits-*.dist-info"))) == 1
+        found: dict[str, Any] = json.loads(origin.read_text())
+        return found
+
+    return run
+
+
+def test_workflows_from_two_copies_of_the_template_are_installed_together(
+    render: Render, light_project: Path, install: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    copy = shutil.copytree(light_project, tmp_path / "another-copy")
+    orders = render(tmp_path / "orders", source=light_project)
+    visits = render(tmp_path / "visits", source=copy, warehouse="postgres")
+    found = install("-r", orders / "requirements.txt", orders, "-e", visits)
+    assert found["url"] == light_project.as_uri()
+
+
+def test_workflows_rendered_one_commit_apart_are_installed_together(
+    render: Render, light_project: Path, install: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    url = commit(light_project)
+    orders = render(tmp_path / "orders", source=url, vcs_ref="HEAD")
+    git(light_project, "commit", "--quiet", "--allow-empty", "--message", "One more")
+    visits = render(tmp_path / "visits", source=url, vcs_ref="HEAD")
+    lines = {(one / "requirements.txt").read_text() for one in (orders, visits)}
+    assert len(lines) == 2
+    found = install(orders, "-r", visits / "requirements.txt", visits)
+    head = subprocess.check_output(["git", "rev-parse", "HEAD"], cwd=light_project, text=True)
+    assert found["vcs_info"]["commit_id"] == head.strip()
+
+
+def test_uv_needs_no_requirements_file_in_the_workflows_folder(
+    render: Render, light_project: Path, tmp_path: Path
+) -> None:
+    visits = render(tmp_path / "visits", source=light_project)
+    uv = str(Path(sysconfig.get_path("scripts")) / "uv")
+    environ = {name: os.environ[name] for name in os.environ if name != "VIRTUAL_ENV"}
+    run = subprocess.run([uv, "sync"], cwd=visits, env=environ, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    (origin,) = (visits / ".venv").rglob("dataflow_runtime-*.dist-info/direct_url.json")
+    assert json.loads(origin.read_text())["url"] == light_project.as_uri()
 
 
 def test_a_wheel_holds_the_whole_workflow_and_runs(
@@ -167,6 +243,7 @@ def test_a_wheel_holds_the_whole_workflow_and_runs(
         path.relative_to(package).as_posix() for path in package.rglob("*") if path.is_file()
     }
 
-    shutil.rmtree(orders)
-    environment.pip("install", str(wheel), folder=tmp_path)
+    shutil.rmtree(orders / "src")
+    source = str(orders / "requirements.txt")
+    environment.pip("install", "-r", source, str(wheel), folder=tmp_path)
     assert has_loaded(environment.runtime("run", "orders", folder=tmp_path))

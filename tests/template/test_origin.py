@@ -1,4 +1,4 @@
-"""Where pip gets the runtime from: what is rendered for each kind of place that a template can come from."""
+"""Where pip gets the runtime from, for each kind of place that a template can come from."""
 
 import os
 import subprocess
@@ -16,6 +16,18 @@ from dataflow_runtime import __version__
 from tests.template import release
 
 Render = Callable[..., Path]
+
+
+def origin(workflow: Path) -> str:
+    """Return where a workflow's requirements.txt takes the runtime from."""
+    lines = (workflow / "requirements.txt").read_text().splitlines()
+    (line,) = [line for line in lines if not line.startswith("#")]
+    project = tomllib.loads((workflow / "pyproject.toml").read_text())
+    assert project["tool"]["uv"]["constraint-dependencies"] == [line]
+    assert requirement(workflow) == release.requirement(__version__)
+    url = Requirement(line).url
+    assert url is not None
+    return url
 
 
 def requirement(workflow: Path) -> str:
@@ -39,13 +51,13 @@ def git(folder: Path, *arguments: str) -> str:
 
 
 def local_url(folder: Path) -> str:
-    """Return a file URL with a host: pip before 24.1 takes `git+file:///…` in a requirement for invalid."""
+    """Return a file URL with a host: pip before 24.1 refuses `git+file:///…`."""
     return folder.as_uri().replace("file:///", "file://localhost/")
 
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
-    """The template in a git repository with one commit, which is tagged as the release of this version."""
+    """The template in a git repository; its one commit is tagged as the current release."""
     folder = release.copy_template(tmp_path / "template repository")
     git(folder, "init", "--quiet")
     git(folder, "add", "--all")
@@ -56,7 +68,7 @@ def repository(tmp_path: Path) -> Path:
 
 def test_a_folder_is_required_by_its_path(render: Render, template: Path, tmp_path: Path) -> None:
     workflow = render(tmp_path / "orders")
-    assert requirement(workflow) == f"dataflow-runtime[run] @ {template.as_uri()}"
+    assert origin(workflow) == template.as_uri()
     assert answers(workflow)["_src_path"] == str(template)
 
 
@@ -65,21 +77,21 @@ def test_a_relative_folder_is_remembered_as_an_absolute_one(
 ) -> None:
     monkeypatch.chdir(template.parent)
     workflow = render(tmp_path / "orders", source=template.name)
-    assert requirement(workflow) == f"dataflow-runtime[run] @ {template.as_uri()}"
+    assert origin(workflow) == template.as_uri()
     assert answers(workflow)["_src_path"] == str(template)
 
 
 def test_a_path_with_odd_characters_is_a_valid_url(render: Render, tmp_path: Path) -> None:
     source = release.copy_template(tmp_path / 'odd "place" #1 & é')
     workflow = render(tmp_path / "orders", source=source)
-    assert requirement(workflow) == f"dataflow-runtime[run] @ {source.as_uri()}"
+    assert origin(workflow) == source.as_uri()
 
 
 def test_a_local_repository_is_required_by_its_path(
     render: Render, repository: Path, tmp_path: Path
 ) -> None:
     workflow = render(tmp_path / "orders", source=repository)
-    assert requirement(workflow) == f"dataflow-runtime[run] @ {repository.as_uri()}"
+    assert origin(workflow) == repository.as_uri()
     assert answers(workflow)["_commit"] == f"v{__version__}"
 
 
@@ -134,7 +146,7 @@ def test_a_git_url_is_required_at_the_tag_that_was_rendered(
         str(workflow),
     ]
     subprocess.run(copier, env=environment, check=True, capture_output=True)
-    assert requirement(workflow) == f"dataflow-runtime[run] @ git+{url}@v{__version__}"
+    assert origin(workflow) == f"git+{url}@v{__version__}"
     assert answers(workflow)["_src_path"] == source
 
 
@@ -148,7 +160,7 @@ def test_between_tags_the_commit_is_required(
     source = f"git+{repository.as_uri()}"
     head = git(repository, "rev-parse", "HEAD")
     workflow = render(tmp_path / "orders", source=source, vcs_ref="HEAD")
-    assert requirement(workflow) == f"dataflow-runtime[run] @ git+{local_url(repository)}@{head}"
+    assert origin(workflow) == f"git+{local_url(repository)}@{head}"
 
 
 def test_a_bare_repository_is_required_through_git(
@@ -157,17 +169,22 @@ def test_a_bare_repository_is_required_through_git(
     bare = tmp_path / "bare.git"
     git(tmp_path, "clone", "--quiet", "--bare", str(repository), str(bare))
     workflow = render(tmp_path / "orders", source=bare)
-    assert requirement(workflow) == f"dataflow-runtime[run] @ git+{local_url(bare)}@v{__version__}"
+    assert origin(workflow) == f"git+{local_url(bare)}@v{__version__}"
 
 
-def test_from_the_index_the_next_compatible_versions_are_allowed(
+def test_every_version_before_the_next_major_one_is_allowed(
     render: Render, tmp_path: Path
 ) -> None:
-    major, minor = __version__.split(".")[:2]
+    major = int(__version__.split(".")[0])
+    workflow = render(tmp_path / "orders")
+    assert requirement(workflow) == f"dataflow-runtime[run]>={__version__},<{major + 1}"
+
+
+def test_from_the_index_no_other_place_is_named(render: Render, tmp_path: Path) -> None:
     workflow = render(tmp_path / "orders", runtime_source="index")
-    assert (
-        requirement(workflow) == f"dataflow-runtime[run]>={__version__},<{major}.{int(minor) + 1}"
-    )
+    assert requirement(workflow) == release.requirement(__version__)
+    assert not (workflow / "requirements.txt").exists()
+    assert "uv" not in tomllib.loads((workflow / "pyproject.toml").read_text())["tool"]
 
 
 def test_postgres_brings_its_extra(render: Render, tmp_path: Path) -> None:

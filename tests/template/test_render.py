@@ -24,11 +24,13 @@ NAMES = ("a", "orders", "zz_top", "n" * 19 + "_" + "m" * 20)
 ALWAYS = [
     ".copier-answers.yml",
     ".env.example",
+    ".gitattributes",
     ".gitignore",
     ".pre-commit-config.yaml",
     "README.md",
     "config.schema.json",
     "pyproject.toml",
+    "requirements.txt",
     "src/NAME/__init__.py",
     "src/NAME/config.yaml",
     "src/NAME/dagster_job.py",
