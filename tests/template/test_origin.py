@@ -172,9 +172,7 @@ def test_a_bare_repository_is_required_through_git(
     assert origin(workflow) == f"git+{local_url(bare)}@v{__version__}"
 
 
-def test_every_version_before_the_next_major_one_is_allowed(
-    render: Render, tmp_path: Path
-) -> None:
+def test_every_version_before_the_next_major_one_is_allowed(render: Render, tmp_path: Path) -> None:
     major = int(__version__.split(".")[0])
     workflow = render(tmp_path / "orders")
     assert requirement(workflow) == f"dataflow-runtime[run]>={__version__},<{major + 1}"
