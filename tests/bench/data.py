@@ -32,10 +32,16 @@ import polars as pl
 from dagster import job
 
 from dataflow_runtime import pipeline_ops, register_workflow
-from dataflow_runtime.pipeline.sources import read_source
+from dataflow_runtime.pipeline.sources import scan_source
 
 CHECKS = {"amount": pl.col("amount") >= 0, "status": pl.col("status").is_in(["open", "paid", "sent"])}
-extract, transform, load, _ = pipeline_ops("bulk", extract=read_source, transform=lambda rows: rows, checks=CHECKS)
+
+
+def identity(rows: pl.LazyFrame) -> pl.LazyFrame:
+    return rows
+
+
+extract, transform, load, _ = pipeline_ops("bulk", extract=scan_source, transform=identity, checks=CHECKS)
 
 
 @register_workflow(name="bulk", metadata={"description": "Orders without dbt models"})

@@ -4,12 +4,13 @@ from collections.abc import Iterator
 
 import polars as pl
 from dataflow_runtime.config import WorkflowConfig
-from dataflow_runtime.pipeline.sources import read_source
+from dataflow_runtime.pipeline.sources import scan_source
 
 
-def extract(config: WorkflowConfig) -> Iterator[pl.DataFrame]:
-    """Yield the rows of the configured source as they are, in batches of `processing.batch_size`.
+def extract(config: WorkflowConfig) -> pl.LazyFrame | Iterator[pl.DataFrame]:
+    """Return the rows of the configured source as they are.
 
-    A source that the runtime does not know is read here: yield data frames, each small enough for memory.
+    Read a source that the runtime does not know here: return a LazyFrame, or yield data frames, each small enough for
+    memory.
     """
-    yield from read_source(config)
+    return scan_source(config)

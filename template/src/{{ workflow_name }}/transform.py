@@ -12,6 +12,6 @@ CHECKS: dict[str, pl.Expr] = {
 }
 
 
-def transform(rows: pl.DataFrame) -> pl.DataFrame:
-    """Return a batch of rows as it is loaded: every category in one spelling."""
+def transform(rows: pl.LazyFrame) -> pl.LazyFrame:
+    """Return the rows as they are loaded: every category in one spelling. Polars runs it over all rows in one pass."""
     return rows.with_columns(pl.col("category").str.strip_chars().str.to_lowercase())

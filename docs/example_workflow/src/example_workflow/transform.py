@@ -17,8 +17,8 @@ CHECKS: dict[str, pl.Expr] = {
 }
 
 
-def transform(rows: pl.DataFrame) -> pl.DataFrame:
-    """Return a batch of events as it is loaded: the geometry as columns of its own, names that need no glossary."""
+def transform(rows: pl.LazyFrame) -> pl.LazyFrame:
+    """Return the events as they are loaded: the geometry as columns of its own, names that need no glossary."""
     return (
         rows.with_columns(longitude=_coordinate(0), latitude=_coordinate(1), depth_km=_coordinate(2))
         .rename({"mag": "magnitude", "magType": "magnitude_type", "time": "occurred_at", "type": "event_type"})
