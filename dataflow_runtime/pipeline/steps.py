@@ -125,7 +125,9 @@ class Pipeline:
             writing(run.folder("rejected")) as rejected,
         ):
             process = self._stream if is_lazy(self.transform) else self._process_batches
-            extracted = process(rows, run, config, accepted, rejected)
+            extracted = 0
+            if rows.collect_schema():  # a source without rows may not say its columns
+                extracted = process(rows, run, config, accepted, rejected)
             one_schema(accepted)
             duplicates = 0
             if config.output.write_disposition == "merge":
@@ -244,8 +246,6 @@ class Pipeline:
         rejected: Path,
     ) -> int:
         """Write all parts of the query in one pass over the rows; return the number of rows."""
-        if not rows.collect_schema():
-            return 0
         good, bad = self._checked(rows, run, config)
         sinks = [sink(good, accepted / "part-000000.parquet")]
         for number, part in enumerate(bad):

@@ -98,6 +98,7 @@ def warehouse(request: pytest.FixtureRequest, site: Any) -> Iterator[Warehouse]:
     if request.param == "duckdb":
 
         def query(statement: str) -> list[Any]:
+            site.home.mkdir(exist_ok=True)
             with duckdb.connect(site.home / "things.duckdb") as connection:
                 connection.execute("set timezone = 'UTC'")
                 return connection.execute(statement).fetchall()

@@ -22,6 +22,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psycopg2
+import psycopg2.extensions
+
 
 class Moments:
     """Counts the moments of each step, and kills the process at the one that it is told."""
@@ -66,8 +69,7 @@ class Moments:
     def take_hold(self) -> None:
         """Take hold of the steps and of the drivers of the warehouses."""
         import duckdb
-        import psycopg2
-        import psycopg2.extensions
+        from adbc_driver_manager import dbapi
 
         from dataflow_runtime.orchestration import ops
         from dataflow_runtime.pipeline.steps import Pipeline
@@ -75,9 +77,10 @@ class Moments:
         for step in ("extract", "transform", "load"):
             setattr(Pipeline, f"run_{step}", self.of_step(step, getattr(Pipeline, f"run_{step}")))
         ops.build = self.of_step("dbt", ops.build)
-        self.before(duckdb.DuckDBPyConnection, "execute", "executemany", "sql", "commit")
-
-        moments, connect = self, psycopg2.connect
+        self.before(duckdb.DuckDBPyConnection, "execute", "executemany", "sql", "begin", "commit")
+        self.before(dbapi.Cursor, "execute", "adbc_ingest")
+        self.before(dbapi.Connection, "commit")
+        moments, connect = self, psycopg2.connect  # dbt's
 
         class Cursor(psycopg2.extensions.cursor):
             pass
@@ -94,12 +97,6 @@ class Moments:
         psycopg2.connect = lambda *args, **kwargs: connect(
             *args, **{"connection_factory": Connection, **kwargs}
         )
-        try:
-            from adbc_driver_manager import dbapi
-        except ImportError:
-            return
-        self.before(dbapi.Cursor, "execute", "adbc_ingest")
-        self.before(dbapi.Connection, "commit")
 
 
 def run(case: dict[str, Any], answer: Path) -> None:
@@ -159,7 +156,7 @@ if __name__ == "__main__":
         "dagster",
         "dagster_dbt",
         "dbt.cli.main",
-        "dlt.destinations",
+        "adbc_driver_postgresql.dbapi",
         "duckdb",
         "polars",
         "psycopg2",

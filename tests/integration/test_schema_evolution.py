@@ -147,3 +147,32 @@ def test_a_frozen_table_refuses_and_nothing_is_loaded(
     assert list(warehouse.columns()) == ["id", "v"]
     load([[{"id": 1, "v": 3}], [{"id": 2}]], **{**settings, "output.write_disposition": "replace"})
     assert values(warehouse) == [(1, 3), (2, None)]
+
+
+def test_the_tables_of_release_0_3_are_loaded_into(warehouse: Any, load: Load) -> None:
+    text = "varchar" if warehouse.kind == "duckdb" else "character varying"
+    warehouse.query("create schema things_raw")
+    warehouse.query(
+        f"create table things_raw.things (id bigint not null, v {text}, seen timestamptz)"
+    )
+    warehouse.query(
+        f'create table things_raw.things_rejected (row_key {text} not null, checks {text}, "row"'
+        f" {text}, run_id {text}, rejected_at timestamptz)"
+    )
+    warehouse.query(f"create table things_raw._dlt_loads (load_id {text} not null)")
+    warehouse.query("insert into things_raw.things values (1, 'old', '2024-01-02'), (2, 'b', null)")
+    warehouse.query("insert into things_raw.things_rejected values ('3', 'good', '{}', 'r', now())")
+    rows = [
+        {"id": 1, "v": "new", "seen": "2024-01-03"},
+        {"id": 3, "v": "corrected", "seen": "2024-01-02"},
+        {"id": 4, "v": "before the cursor", "seen": "2023-12-31"},
+    ]
+    run = load(
+        [rows],
+        processing__primary_key="id",
+        processing__columns={"id": "integer", "v": "string", "seen": "timestamp"},
+        processing__cursor={"column": "seen"},
+    )
+    assert run.loaded == 2
+    assert values(warehouse) == [(1, "new"), (2, "b"), (3, "corrected")]
+    assert warehouse.query("select count(*) from things_raw.things_rejected") == [(0,)]
