@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 from typing import IO, TYPE_CHECKING, Any
 
 import click
@@ -55,21 +54,23 @@ def run_command(
       dataflow-runtime run my_workflow --env prod --json
       dataflow-runtime run my_workflow --from 2026-02-01 --to 2026-02-15
     """
+    from dataflow_runtime.orchestration.interrupts import ends_on_signals
     from dataflow_runtime.workflows.discovery import find_workflow
 
     # An unknown name is an answer of milliseconds, before anything heavy is imported.
     find_workflow(name)
     require("run")
-    output.announced_home()
     steps = _Steps()
     try:
-        if request:
-            run |= _read_request(request, run["overrides"])
-        output.echo(output.clean(f"loading {name} …"), err=True)
-        with output.quiet_stdout():
-            from dataflow_runtime.orchestration.run import run_workflow
+        with ends_on_signals():
+            output.announced_home()
+            if request:
+                run |= _read_request(request, run["overrides"])
+            output.echo(output.clean(f"loading {name} …"), err=True)
+            with output.quiet_stdout():
+                from dataflow_runtime.orchestration.run import run_workflow
 
-            report = run_workflow(name, **run, on_step=steps, verbose=ctx.obj.verbose)
+                report = run_workflow(name, **run, on_step=steps, verbose=ctx.obj.verbose)
     except DataflowError as error:
         if request:
             found = {"message": error.message, "hint": error.hint}
@@ -88,8 +89,6 @@ def run_command(
 
 def _read_request(request: IO[str], overrides: dict[str, str]) -> dict[str, Any]:
     """Return what a server asks for, as arguments of `run_workflow`."""
-    # A server that was started in the background may ignore the signal that cancels a run.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         asked = json.load(request)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""Shows the pipeline to Dagster: ops, assets, schedules, one repository per workflow; runs them and reports on runs.
+"""Shows the pipeline to Dagster as ops, assets and repositories, runs it, and reports on runs.
 
-The only package that imports Dagster. It imports none of `cli`, `api` and `fleet`.
+The only package that imports Dagster. It imports nothing from `cli`, `api` and `fleet`.
 """

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import dagster as dg
 
@@ -24,11 +27,16 @@ from dagster._core.errors import DagsterRunAlreadyExists as RunAlreadyExists
 
 # The documented `execute_job` takes no recorded run and yields no events.
 from dagster._core.execution.api import execute_run_iterator
+
+# What steps print: its base class is public, what its method returns is not.
+from dagster._core.storage.compute_log_manager import CapturedLogContext
+from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
 from dagster._utils.tags import is_valid_tag_key
 
 __all__ = [
     "AssetJob",
     "RunAlreadyExists",
+    "TeeComputeLogManager",
     "defines_location",
     "execute",
     "ignore_beta_warnings",
@@ -36,6 +44,7 @@ __all__ = [
     "is_valid_tag_key",
     "job_origin",
     "leave_signals_alone",
+    "open_home",
     "ticks_before",
     "with_labels",
 ]
@@ -71,9 +80,67 @@ def with_labels(job: Any, labels: Mapping[str, Any]) -> Any:
 
 def execute(
     recipe: Any, run: dg.DagsterRun, instance: dg.DagsterInstance
-) -> Iterator[dg.DagsterEvent]:
+) -> Generator[dg.DagsterEvent, None, None]:
     """Execute a recorded run and yield its events."""
-    return execute_run_iterator(recipe, run, instance)
+    yield from execute_run_iterator(recipe, run, instance)
+
+
+def open_home(home: Path) -> dg.DagsterInstance:
+    """Open the instance of a folder, with `TeeComputeLogManager` in place of Dagster's default.
+
+    An instance has no public parameter for it, and the user's dagster.yaml must stay as it is.
+    """
+    from dagster._core.instance.ref import InstanceRef
+    from dagster._serdes import ConfigurableClassData
+
+    ref = InstanceRef.from_dir(str(home))
+    data = ref.compute_logs_data
+    if data.class_name == LocalComputeLogManager.__name__:
+        name = TeeComputeLogManager.__name__
+        data = ConfigurableClassData(__name__, name, data.config_yaml)
+    return dg.DagsterInstance.from_ref(ref._replace(compute_logs_data=data))
+
+
+class TeeComputeLogManager(LocalComputeLogManager):
+    """Dagster's log files of what steps print, and the terminal at the same time.
+
+    Dagster starts four processes for each step, two of them Pythons, which take longer than a small step.
+    """
+
+    @classmethod
+    def from_config_value(cls, inst_data: Any, config_value: Any) -> TeeComputeLogManager:
+        """Make it from Dagster's configuration."""
+        return cls(inst_data=inst_data, **config_value)
+
+    @contextmanager
+    def capture_logs(self, log_key: Sequence[str]) -> Iterator[CapturedLogContext]:
+        """Copy stdout and stderr to the files of `log_key`."""
+        files = [self.get_captured_local_path(log_key, part) for part in ("out", "err")]
+        Path(files[0]).parent.mkdir(parents=True, exist_ok=True)
+        with _copied(sys.stdout, 1, files[0]), _copied(sys.stderr, 2, files[1]):
+            yield CapturedLogContext(log_key)
+        Path(self.complete_artifact_path(log_key)).touch()  # type: ignore[no-untyped-call]
+
+
+@contextmanager
+def _copied(stream: TextIO, descriptor: int, file: str) -> Iterator[None]:
+    stream.flush()
+    kept = os.dup(descriptor)
+    # Ctrl-C reaches the whole process group; the last lines shall still be copied.
+    command = ["tee", "-a", "-i", file]
+    tee = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=kept)  # noqa: S603
+    assert tee.stdin is not None
+    os.dup2(tee.stdin.fileno(), descriptor)
+    tee.stdin.close()
+    try:
+        yield
+    finally:
+        stream.flush()
+        os.dup2(kept, descriptor)
+        os.close(kept)
+        # A process that the step left behind may hold the pipe open: `tee` ends with it.
+        with suppress(subprocess.TimeoutExpired):
+            tee.wait(1)
 
 
 def job_origin(module: str, repository: str, job: str) -> Any:

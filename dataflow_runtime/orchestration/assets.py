@@ -19,7 +19,7 @@ from dataflow_runtime.orchestration.ops import (
     retry_policy,
     transform_op,
 )
-from dataflow_runtime.orchestration.options import run_overrides
+from dataflow_runtime.orchestration.run_config import run_overrides
 from dataflow_runtime.orchestration.schedules import partitions_of
 from dataflow_runtime.pipeline.checks import Transform
 from dataflow_runtime.pipeline.dbt import build, manifest_path

@@ -17,7 +17,7 @@ from dataflow_runtime.config import Window, config_manager
 from dataflow_runtime.config.secrets import mask
 from dataflow_runtime.errors import DataflowError, TransientError, UsageError
 from dataflow_runtime.orchestration.listing import RESULT, RUN_TAG
-from dataflow_runtime.orchestration.options import overrides, parse_window
+from dataflow_runtime.orchestration.run_config import parse_window, step_overrides
 from dataflow_runtime.pipeline.checks import Transform
 from dataflow_runtime.pipeline.dbt import DbtResult, build
 from dataflow_runtime.pipeline.load import tables
@@ -106,10 +106,10 @@ def extract_op(pipeline: Pipeline, retry: dg.RetryPolicy | None) -> dg.OpDefinit
         with reported(pipeline):
             manifest = pipeline.run_extract(
                 context.run_id,
-                **overrides(context.op_config),
+                **step_overrides(context.op_config),
                 window=_window(context),
             )
-            used = config_manager.show(pipeline.workflow, **overrides(context.op_config))
+            used = config_manager.show(pipeline.workflow, **step_overrides(context.op_config))
         config = dg.MetadataValue.json(used.config)  # secrets are masked in it
         # Rows of files that are read in place are counted when transform reads them.
         counted = () if manifest.files else ("extracted",)

@@ -1,7 +1,8 @@
-"""What a run did, read from the events that Dagster recorded: of any run, whoever started it, finished or not."""
+"""What a run did, read from the events that Dagster recorded, whoever started it and whether it is over."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -12,10 +13,18 @@ from dataflow_runtime.config import config_manager
 from dataflow_runtime.config.secrets import mask
 from dataflow_runtime.errors import DataflowError
 from dataflow_runtime.orchestration.listing import RESULT, RUN_TAG
-from dataflow_runtime.orchestration.options import run_overrides
-from dataflow_runtime.pipeline.warehouse import location
+from dataflow_runtime.orchestration.run_config import run_overrides
 
-__all__ = ["OnStep", "RunReport", "StepReport", "Steps", "planned_steps", "report", "workflow_of"]
+__all__ = [
+    "OnStep",
+    "RunReport",
+    "StepReport",
+    "Steps",
+    "planned_steps",
+    "report",
+    "unrecorded_failure",
+    "workflow_of",
+]
 
 
 @dataclass(frozen=True)
@@ -24,10 +33,10 @@ class StepReport:
 
     Attributes:
         name: ``extract``, ``transform``, ``load`` or ``dbt``; another op's own name.
-        status: ``running``, ``success``, ``failure`` or ``skipped``; ``queued`` while the run has not come to it.
+        status: ``queued``, ``running``, ``success``, ``failure`` or ``skipped``.
         seconds: Duration, None while it is running.
         result: What the step reports: counts and tables.
-        started: When it was first heard of, in seconds since the epoch.
+        started: When it started, in seconds since the epoch.
     """
 
     name: str
@@ -45,9 +54,8 @@ class RunReport:
     """What a run did: the shape of ``run --json``.
 
     Attributes:
-        status: ``success`` or ``failure``; of a run that has not come to its end ``queued``, ``running`` or
-            ``canceling``; ``canceled``.
-        warehouse: ``{type, location}``; None where a run has not loaded and its config cannot be read any more.
+        status: ``success``, ``failure`` or ``canceled``; before the end ``queued``, ``running`` or ``canceling``.
+        warehouse: ``{type, location}``; None where nothing was loaded and the config cannot be read any more.
         error: ``{step, message, hint}`` of the first failure, None where there is none.
     """
 
@@ -73,10 +81,10 @@ class RunReport:
 
 
 class Steps:
-    """The steps of a run, as far as its events tell. Iterating yields them in the order in which they run."""
+    """The steps of a run, as its events describe them, in the order in which they run."""
 
     def __init__(self, workflow: str, planned: list[str]) -> None:
-        self._workflow = workflow
+        self.workflow = workflow
         names = [_step_name(key, workflow) for key in planned]
         self._steps = {name: StepReport(name=name, status="queued") for name in names}
 
@@ -84,27 +92,27 @@ class Steps:
         return iter(self._steps.values())
 
     def take(self, event: DagsterEvent, at: float) -> StepReport | None:
-        """Take in an event that happened `at` this time; return the step if it has started or ended by it."""
+        """Take in an event that happened at this time; return the step if it started or ended."""
         if event.step_key is None:
             return None
-        name = _step_name(event.step_key, self._workflow)
+        name = _step_name(event.step_key, self.workflow)
         step = self._steps.get(name) or StepReport(name=name, status="queued")
         status = _STEP_STATUS.get(event.event_type)
         if status == "running":
             step = StepReport(name=name, status=status, started=at)
         elif status is not None:
-            milliseconds = getattr(
-                event.event_specific_data, "duration_ms", None
-            )  # of steps that succeed
-            seconds = at - (step.started or at) if milliseconds is None else milliseconds / 1000
+            seconds = at - (step.started or at)
+            if event.event_type == DagsterEventType.STEP_SUCCESS:
+                seconds = event.step_success_data.duration_ms / 1000
             step = replace(step, status=status, seconds=round(seconds, 3))
-        if found := _metadata(event).get(RESULT):
+        found = _metadata(event).get(RESULT)
+        if found is not None:
             step = replace(step, result={**step.result, **found.value})
         self._steps[name] = step
         return step if status else None
 
     def at_the_end(self) -> list[StepReport]:
-        """Return the steps of a run that is over: what it did not come to is skipped, what it broke off has failed."""
+        """Return the steps of a run that is over: what did not start is skipped."""
         ends = {"queued": "skipped", "running": "failure"}
         return [replace(step, status=ends.get(step.status, step.status)) for step in self]
 
@@ -114,32 +122,45 @@ def report(instance: DagsterInstance, run: DagsterRun) -> RunReport:
     workflow = workflow_of(run)
     steps = Steps(workflow, planned_steps(instance, run))
     error: dict[str, str | None] | None = None
-    for entry in instance.all_logs(run.run_id, of_type=_TOLD):
+    for entry in instance.all_logs(run.run_id, of_type=_READ):
         if entry.dagster_event is not None:
             steps.take(entry.dagster_event, entry.timestamp)
             error = error or _error(entry.dagster_event, workflow)
     if run.status == DagsterRunStatus.CANCELED:
-        error = {
-            "step": error["step"] if error else None,
-            "message": "the run was canceled",
-            "hint": None,
-        }
+        error = {**(error or _NO_STEP), "message": "the run was canceled", "hint": None}
     elif run.status == DagsterRunStatus.FAILURE:
-        error = error or {"step": None, "message": "the run did not end", "hint": None}
+        error = error or {**_NO_STEP, "message": "the run did not end"}
     else:
         error = None
-    found = steps.at_the_end() if run.is_finished else list(steps)
+    status = _RUN_STATUS.get(run.status, "queued")
+    return _report(run, steps.at_the_end() if run.is_finished else list(steps), status, error)
+
+
+def unrecorded_failure(run: DagsterRun, steps: Steps, message: str) -> RunReport:
+    """Return the report of a run whose end Dagster could not record."""
+    hint = "free disk space if that is the reason, then run again: what was loaded stays loaded"
+    error = {"step": None, "message": message, "hint": hint}
+    return _report(run, steps.at_the_end(), "failure", error)
+
+
+def _report(
+    run: DagsterRun,
+    steps: list[StepReport],
+    status: str,
+    error: Mapping[str, str | None] | None,
+) -> RunReport:
+    workflow = workflow_of(run)
     merged: dict[str, Any] = {}
-    for step in found:
+    for step in steps:
         merged |= step.result
     return RunReport(
         workflow=workflow,
         run_id=run.run_id,
-        status=_RUN_STATUS.get(run.status, "queued"),
+        status=status,
         rows={key: merged.get(key, 0) for key in ("extracted", "rejected", "loaded")},
         rejected_by=merged.get("rejected_by", {}),
         dbt=merged.get("dbt", {"models": 0, "tests": 0, "failed": []}),
-        steps=found,
+        steps=steps,
         warehouse=merged.get("warehouse") or _warehouse(workflow, run),
         tables=merged.get("tables", []),
         error=error,
@@ -147,21 +168,19 @@ def report(instance: DagsterInstance, run: DagsterRun) -> RunReport:
 
 
 def workflow_of(run: DagsterRun) -> str:
-    """Return the workflow of a run; of one that Dagster itself started and that has not begun yet, the job."""
+    """Return the workflow of a run; of a run without `RUN_TAG`, its job."""
     return run.tags.get(RUN_TAG) or run.job_name
 
 
 def planned_steps(instance: DagsterInstance, run: DagsterRun) -> list[str]:
-    """Return the keys of the steps that a run consists of, each after those that it needs."""
+    """Return the keys of a run's steps, each after those that it needs."""
     if run.execution_plan_snapshot_id is None:
         return []
     plan = instance.get_execution_plan_snapshot(run.execution_plan_snapshot_id)
-    needs = {
-        step.key: {
-            handle.step_key for part in step.inputs for handle in part.upstream_output_handles
-        }
-        for step in plan.steps
-    }
+    needs: dict[str, set[str]] = {step.key: set() for step in plan.steps}
+    for step in plan.steps:
+        for part in step.inputs:
+            needs[step.key] |= {handle.step_key for handle in part.upstream_output_handles}
     ordered: list[str] = []
     while waiting := [key for key in plan.step_keys_to_execute if key not in ordered]:
         ready = [key for key in waiting if not needs[key] & set(waiting)]
@@ -170,13 +189,17 @@ def planned_steps(instance: DagsterInstance, run: DagsterRun) -> list[str]:
 
 
 def _warehouse(workflow: str, run: DagsterRun) -> dict[str, str] | None:
-    """Return where a run that has not loaded anything would have, as far as its config can be read now."""
+    """Return the warehouse of a run that has not loaded, if its config can still be read."""
+    from dataflow_runtime.pipeline.warehouse import location
+
     try:
         config = config_manager.load_config(workflow, **run_overrides(run.run_config))
     except DataflowError:
         return None
     return {"type": config.output.warehouse, "location": location(config)}
 
+
+_NO_STEP: Mapping[str, str | None] = {"step": None, "hint": None}
 
 _STEP_STATUS = {
     DagsterEventType.STEP_START: "running",
@@ -194,7 +217,7 @@ _RUN_STATUS = {
     DagsterRunStatus.CANCELED: "canceled",
 }
 
-_TOLD = {
+_READ = {
     *_STEP_STATUS,
     DagsterEventType.STEP_OUTPUT,
     DagsterEventType.ASSET_MATERIALIZATION,
@@ -207,31 +230,35 @@ def _metadata(event: DagsterEvent) -> Mapping[str, Any]:
         return event.step_output_data.metadata
     if event.event_type == DagsterEventType.ASSET_MATERIALIZATION:
         return event.materialization.metadata
-    if (
-        event.event_type == DagsterEventType.STEP_FAILURE
-        and event.step_failure_data.user_failure_data
-    ):
-        return event.step_failure_data.user_failure_data.metadata
+    if event.event_type == DagsterEventType.STEP_FAILURE:
+        failure = event.step_failure_data.user_failure_data
+        return failure.metadata if failure else {}
     return {}
 
 
 def _error(event: DagsterEvent, workflow: str) -> dict[str, str | None] | None:
-    """Return what ``run --json`` says of a failure: the step, the message, what to do."""
-    if event.event_type == DagsterEventType.STEP_FAILURE:
-        failure = event.step_failure_data
-        metadata = _metadata(event)
-        message = (
-            metadata["message"].value if "message" in metadata else failure.error_display_string
-        )
-        hint = metadata["hint"].value if "hint" in metadata else None
-        return {
-            "step": _step_name(event.step_key or "", workflow),
-            "message": mask(str(message)),
-            "hint": hint,
-        }
+    """Return the error of ``run --json`` for an event: the step, the message, what to do."""
     if event.event_type == DagsterEventType.RUN_FAILURE:
-        return {"step": None, "message": mask(event.message or "the run failed"), "hint": None}
-    return None
+        return {**_NO_STEP, "message": mask(event.message or "the run failed")}
+    if event.event_type != DagsterEventType.STEP_FAILURE:
+        return None
+    step, metadata = _step_name(event.step_key or "", workflow), _metadata(event)
+    if "message" in metadata:
+        hint = metadata["hint"].value if "hint" in metadata else None
+        return {"step": step, "message": mask(str(metadata["message"].value)), "hint": hint}
+    return {"step": step, "message": mask(_raised(event.step_failure_data.error)), "hint": None}
+
+
+def _raised(error: Any) -> str:
+    """Return one line for what an op of the user's own raised, with its file and line."""
+    while error is not None and error.cause is not None:
+        error = error.cause
+    if error is None:
+        return "the step failed"
+    message = str(error.message).strip().rpartition("\n")[2] or str(error.cls_name)
+    places = re.findall(r'File "(.+?)", line (\d+)', "".join(error.stack or ()))
+    own = [place for place in places if "site-packages" not in place[0]] or places
+    return f"{message} ({own[-1][0]}:{own[-1][1]})" if own else message
 
 
 def _step_name(step_key: str, workflow: str) -> str:

@@ -1,4 +1,4 @@
-"""Runs a workflow's registered job in this process, recorded in Dagster's instance, and reports what it did."""
+"""Runs a workflow's registered job in this process, records it in Dagster's instance, and reports what it did."""
 
 from __future__ import annotations
 
@@ -8,28 +8,34 @@ import platform
 import time
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
-from dagster import (
-    DagsterEvent,
-    DagsterEventType,
-    DagsterInstance,
-    DagsterRun,
-    DagsterRunStatus,
-    RunsFilter,
-)
 
 from dataflow_runtime.config import config_manager
 from dataflow_runtime.config.secrets import mask
 from dataflow_runtime.errors import DataflowError, UsageError
-from dataflow_runtime.orchestration._dagster import RunAlreadyExists, execute, job_origin
+from dataflow_runtime.orchestration import interrupts
+from dataflow_runtime.orchestration._dagster import (
+    RunAlreadyExists,
+    execute,
+    job_origin,
+    leave_signals_alone,
+    open_home,
+)
 from dataflow_runtime.orchestration.listing import RUN_TAG
-from dataflow_runtime.orchestration.options import parse_window
-from dataflow_runtime.orchestration.report import OnStep, RunReport, Steps, planned_steps, report
+from dataflow_runtime.orchestration.report import (
+    OnStep,
+    RunReport,
+    Steps,
+    planned_steps,
+    report,
+    unrecorded_failure,
+)
 from dataflow_runtime.orchestration.repositories import repository_name
+from dataflow_runtime.orchestration.run_config import parse_window, run_config
 from dataflow_runtime.settings import get_settings, temporary_environment
 
 if TYPE_CHECKING:
@@ -53,10 +59,10 @@ WAITING = f"{platform.node()}:0"
 """The `WORKER_TAG` of a run that is recorded and waits for a server of this host to start it."""
 
 _NOT_FINISHED = [
-    DagsterRunStatus.NOT_STARTED,
-    DagsterRunStatus.STARTING,
-    DagsterRunStatus.STARTED,
-    DagsterRunStatus.CANCELING,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
 ]
 _logger = logging.getLogger("dataflow_runtime")
 
@@ -82,7 +88,7 @@ def run_workflow(
     tags: Mapping[str, str] | None = None,
     record_only: bool = False,
 ) -> RunReport:
-    """Run a workflow's registered job and return the report; a failed run is a report too, not an exception.
+    """Run a workflow's registered job and return the report; a failed run is a report, too.
 
     Args:
         name: The workflow.
@@ -93,84 +99,86 @@ def run_workflow(
         end: Only rows whose cursor is before this ISO 8601 time.
         on_step: Called whenever a step starts or ends.
         verbose: Whether Dagster logs to stderr.
-        run_id: The run's id, by default a new one. A run that was only recorded is executed by its id.
+        run_id: The run's id, by default a new one. A run that is only recorded is executed by its id.
         tags: More tags for the run.
         record_only: Whether to record the run and leave its execution to a later call with its id.
 
     Raises:
-        UsageError: The workflow or the partition does not exist, or the window is none.
-        DataflowError: The workflow is broken, or its config is not valid.
+        UsageError: The workflow or the partition does not exist, or the window is empty.
+        DataflowError: The workflow is broken, its config is invalid, or runs cannot be recorded.
         RunExistsError: There is a run with this id.
         KeyboardInterrupt: The run was interrupted; Dagster has it as canceled.
     """
-    # Before anything starts: a bad value is an error of the command, not of a step.
+    # A bad value is an error of the command, so it is found before the run starts.
     config_manager.load_config(name, env=env, overrides=overrides)
     if parse_window(start, end) and partition is not None:
         raise UsageError(
             "--partition and --from/--to do not go together",
             hint="a partition is a window of its own",
         )
-    # Secrets reach the steps as variables: Dagster would record them with the run config, as they are.
+    # Dagster records the run config as it is, so secrets reach the steps as variables.
     secret = config_manager.secret_keys(name, env=env, overrides=overrides)
-    secrets = {
-        "__".join(["DATAFLOW", name.upper(), *key.upper().split(".")]): str(value)
-        for key, value in (overrides or {}).items()
-        if key in secret
-    }
-    recorded = {key: value for key, value in (overrides or {}).items() if key not in secret}
-    options = {"env": env, "set": recorded, "from": start, "to": end}
+    values = dict(overrides or {})
+    variables = {_variable(name, key): str(values.pop(key)) for key in secret & values.keys()}
     recipe = dg.build_reconstructable_job(
         "dataflow_runtime.orchestration.repositories", "build_job", (name,)
     )
     job = recipe.get_definition()
     run_id = run_id or str(uuid.uuid4())
+    level = "DEBUG" if verbose else "CRITICAL"
+    config = {
+        **run_config(job, name, {"env": env, "set": values, "from": start, "to": end}),
+        "loggers": {"console": {"config": {"log_level": level}}},
+    }
     worker = WAITING if record_only else f"{platform.node()}:{os.getpid()}"
-    with open_instance() as instance, _run_lock(run_id), temporary_environment(secrets):
+    tags = {RUN_TAG: name, WORKER_TAG: worker, **(tags or {})}
+    tags |= _partition_tags(job, name, partition)
+    with open_instance() as instance, _run_lock(run_id), temporary_environment(variables):
         run = instance.get_run_by_id(run_id)
-        if run is not None:
-            run = _taken_over(instance, run, worker)
+        if run is None:
+            run = _record(instance, recipe, job, run_id, config, tags)
         else:
-            try:
-                run = instance.create_run_for_job(
-                    job_def=job,
-                    run_id=run_id,
-                    run_config=_run_config(job, name, options) | _logging(verbose),
-                    tags={
-                        RUN_TAG: name,
-                        WORKER_TAG: worker,
-                        **(tags or {}),
-                        **_partition_tags(job, name, partition),
-                    },
-                    job_code_origin=recipe.get_python_origin(),
-                    remote_job_origin=job_origin(
-                        "dataflow_runtime.dagster_repo", repository_name(name), job.name
-                    ),
-                )
-            except RunAlreadyExists:
-                raise RunExistsError(run_id) from None
+            run = _take_over(instance, run, worker)
         if record_only:
             return report(instance, run)
-        try:
-            with _turn(name):
-                end_killed_runs(instance, name)
-                interrupted = _execute(recipe, run, instance, name, on_step)
-        except BaseException as error:
-            _break_off(instance, run_id, error)
-            raise
-        if interrupted:
-            raise KeyboardInterrupt
-        finished = instance.get_run_by_id(run_id)
-        assert finished is not None
-        return report(instance, finished)
+        steps = Steps(name, planned_steps(instance, run))
+        return _execute_in_turn(recipe, run, instance, steps, on_step)
 
 
-def _taken_over(instance: DagsterInstance, run: DagsterRun, worker: str) -> DagsterRun:
+def _record(
+    instance: dg.DagsterInstance,
+    recipe: Any,
+    job: dg.JobDefinition,
+    run_id: str,
+    config: Mapping[str, Any],
+    tags: Mapping[str, str],
+) -> dg.DagsterRun:
+    """Record a run that has not started.
+
+    Raises:
+        RunExistsError: Another process has just recorded it.
+    """
+    repository = repository_name(tags[RUN_TAG])
+    try:
+        return instance.create_run_for_job(
+            job_def=job,
+            run_id=run_id,
+            run_config=config,
+            tags=tags,
+            job_code_origin=recipe.get_python_origin(),
+            remote_job_origin=job_origin("dataflow_runtime.dagster_repo", repository, job.name),
+        )
+    except RunAlreadyExists:
+        raise RunExistsError(run_id) from None
+
+
+def _take_over(instance: dg.DagsterInstance, run: dg.DagsterRun, worker: str) -> dg.DagsterRun:
     """Return a run that was only recorded, with this process as its worker.
 
     Raises:
         RunExistsError: The run has started, or was canceled.
     """
-    if run.status != DagsterRunStatus.NOT_STARTED or run.tags.get(WORKER_TAG) != WAITING:
+    if run.status != dg.DagsterRunStatus.NOT_STARTED or run.tags.get(WORKER_TAG) != WAITING:
         raise RunExistsError(run.run_id)
     instance.add_run_tags(run.run_id, {WORKER_TAG: worker})
     taken = instance.get_run_by_id(run.run_id)
@@ -178,39 +186,132 @@ def _taken_over(instance: DagsterInstance, run: DagsterRun, worker: str) -> Dags
     return taken
 
 
+def _execute_in_turn(
+    recipe: Any,
+    run: dg.DagsterRun,
+    instance: dg.DagsterInstance,
+    steps: Steps,
+    on_step: OnStep | None,
+) -> RunReport:
+    """Execute a recorded run after the other runs of its workflow, and record its end."""
+    interruption = interrupts.current()
+    interruption.last_words = lambda: _cancel(instance, run)
+    try:
+        with _turn(steps.workflow):
+            end_killed_runs(instance, steps.workflow)
+            _execute(recipe, run, instance, steps, on_step)
+        finished = instance.get_run_by_id(run.run_id)
+        assert finished is not None
+        return report(instance, finished)
+    except KeyboardInterrupt:
+        _cancel(instance, run)
+        raise
+    except Exception as error:
+        # Dagster reports what steps raise. This is something else, such as a disk without space for its records.
+        message = mask(f"{type(error).__name__}: {error}")
+        with suppress(Exception):
+            instance.report_run_failed(run, message)
+        return unrecorded_failure(run, steps, message)
+
+
 def _execute(
-    recipe: Any, run: DagsterRun, instance: DagsterInstance, workflow: str, on_step: OnStep | None
-) -> bool:
-    """Execute a recorded run; return whether it was interrupted."""
-    steps = Steps(workflow, planned_steps(instance, run))
-    interrupted = False
-    waited = instance.get_run_by_id(run.run_id)
-    if waited is not None and waited.status == DagsterRunStatus.CANCELING:
+    recipe: Any,
+    run: dg.DagsterRun,
+    instance: dg.DagsterInstance,
+    steps: Steps,
+    on_step: OnStep | None,
+) -> None:
+    interruption = interrupts.current()
+    current = instance.get_run_by_id(run.run_id)
+    if current is None or current.status == dg.DagsterRunStatus.CANCELING:
         raise KeyboardInterrupt
-    for event in execute(recipe, run, instance):
-        if _is_interrupt(event) and not interrupted:
-            interrupted = True
-            instance.report_run_canceling(run)  # else Dagster takes it for a failure
-        step = steps.take(event, time.time())
-        if step is not None and on_step is not None:
-            on_step(step)
-    return interrupted
+    if interrupts.is_active():
+        leave_signals_alone()
+    with closing(execute(recipe, run, instance)) as events:
+        for event in events:
+            step = steps.take(event, time.time())
+            if step is not None and on_step is not None:
+                on_step(step)
+            if interruption.requested:
+                instance.report_run_canceling(run)  # or Dagster takes the interrupt for a failure
+                raise KeyboardInterrupt
+    interruption.check()
 
 
-def _break_off(instance: DagsterInstance, run_id: str, error: BaseException) -> None:
-    """Record the end of a run that Dagster has not ended: its process was interrupted while it waited, or failed."""
+def _cancel(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
+    """Record a run as canceled, unless it has succeeded or is canceled already."""
+    current = instance.get_run_by_id(run.run_id)
+    done = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.CANCELED)
+    if current is not None and current.status not in done:
+        instance.report_run_canceled(current)
+
+
+@contextmanager
+def open_instance() -> Iterator[dg.DagsterInstance]:
+    """Open the Dagster instance of ``DAGSTER_HOME``, which is made where it does not exist.
+
+    Raises:
+        DataflowError: Its dagster.yaml is invalid, or its storage cannot be opened.
+    """
+    import filelock
+
+    settings = get_settings()
+    settings.make_home()
+    home = settings.dagster_home
+    # Processes that an executor starts read the variable.
+    with temporary_environment({"DAGSTER_HOME": str(home)}):
+        try:
+            # Two processes that open a new home at once would both make its tables.
+            with filelock.FileLock(home / ".opening.lock"):
+                opened = open_home(home)
+        except Exception as error:
+            reason = str(error).strip() or type(error).__name__
+            raise DataflowError(
+                mask(f"DAGSTER_HOME: {home} cannot be opened: {reason}"),
+                hint=f"see {home / 'dagster.yaml'}, or name another folder in DAGSTER_HOME",
+            ) from error
+        with opened as instance:
+            yield instance
+
+
+def end_killed_runs(
+    instance: dg.DagsterInstance, workflow: str | None = None, *, run_id: str | None = None
+) -> None:
+    """Record the end of runs whose process on this host is gone: of all, of a workflow, or of one.
+
+    Dagster's daemon does not know these processes: the runs would block their workflow's queue.
+    """
+    runs = dg.RunsFilter(
+        run_ids=[run_id] if run_id else None,
+        tags={RUN_TAG: workflow} if workflow else None,
+        statuses=_NOT_FINISHED,
+    )
+    for run in instance.get_runs(runs):
+        host, pid = worker_of(run)
+        if host == platform.node() and pid:
+            with suppress(RunExistsError), _run_lock(run.run_id):
+                _end_killed_run(instance, run.run_id)
+
+
+def _end_killed_run(instance: dg.DagsterInstance, run_id: str) -> None:
     run = instance.get_run_by_id(run_id)
     if run is None or run.is_finished:
         return
-    if isinstance(error, KeyboardInterrupt):
-        instance.report_run_canceled(run)
+    if run.status == dg.DagsterRunStatus.CANCELING:
+        instance.report_run_canceled(run, "The process of the run is gone.")
     else:
-        instance.report_run_failed(run, mask(f"{type(error).__name__}: {error}"))
+        instance.report_run_failed(run, "the process that executed the run is gone")
+
+
+def worker_of(run: dg.DagsterRun) -> tuple[str | None, int]:
+    """Return host and process of a run that our own processes execute; process 0 if it waits."""
+    host, _, pid = run.tags.get(WORKER_TAG, "").rpartition(":")
+    return host or None, int(pid or 0)
 
 
 @contextmanager
 def _run_lock(run_id: str) -> Iterator[None]:
-    """Hold the lock that says that a run's process is alive: the system lets go of it, however the process ends.
+    """Hold the lock that shows that a run's process is alive: the system frees it however the process ends.
 
     Raises:
         RunExistsError: Another process holds it.
@@ -229,41 +330,9 @@ def _run_lock(run_id: str) -> Iterator[None]:
         lock.release()
 
 
-def lock_of(run_id: str) -> BaseFileLock:
-    """Return the lock of a run, not acquired."""
-    return _lock(f"runs/{run_id}")
-
-
-def _lock(name: str) -> BaseFileLock:
-    import filelock
-
-    # A server acquires and releases the lock of a waiting run in different threads.
-    lock = filelock.FileLock(get_settings().home / "locks" / f"{name}.lock", thread_local=False)
-    Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
-    return lock
-
-
-@contextmanager
-def open_instance() -> Iterator[DagsterInstance]:
-    """Open the Dagster instance of ``DAGSTER_HOME``, made where it is missing, so that ``dev`` shows what `run` did."""
-    import filelock
-
-    settings = get_settings()
-    settings.make_home()
-    home = settings.dagster_home
-    with temporary_environment(
-        {"DAGSTER_HOME": str(home)}
-    ):  # for the processes that an executor starts
-        # Two that open a new home at a time would both make its tables.
-        with filelock.FileLock(home / ".opening.lock"):
-            opened = DagsterInstance.from_config(str(home))
-        with opened as instance:
-            yield instance
-
-
 @contextmanager
 def _turn(workflow: str) -> Iterator[None]:
-    """Wait for the other runs of the workflow on this machine; one that was killed keeps nobody waiting."""
+    """Wait for the other runs of the workflow on this machine; a killed one keeps nobody waiting."""
     import filelock
 
     lock = _lock(workflow)
@@ -280,95 +349,37 @@ def _turn(workflow: str) -> Iterator[None]:
         lock.release()
 
 
-def end_killed_runs(
-    instance: DagsterInstance, workflow: str | None = None, *, run_id: str | None = None
-) -> None:
-    """Record the end of runs whose process on this host is gone: of all, of a workflow, or of one.
-
-    The daemon does not know: to it they would go on forever, and keep later runs in its queue.
-    """
-    runs = RunsFilter(
-        run_ids=[run_id] if run_id else None,
-        tags={RUN_TAG: workflow} if workflow else None,
-        statuses=_NOT_FINISHED,
-    )
-    for run in instance.get_runs(runs):
-        host, pid = worker_of(run)
-        if host == platform.node() and pid:
-            with suppress(RunExistsError), _run_lock(run.run_id):
-                _end_killed_run(instance, run.run_id)
+def lock_of(run_id: str) -> BaseFileLock:
+    """Return the lock of a run, not acquired."""
+    return _lock(f"runs/{run_id}")
 
 
-def _end_killed_run(instance: DagsterInstance, run_id: str) -> None:
-    run = instance.get_run_by_id(run_id)
-    if run is None or run.is_finished:
-        return
-    if run.status == DagsterRunStatus.CANCELING:
-        instance.report_run_canceled(run, "The process of the run is gone.")
-    else:
-        instance.report_run_failed(run, "the process that executed the run is gone")
+def _lock(name: str) -> BaseFileLock:
+    import filelock
+
+    # A server acquires and releases the lock of a waiting run in different threads.
+    lock = filelock.FileLock(get_settings().home / "locks" / f"{name}.lock", thread_local=False)
+    Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
+    return lock
 
 
-def worker_of(run: DagsterRun) -> tuple[str | None, int]:
-    """Return host and process of a run that our own processes execute; process 0 if it waits."""
-    host, _, pid = run.tags.get(WORKER_TAG, "").rpartition(":")
-    return host or None, int(pid or 0)
-
-
-def _run_config(job: dg.JobDefinition, workflow: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return run config that hands the options to the extract op, wherever that stands in the job."""
-    given = {key: value for key, value in options.items() if value}
-    if not given:
-        return {}
-    path = _find_node(job.graph, f"{workflow}_extract")
-    if path is None:
-        raise UsageError(
-            f"workflow {workflow!r} has no op {workflow}_extract, which takes --set, --env, --from and --to",
-            hint="build its job from pipeline_ops or pipeline_assets, or set DATAFLOW__ variables",
-        )
-    config: dict[str, Any] = {"config": given}
-    for node in reversed(path):
-        config = {"ops": {node: config}}
-    return config
-
-
-def _logging(verbose: bool) -> dict[str, Any]:
-    return {"loggers": {"console": {"config": {"log_level": "DEBUG" if verbose else "CRITICAL"}}}}
-
-
-def _find_node(graph: dg.GraphDefinition, op: str) -> list[str] | None:
-    for node in graph.nodes:
-        if node.definition.name == op:
-            return [node.name]
-        if isinstance(node.definition, dg.GraphDefinition) and (
-            path := _find_node(node.definition, op)
-        ):
-            return [node.name, *path]
-    return None
+def _variable(workflow: str, key: str) -> str:
+    return "__".join(["DATAFLOW", workflow.upper(), *key.upper().split(".")])
 
 
 def _partition_tags(job: dg.JobDefinition, workflow: str, partition: str | None) -> dict[str, str]:
-    if (partition is None) == (job.partitions_def is None):
-        if (
-            partition is not None
-            and job.partitions_def
-            and not job.partitions_def.has_partition_key(partition)
-        ):
-            raise UsageError(
-                f"workflow {workflow!r} has no partition {partition!r}",
-                hint=f"the newest is {job.partitions_def.get_last_partition_key()!r}",
-            )
-        return {} if partition is None else {"dagster/partition": partition}
-    if partition is not None:
+    partitions = job.partitions_def
+    if partition is None and partitions is None:
+        return {}
+    if partition is None:
+        raise UsageError(f"workflow {workflow!r} is partitioned: name one", hint="--partition KEY")
+    if partitions is None:
         raise UsageError(
             f"workflow {workflow!r} is not partitioned", hint="run it without --partition"
         )
-    raise UsageError(f"workflow {workflow!r} is partitioned: name one", hint="--partition KEY")
-
-
-def _is_interrupt(event: DagsterEvent) -> bool:
-    return (
-        event.event_type == DagsterEventType.STEP_FAILURE
-        and event.step_failure_data.error_source is not None
-        and event.step_failure_data.error_source.name == "INTERRUPT"
-    )
+    if not partitions.has_partition_key(partition):
+        raise UsageError(
+            f"workflow {workflow!r} has no partition {partition!r}",
+            hint=f"the newest is {partitions.get_last_partition_key()!r}",
+        )
+    return {"dagster/partition": partition}
