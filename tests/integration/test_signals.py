@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import time
 from pathlib import Path
@@ -98,7 +99,7 @@ def test_signals_at_many_moments_of_a_run(site: Any) -> None:
     begin = time.monotonic()
     assert site.run("run", "orders").returncode == 0
     seconds = time.monotonic() - begin
-    moments = 12
+    moments = 10
     for moment in range(moments):
         process = site.start("run", "orders", "--json")
         # From the first moment at which Python can have installed a handler.
@@ -110,6 +111,8 @@ def test_signals_at_many_moments_of_a_run(site: Any) -> None:
         begin = time.monotonic()
         stdout, stderr = process.communicate(timeout=30)
         assert time.monotonic() - begin < 5, (moment, stderr)
+        if stdout and json.loads(stdout)["status"] == "success":
+            continue  # the signal came after the run was over and reported
         assert (process.returncode, stdout) == (130, ""), (moment, stdout, stderr)
     assert site.run("run", "orders").returncode == 0
     unfinished = [run for run in runs(site) if not run.is_finished]
