@@ -16,7 +16,6 @@ import requests
 from dlt.sources.helpers.requests import Client
 from dlt.sources.helpers.rest_client import auth, paginators
 from dlt.sources.helpers.rest_client.detector import find_response_page_data
-from jsonpath_ng import Child, Fields
 from jsonpath_ng.exceptions import JSONPathError
 from jsonpath_ng.ext import parse
 from pydantic import SecretStr
@@ -161,7 +160,10 @@ class _Selector:
     """Finds the rows of a page, and tells no rows from an answer that is not the data."""
 
     def __init__(self, source: ApiSource) -> None:
-        self._path = parse(source.data_selector) if source.data_selector else None
+        selector = source.data_selector
+        self._path = parse(selector) if selector else None
+        # What is before a wildcard or filter is there even without rows.
+        self._list = parse(re.split(r"\.?\[[*?]", selector)[0]) if selector else None
         self._one_page = source.pagination.type == "none"
 
     def rows(self, response: requests.Response) -> list[dict[str, Any]]:
@@ -179,7 +181,7 @@ class _Selector:
         others = [type(row).__name__ for row in rows if not isinstance(row, dict)]
         if rows in ([], [None]):
             # Some servers send an empty list in place of an empty object.
-            if not complaint and (document == [] or _fixed(path).find(document)):
+            if not complaint and (document == [] or (self._list or path).find(document)):
                 return []
             problem = f"nothing at source.api.data_selector '{path}'"
         elif others:
@@ -201,16 +203,6 @@ def _detected(document: Any) -> Any:
         return parse("$")
     # Keys are quoted: a dash or a space in one is not an operator.
     return parse(".".join(f'"{key}"' for key in path))
-
-
-def _fixed(path: Any) -> Any:
-    """Return the part of a path before its first wildcard, which is there even without rows."""
-    fixed = path
-    while isinstance(path, Child):
-        if not isinstance(path.right, Fields):
-            fixed = path.left
-        path = path.left
-    return fixed
 
 
 def _where_rows_are(document: Any) -> str:

@@ -59,6 +59,8 @@ def _engine(source: DatabaseSource) -> sa.Engine:
     try:
         url = sa.make_url(source.url.get_secret_value())
         if url.get_backend_name() in ("postgres", "postgresql"):
+            import adbc_driver_postgresql  # noqa: F401 - to report it here if it is missing
+
             url = url.set(drivername="postgresql+psycopg2")
         engine = sa.create_engine(url, poolclass=sa.NullPool)
     except (sa.exc.NoSuchModuleError, ImportError) as error:

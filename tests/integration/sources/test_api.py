@@ -611,7 +611,10 @@ def test_an_error_with_status_200_is_an_error(
         ids(pagination=PAGES, data_selector=selector)
 
 
-@pytest.mark.parametrize("selector", [None, "data", "$.data", "$.data[*]", "$['data'][*]"])
+@pytest.mark.parametrize(
+    "selector",
+    [None, "data", "$.data", "$.data[*]", "$['data'][*]", "$.data.[*]", "$.data[?(@.id)]"],
+)
 @pytest.mark.parametrize("second", [{}, {"next": None}, {"rows": ROWS[3:]}])
 def test_a_page_without_the_key_of_the_rows_is_an_error(
     ids: Any, server: Server, second: Any, selector: str | None

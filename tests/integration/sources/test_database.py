@@ -499,6 +499,15 @@ def test_all_urls_of_postgres(postgres: str, rows: Any, scheme: str) -> None:
     assert found["path"].to_list() == ["a,b"]
 
 
+def test_postgres_without_its_extra(
+    monkeypatch: pytest.MonkeyPatch, postgres: str, rows: Any
+) -> None:
+    monkeypatch.setitem(sys.modules, "adbc_driver_postgresql", None)
+    with pytest.raises(DataflowError, match="no driver for this URL is installed") as raised:
+        rows(table="things")
+    assert 'pip install "dataflow-runtime[postgres]"' in str(raised.value.hint)
+
+
 def test_a_connection_lost_midway_and_the_next_run_completes(
     execute: Any, configure: Any, postgres: str
 ) -> None:

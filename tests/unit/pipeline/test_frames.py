@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 
@@ -87,6 +87,13 @@ def test_arrow_data_that_polars_cannot_read_is_an_error(strange: pa.Array) -> No
     with pytest.raises(DataflowError, match="Arrow data that Polars cannot read") as raised:
         to_frame(pa.table({"x": strange}))
     assert "\n" not in raised.value.message
+
+
+def test_times_with_offsets_are_stored_in_utc() -> None:
+    summer, winter = timezone(timedelta(hours=2)), timezone(timedelta(hours=1))
+    found = column(datetime(2024, 7, 1, tzinfo=summer), datetime(2024, 1, 1, tzinfo=winter), None)
+    assert found.dtype == pl.Datetime("us", "UTC")
+    assert found.dt.hour().to_list() == [22, 23, None]
 
 
 def test_not_a_number_stays() -> None:
