@@ -1,5 +1,9 @@
-"""The REST API over the installed workflows: routers that call what the commands call."""
+"""The REST API over the installed workflows. Its routes call what the commands call.
 
-from dataflow_runtime.api.app import create_app
+It imports no workflow, and Dagster only when a route needs runs.
+"""
 
-__all__ = ["create_app"]
+from dataflow_runtime.api.app import LOOPBACK, create_app
+from dataflow_runtime.api.middleware import JsonFormatter
+
+__all__ = ["LOOPBACK", "JsonFormatter", "create_app"]

@@ -141,8 +141,8 @@ class Launcher:
         """
         full = len(self._processes) >= MOST_RUNNING
         overrides = request.get("config", {})
-        secret = config_manager.secret_keys(name, env=request.get("env"), overrides=overrides)
-        if not secret & overrides.keys():
+        _, secrets = config_manager.without_secrets(name, overrides, env=request.get("env"))
+        if not secrets:
             queued = {workflow_of(run) for run in self._instance.get_runs(_QUEUE)}
             return full or name in queued.union(self._processes.values())
         if full:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from dataflow_runtime.api.problems import KINDS
+from dataflow_runtime.api.errors import KINDS
 from tests.integration.api.conftest import Api
 
 DOC = (Path(__file__).parents[2] / "docs" / "api.md").read_text(encoding="utf-8")

@@ -93,7 +93,8 @@ def test_a_run_is_launched_and_reported_as_run_does(
     site: Any, serve: Callable[..., Api], waits: Path
 ) -> None:
     site.install("orders", "import_error", "bad_config")
-    api = serve(ORDERS_WAIT=str(waits))
+    allowed = '["processing.*", "source.api.auth.token", "source.typ"]'
+    api = serve(ORDERS_WAIT=str(waits), DATAFLOW__ORDERS__API__OVERRIDABLE=allowed)
     overrides = {"processing.batch_size": 7, "source.api.auth.token": SECRET}
     response = api("POST", "/workflows/orders/runs", json={"config": overrides, "env": None})
     assert response.status_code == 202

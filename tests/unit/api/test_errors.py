@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataflow_runtime.api.configs import _as_yaml
-from dataflow_runtime.api.gate import _hostname
-from dataflow_runtime.api.problems import public
+from dataflow_runtime.api.errors import public
+from dataflow_runtime.api.middleware import _hostname
+from dataflow_runtime.api.routes import _as_yaml
 from dataflow_runtime.config.secrets import forget_secrets, lent_secrets, mask, remember_secrets
 from dataflow_runtime.config.tree import Node, Source
 from dataflow_runtime.config.yaml import parse_yaml
