@@ -194,14 +194,16 @@ class ConfigManager:
         Raises:
             UsageError: No installed package advertises the workflow, or there is no such overlay.
         """
+        from dataflow_runtime.config.origins import config_warnings
+
         file, env = self._file_and_env(name, env or "")
         try:
-            _load(name, file, env, None, self.model_of(name), None, {file: text})
+            loaded = _load(name, file, env, None, self.model_of(name), None, {file: text})
         except ConfigError as error:
             return CheckedConfig(name, error.problems)
         except DataflowError as error:
             return CheckedConfig(name, [ConfigProblem("", error.message, hint=error.hint)])
-        return CheckedConfig(name)
+        return CheckedConfig(name, (), config_warnings(loaded.layers, loaded.secret_paths))
 
     def set_values(
         self,

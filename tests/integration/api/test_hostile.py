@@ -167,7 +167,9 @@ def test_idle_and_slow_connections_are_closed(site: Any, serve: Callable[..., Ap
         connection.sendall(started[number % 3])
         sockets.append(connection)
     body = socket.create_connection(("127.0.0.1", port))
-    request = "POST /configs/good/validate HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n1"
+    request = (
+        "POST /configs/good/validate HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n1"
+    )
     body.sendall(request.encode())
     assert api.get("/health")
     deadline = time.monotonic() + 40
