@@ -15,9 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from dataflow_runtime.config.secrets import forget_secrets
 from dataflow_runtime.workflows import registry
+
+# The same examples in each run of CI, however busy its machine is.
+settings.register_profile("ci", derandomize=True, deadline=None)
+if os.environ.get("CI"):
+    settings.load_profile("ci")
 
 PACKAGES = Path(__file__).parent / "packages"
 

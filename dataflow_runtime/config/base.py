@@ -87,21 +87,16 @@ def _masked(key: str, value: Any) -> Any:
     return value
 
 
-def _one_line(text: str) -> str:
+def _stripped(value: Any) -> Any:
     """Return a text without the line break at its end, which a file or `echo` adds."""
-    text = text.rstrip("\r\n")
-    if not text.isprintable():
-        raise ValueError("expected one line of printable characters")
-    return text
-
-
-def _secret_line(value: SecretStr) -> SecretStr:
-    return SecretStr(_one_line(value.get_secret_value()))
+    if isinstance(value, SecretStr):
+        return SecretStr(value.get_secret_value().rstrip("\r\n"))
+    return value.rstrip("\r\n")
 
 
 _URL = re.compile(r"(?P<scheme>[A-Za-z][\w+.-]*)://(?P<server>[^/?#]*)(?P<path>[^?]*)(?P<query>.*)")
 _LOGIN = r"(?:(?:[^:@\[\]%]|%[0-9a-fA-F]{2})*(?::(?:[^@\[\]%]|%[0-9a-fA-F]{2})*)?@)?"
-_HOSTS = r"(?:(?:\[[^\[\]@]*\]|[^:@\[\]]*)(?::\d*)?,?)*"
+_HOST = r"(?:\[[^\[\]@]*\]|[^:@\[\],]*)(?::\d*)?"
 
 
 def _database_url(value: SecretStr) -> SecretStr:
@@ -111,7 +106,7 @@ def _database_url(value: SecretStr) -> SecretStr:
         raise ValueError("expected a URL such as postgresql://user:password@host/database")
     # A password with one of these characters would end early, and its rest be shown as a host.
     cut = found["server"] and ("@" in found["path"] or "#" in found["path"])
-    if cut or not re.fullmatch(_LOGIN + _HOSTS, found["server"]):
+    if cut or not re.fullmatch(f"{_LOGIN}{_HOST}(?:,{_HOST})*", found["server"]):
         raise rule(
             "the URL cannot be split into user, password, host and port",
             hint="percent-encode special characters of user name and password: "
@@ -182,8 +177,8 @@ def _as_list(value: object) -> object:
 
 
 Text = Annotated[str, Field(min_length=1)]
-Header = Annotated[str, AfterValidator(_one_line)]
-Secret = Annotated[SecretStr, AfterValidator(_secret_line), Field(min_length=1)]
+Header = Annotated[str, AfterValidator(_stripped)]
+Secret = Annotated[SecretStr, AfterValidator(_stripped), Field(min_length=1)]
 DatabaseUrl = Annotated[Secret, AfterValidator(_database_url)]
 PositiveInt = Annotated[int, Field(gt=0)]
 NonNegativeInt = Annotated[int, Field(ge=0)]

@@ -57,7 +57,8 @@ class Layers:
 
     def add_value(self, keys: Sequence[str], node: Node, text: object) -> None:
         """Merge a layer that consists of one value, which `text` was read as if it is a text."""
-        if isinstance(text, str) and self._expects_text(keys, self._value(node, ())):
+        value = typed_scalar(str(node.value)) if node.plain else node.value
+        if isinstance(text, str) and self._expects_text(keys, value):
             # A token of digits or brackets.
             node = Node(text, node.source, 0, len(text))
         for key in reversed(keys):

@@ -274,13 +274,6 @@ class ConfigManager:
         _, env = self._file_and_env(name, env)
         return shown_config(name, env, loaded.config, loaded.layers, loaded.secret_paths)
 
-    def secret_keys(
-        self, name: str, *, env: str | None = None, overrides: Overrides | None = None
-    ) -> set[str]:
-        """Return the dotted keys of a configuration that hold secrets; raises as `load_config`."""
-        loaded = self._load(name, self.model_of(name), env, overrides)
-        return {".".join(path) for path in loaded.secret_paths}
-
     def without_secrets(
         self, name: str, overrides: Overrides, *, env: str | None = None
     ) -> tuple[dict[str, object], dict[str, str]]:
@@ -288,19 +281,20 @@ class ConfigManager:
 
         An override is a secret if it holds one anywhere: in a mapping, or in a URL.
         """
-        secret = self.secret_keys(name, env=env, overrides=overrides)
-        recorded, variables = {}, {}
-        for key, value in overrides.items():
+        loaded = self._load(name, self.model_of(name), env, overrides)
+        recorded: dict[str, object] = {}
+        variables: dict[str, str] = {}
+        for dotted, value in overrides.items():
+            keys = dotted.split(".")
             text = value if isinstance(value, str) else json.dumps(value, default=str)
-            below = [path for path in secret if f"{path}.".startswith(f"{key}.")]
-            if (
-                below
-                or any(f"{key}.".startswith(f"{path}.") for path in secret)
-                or mask(text) != text
-            ):
-                variables["__".join(["DATAFLOW", name.upper(), *key.split(".")])] = text
+            is_secret = mask(text) != text
+            for path in loaded.secret_paths:
+                shorter = min(len(path), len(keys))
+                is_secret = is_secret or list(path[:shorter]) == keys[:shorter]
+            if is_secret:
+                variables["__".join(["DATAFLOW", name.upper(), *keys])] = text
             else:
-                recorded[key] = value
+                recorded[dotted] = value
         return recorded, variables
 
     def config_file(self, name: str) -> Path:

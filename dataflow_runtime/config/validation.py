@@ -45,8 +45,9 @@ class Validation:
             self.explain(error)
         except Exception as error:
             # A validator of a model that a workflow brings.
-            found = mask(f"the model {self.model.__name__} failed: {type(error).__name__}: {error}")
-            self.problems.append(ConfigProblem("", found))
+            self.find_secrets()
+            message = f"the model {self.model.__name__} failed: {type(error).__name__}: {error}"
+            self.problems.append(ConfigProblem("", self.masked(message)))
         else:
             self.secrets = dict(secret_values(config))
             self.remember(self.secrets)
@@ -68,15 +69,27 @@ class Validation:
                 login = f"{user}:{secret}".encode("utf-8", "replace")
                 remember_secrets([base64.b64encode(login).decode().rstrip("=")])
 
-    def explain(self, error: ValidationError) -> None:
-        """Turn the errors of pydantic into problems with their place."""
+    def find_secrets(self) -> None:
+        """Find what may not be shown, although nothing is known to be in the right place."""
         self.secret_paths = set(secret_paths(self.values, [self.model]))
         scalars = dict(self.layers.scalars())
         self.secret_nodes = {path: scalars[path] for path in self.secret_paths & scalars.keys()}
         self.secret_variables = set()
         for node in self.secret_nodes.values():
             self.secret_variables.update(variables_of(node))
-        self.remember({path: str(self.at(path) or "") for path in self.secret_nodes})
+        self.found_secrets = {path: str(self.at(path) or "") for path in self.secret_nodes}
+        self.remember(self.found_secrets)
+
+    def masked(self, message: str) -> str:
+        """Return the message of a validator without the secrets that it may repeat."""
+        for secret in self.found_secrets.values():
+            if len(secret) > 3:
+                message = message.replace(secret, MASK)
+        return mask(message)
+
+    def explain(self, error: ValidationError) -> None:
+        """Turn the errors of pydantic into problems with their place."""
+        self.find_secrets()
         grouped: dict[Path, list[Any]] = {}
         for detail in error.errors(include_url=False, include_input=False):
             path, _ = self.located(detail["loc"], is_missing=detail["type"] == "missing")
@@ -165,17 +178,13 @@ class Validation:
         if dotted in self.reported | self.layers.unknown:
             return
         self.reported.add(dotted)
-        for secret in self.secret_nodes:
-            text = self.at(secret)
-            if isinstance(text, str) and len(text) > 3:
-                message = message.replace(text, MASK)
         _, node = self.located(path)
         names = variables_of(node) if node.source.is_file and isinstance(node.value, str) else []
         if names and hint is None:
             hint = f"the value comes from {', '.join(f'${{{name}}}' for name in names)}"
         at = self.pointed_at(path, node)
         hidden = self.secret_nodes.values()
-        self.problems.append(problem_at(at, dotted, mask(message), hint=hint, hidden=hidden))
+        self.problems.append(problem_at(at, dotted, self.masked(message), hint=hint, hidden=hidden))
 
     def add_unknown(self, path: Path) -> None:
         """Add the problem of an unknown key."""

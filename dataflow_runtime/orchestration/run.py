@@ -117,9 +117,7 @@ def run_workflow(
             hint="a partition is a window of its own",
         )
     # Dagster records the run config as it is, so secrets reach the steps as variables.
-    secret = config_manager.secret_keys(name, env=env, overrides=overrides)
-    values = dict(overrides or {})
-    variables = {_variable(name, key): str(values.pop(key)) for key in secret & values.keys()}
+    values, variables = config_manager.without_secrets(name, overrides or {}, env=env)
     recipe = dg.build_reconstructable_job(
         "dataflow_runtime.orchestration.repositories", "build_job", (name,)
     )
@@ -361,10 +359,6 @@ def _lock(name: str) -> BaseFileLock:
     lock = filelock.FileLock(get_settings().home / "locks" / f"{name}.lock", thread_local=False)
     Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
     return lock
-
-
-def _variable(workflow: str, key: str) -> str:
-    return "__".join(["DATAFLOW", workflow.upper(), *key.upper().split(".")])
 
 
 def _partition_tags(job: dg.JobDefinition, workflow: str, partition: str | None) -> dict[str, str]:
