@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import re
 import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ from pydantic import BaseModel
 
 from dataflow_runtime.config.edit import edit_file, plain_or_quoted, set_value
 from dataflow_runtime.config.layers import read_layers
+from dataflow_runtime.config.tree import MAX_BYTES
 from dataflow_runtime.errors import DataflowError, UsageError
 
 FILE = Path("config.yaml")
@@ -171,26 +175,46 @@ def replaced(data: Any, path: tuple[str, ...], value: Any) -> Any:
 @given(documents(), scalars, st.data())
 def test_set_then_read(text: str, value: str, data: st.DataObject) -> None:
     before = values(text)
-    path = data.draw(
-        st.sampled_from([path for path in paths(before) if path and "." not in "".join(path)])
-    )
+    found = [path for path in paths(before) if path and "." not in "".join(path)]
+    path = data.draw(st.sampled_from(found))
     if data.draw(st.booleans()):
         path = (*path, "new")
-    literal = plain_or_quoted(value).replace("${", "$${")
     try:
-        edited = set_value(text, ".".join(path), literal, file=FILE, force=True)
+        edited = set_value(text, ".".join(path), plain_or_quoted(value), file=FILE, force=True)
     except UsageError:
-        below = before
+        # Only a key below a text or a list cannot be set.
+        assert path[-1] == "new"
+        section = before
         for key in path[:-1]:
-            below = below[key]
-        assert not isinstance(below, dict)
+            section = section[key]
+        assert section is not None
+        assert not isinstance(section, dict)
         return
-    after = values(edited)
-    expected = replaced(before, path, None)
-    assert replaced(after, path, None) == expected
-    for line in text.splitlines():
-        if line.strip().startswith("# own"):
-            assert line in edited.splitlines() or isinstance(before, dict)
+    assert read_back(edited, path) == value
+    assert replaced(values(edited), path, None) == replaced(before, path, None)
+    kept = [line for line in text.splitlines() if "# own" in line]
+    replaced_block = len(path) > 1 or isinstance(before[path[0]], dict | list)
+    if path[-1] == "new" or not replaced_block:
+        assert [line for line in edited.splitlines() if "# own" in line] == kept
+
+
+def read_back(text: str, path: tuple[str, ...]) -> Any:
+    """Return a value as a workflow gets it: interpolated, in an environment without variables."""
+    layers = read_layers("wf", FILE, BaseModel, {}, texts={FILE: text})
+    found: Any = layers.values()
+    for key in path:
+        found = found[key]
+    return found
+
+
+@pytest.mark.parametrize(
+    "value", ["$$x", "$$", "a$$$b", "$${x}", "$x", "costs $5", "'$$x'", "[$$x]"]
+)
+@pytest.mark.parametrize("text", ["a: 1\n", "a: 'x'\n", 'a: "x"\n', "{a: 1}\n"])
+def test_dollars_are_read_back(value: str, text: str) -> None:
+    edited = set_value(text, "a", value, file=FILE, force=True)
+    expected = {"'$$x'": "$$x", "[$$x]": ["$$x"]}.get(value, value)
+    assert read_back(edited, ("a",)) == expected
 
 
 def test_permissions_and_links_stay(tmp_path: Path) -> None:
@@ -238,3 +262,53 @@ def test_eight_processes_lose_no_edit(tmp_path: Path) -> None:
     counts = values(file.read_text())["counts"]
     assert counts == {"start": 0, **{f"w{worker}_{i}": i for worker in range(8) for i in range(10)}}
     assert file.read_text().startswith("# shared\ncounts:\n  start: 0  # first\n")
+
+
+def test_owner_permissions_and_attributes_stay(tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text("a: 1\n")
+    file.chmod(0o604)
+    if os.getuid() == 0:
+        os.chown(file, 1234, 2345)
+    with contextlib.suppress(OSError):  # a file system without attributes
+        os.setxattr(file, "user.note", b"kept")
+    before, attributes = file.stat(), os.listxattr(file)
+    os.utime(file, (0, 0))
+    edit_file(file, lambda text: text + "b: 2\n")
+    after = file.stat()
+    assert (after.st_uid, after.st_gid) == (before.st_uid, before.st_gid)
+    assert after.st_mode == before.st_mode
+    assert after.st_mtime > 0
+    assert os.listxattr(file) == attributes
+
+
+def test_what_cannot_be_edited_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def message(file: Path) -> str:
+        with pytest.raises(DataflowError) as caught:
+            edit_file(file, lambda text: text + "b: 2\n")
+        return str(caught.value)
+
+    loop = tmp_path / "loop.yaml"
+    loop.symlink_to(loop)
+    assert "symbolic links" in message(loop)
+    assert "No such file" in message(tmp_path / "missing" / "config.yaml")
+    (tmp_path / "folder").mkdir()
+    assert "folder" in message(tmp_path / "folder")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    # As in a folder that is read-only, which root can write to all the same.
+    file = tmp_path / "config.yaml"
+    file.write_text("a: 1\n")
+    monkeypatch.setattr(tempfile, "mkstemp", refuse)
+    assert "config.yaml: cannot be written: Permission denied" in message(file)
+    assert file.read_text() == "a: 1\n"
+
+
+def test_a_file_does_not_outgrow_what_can_be_read(tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text("a: 1\n")
+    with pytest.raises(DataflowError, match="larger than"):
+        edit_file(file, lambda text: text + "# " + "x" * MAX_BYTES)
+    assert file.read_text() == "a: 1\n"

@@ -145,3 +145,16 @@ def test_against_a_second_implementation(
     else:
         assert result.text == "".join(values)
         assert not result.missing
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ('${H:-{"a": 1}}', '{"a": 1}'),
+        ('${H:-{"a": {"b": ${B}}}}!', '{"a": {"b": 2}}!'),
+        ("${B:+{x}}y}", "{x}y}"),
+        ("${H:-[1]}}", "[1]}"),
+    ],
+)
+def test_braces_in_a_default_are_counted_as_compose_counts_them(text: str, value: str) -> None:
+    assert interpolate(text, {"B": "2"}).text == value

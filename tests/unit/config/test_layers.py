@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
+from dataflow_runtime.config import WorkflowConfig
 from dataflow_runtime.config.layers import Layers, overlay_file, override_node, read_layers
 from dataflow_runtime.errors import UsageError
 
@@ -160,3 +161,91 @@ def test_merging(first: Any, second: Any, third: Any) -> None:
 
     assert merged(first, second, third) == merge(merge(first, second), third)
     assert merged(first, first) == first
+
+
+API = """\
+source:
+  type: api
+  api:
+    url: https://example.org
+    params: {mode: full}
+    auth: {type: basic, username: me, password: hunter2-x}
+    pagination: {type: offset, limit: 5, location: body}
+processing:
+  columns: {id: integer}
+"""
+
+
+def config(file: Path, environ: dict[str, str] | None = None, **more: Any) -> dict[str, Any]:
+    """Return the merged values of a configuration of our own model."""
+    layers = read_layers("wf", file, WorkflowConfig, environ or {}, **more)
+    values = layers.values()
+    assert layers.problems == []
+    return values
+
+
+def test_keys_keep_their_case(file: Path) -> None:
+    file.write_text(API)
+    environ = {
+        "DATAFLOW__WF__PROCESSING__COLUMNS__MyCol": "string",
+        "DATAFLOW__WF__PROCESSING__COLUMNS__ID": "string",
+        "DATAFLOW__WF__SOURCE__API__PARAMS__apiKey": "x",
+        "DATAFLOW__WF__source__Api__TIMEOUT": "3",
+        "DATAFLOW__WF__OUTPUT__SCHEMA": "s",
+        "DATAFLOW__WF__OUTPUT__SCHEMAA": "s",
+    }
+    values = config(file, environ, overrides={"source.api.params.pageSize": 7})
+    assert values["processing"]["columns"] == {"id": "string", "MyCol": "string"}
+    assert values["source"]["api"]["params"] == {"mode": "full", "apiKey": "x", "pageSize": 7}
+    assert values["source"]["api"]["timeout"] == 3
+    assert values["output"] == {"schema": "s", "schemaa": "s"}
+
+
+@pytest.mark.parametrize("place", ["overlay", "environment", "set"])
+def test_a_higher_layer_changes_the_type_of_a_section(file: Path, place: str) -> None:
+    file.write_text(API)
+    auth = "{type: bearer, token: hunter2-y}"
+    pages = "{type: page_number, page_param: p}"
+    environ, more = {}, {}
+    if place == "overlay":
+        overlay = f"source:\n  api:\n    auth: {auth}\n    pagination: {pages}\n"
+        overlay_file(file, "prod").write_text(overlay)
+        more = {"env": "prod"}
+    elif place == "environment":
+        environ = {
+            "DATAFLOW__WF__SOURCE__API__AUTH": auth,
+            "DATAFLOW__WF__SOURCE__API__PAGINATION": pages,
+        }
+    else:
+        more = {"overrides": {"source.api.auth": auth, "source.api.pagination": pages}}
+    api = config(file, environ, **more)["source"]["api"]
+    assert api["auth"] == {"type": "bearer", "token": "hunter2-y"}
+    # What both types have stays.
+    assert api["pagination"] == {"type": "page_number", "page_param": "p", "location": "body"}
+
+
+def test_a_type_of_the_same_name_keeps_the_keys_below(file: Path) -> None:
+    file.write_text(API)
+    overlay_file(file, "prod").write_text(
+        "source:\n  type: mock\n  api:\n    auth: {username: you}\n"
+    )
+    source = config(file, env="prod")["source"]
+    assert source["type"] == "mock"
+    assert source["api"]["auth"] == {"type": "basic", "username": "you", "password": "hunter2-x"}
+
+
+def test_pagination_can_be_switched_off(file: Path) -> None:
+    file.write_text(API)
+    overlay_file(file, "prod").write_text("source:\n  api:\n    pagination: null\n")
+    values = config(file, env="prod")
+    model = WorkflowConfig.model_validate(values)
+    assert model.source.api is not None
+    assert model.source.api.pagination.type == "none"
+
+
+def test_sections_are_overridden_before_the_keys_in_them(file: Path) -> None:
+    environ = {"DATAFLOW__WF__A__MAP__P": "9", "DATAFLOW__WF__A__MAP": "{p: 8, q: 8}"}
+    for order in (environ, dict(reversed(environ.items()))):
+        assert resolved(file, order)["a"]["map"] == {"p": 9, "q": 8}
+    overrides = {"a.map.p": "9", "a.map": "{p: 8}"}
+    assert resolved(file, overrides=overrides)["a"]["map"]["p"] == 8  # in the order given

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -418,3 +419,72 @@ def test_errors_hold_no_secret(
     checked = configs.check("wf")
     assert checked.problems
     assert SECRET not in repr(checked) + str(ConfigError(checked.problems))
+
+
+def test_a_file_of_the_same_size_and_time_is_read_again(
+    installed: Install, configs: ConfigManager
+) -> None:
+    file = installed("wf", MOCK + "processing:\n  batch_size: 1\n")
+    found = file.stat()
+    assert configs.load_config("wf").processing.batch_size == 1
+    other = file.with_name("other")
+    other.write_text(MOCK + "processing:\n  batch_size: 2\n")
+    os.utime(other, ns=(found.st_atime_ns, found.st_mtime_ns))
+    other.replace(file)
+    after = file.stat()
+    assert (after.st_size, after.st_mtime_ns) == (found.st_size, found.st_mtime_ns)
+    assert configs.load_config("wf").processing.batch_size == 2
+
+
+def test_the_cache_is_bounded(
+    installed: Install, configs: ConfigManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed("wf", MOCK)
+    monkeypatch.setattr(manager, "_CACHE_SIZE", 3)
+    loaded = [configs.load_config("wf", overrides={"source.mock.rows": n}) for n in range(5)]
+    assert len(configs._cache) == 3
+    # The newest ones are kept.
+    assert configs.load_config("wf", overrides={"source.mock.rows": 4}) is loaded[4]
+    assert configs.load_config("wf", overrides={"source.mock.rows": 0}) is not loaded[0]
+
+
+def test_the_cache_is_used_by_one_thread_at_a_time(
+    installed: Install, configs: ConfigManager
+) -> None:
+    installed("wf", MOCK)
+    configs.load_config("wf")
+    done = threading.Event()
+    with configs._lock:
+        thread = threading.Thread(target=lambda: (configs.load_config("wf"), done.set()))
+        thread.start()
+        assert not done.wait(0.2)
+    assert done.wait(10)
+    thread.join()
+
+
+def test_an_overlay_is_made_beside_its_config(
+    installed: Install, configs: ConfigManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = installed("wf", MOCK)
+    monkeypatch.chdir(tmp_path)
+    written = configs.set_values("wf", {"retries.delay": "2"}, file=Path("config.dev.yaml"))
+    assert written == file.with_name("config.dev.yaml")
+    assert not (tmp_path / "config.dev.yaml").exists()
+    assert configs.load_config("wf", env="dev").retries.delay == 2
+
+
+def test_misspelt_variables(
+    installed: Install, configs: ConfigManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in os.environ if name.startswith("DATAFLOW")]:
+        monkeypatch.delenv(name)
+    installed("orders", MOCK)
+    for name in ("DATAFLOW_HOME", "DATAFLOW_STAGING", "DATAFLOW__ORDERS__RETRIES__DELAY"):
+        monkeypatch.setenv(name, "1")
+    assert configs.environment_warnings() == []
+    monkeypatch.setenv("DATAFLOW_STAGNG", "hunter2")
+    monkeypatch.setenv("DATAFLOW__ORDRES__RETRIES__DELAY", "hunter2")
+    assert configs.environment_warnings() == [
+        "DATAFLOW_STAGNG: unknown variable; did you mean 'DATAFLOW_STAGING'?",
+        "DATAFLOW__ORDRES__RETRIES__DELAY: no workflow of this name; did you mean 'ORDERS'?",
+    ]
