@@ -18,7 +18,6 @@ from dlt.sources.helpers.rest_client import auth, paginators
 from dlt.sources.helpers.rest_client.detector import find_response_page_data
 from jsonpath_ng.exceptions import JSONPathError
 from jsonpath_ng.ext import parse
-from pydantic import SecretStr
 from urllib3.util import parse_url
 
 from dataflow_runtime.config import Window, WorkflowConfig
@@ -64,7 +63,7 @@ def _pages(source: ApiSource, window: Window | None, http: _Http) -> Iterator[li
     request = requests.Request(
         source.method,
         source.url,
-        headers={name: _header(f"headers.{name}", text) for name, text in source.headers.items()},
+        headers=dict(source.headers),
         params={**source.params, **_bounds(source, window)},
         json=copy.deepcopy(source.json_),
         auth=http.auth,
@@ -297,6 +296,9 @@ def _failure(error: Any, http: _Http) -> DataflowError:
         case JSONPathError():
             found = f"data_selector or a path of pagination is not a JSONPath: {error}"
             return _error(url, found, "an example is $.data[*]")
+        case UnicodeError():
+            found = "a header has a character that HTTP does not allow"
+            return _error(url, found, "check source.api.auth and headers")
         case requests.RequestException():
             return _error(url, f"{type(error).__name__}: {error}", "check source.api")
     # dlt's words for a total that is missing or not a number.
@@ -309,36 +311,20 @@ def _root_cause(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def _secret(found: SecretStr) -> str:
-    # A file or a shell often leaves a line break at the end.
-    value = found.get_secret_value().strip("\r\n")
-    remember_secrets([value])
-    return value
-
-
-def _header(place: str, value: str) -> str:
-    value = value.strip("\r\n")
-    if not re.fullmatch(r"[\t\x20-\xff]*", value):
-        found = "has a line break or another character that a header cannot carry"
-        raise DataflowError(f"source.api.{place}: {found}", hint="is it copied as a whole?")
-    return value
-
-
 def _auth(source: ApiSource, session: requests.Session) -> Any:
     found = source.auth
     if found is None:
         return None
     if found.type == "bearer":
-        return auth.BearerTokenAuth(_header("auth.token", _secret(found.token)))
+        return auth.BearerTokenAuth(found.token.get_secret_value())
     if found.type == "basic":
-        return auth.HttpBasicAuth(found.username, _secret(found.password))
+        return auth.HttpBasicAuth(found.username, found.password.get_secret_value())
     if found.type == "api_key":
-        key = _header("auth.value", _secret(found.value))
-        return auth.APIKeyAuth(found.name, key, found.location)
+        return auth.APIKeyAuth(found.name, found.value.get_secret_value(), found.location)
     return _ClientCredentials(
         access_token_url=found.token_url,
         client_id=found.client_id,
-        client_secret=_secret(found.client_secret),
+        client_secret=found.client_secret.get_secret_value(),
         access_token_request_data={"scope": " ".join(found.scopes)} if found.scopes else {},
         session=session,
     )

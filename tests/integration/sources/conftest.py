@@ -13,7 +13,8 @@ import polars as pl
 import pytest
 
 from dataflow_runtime.config import WorkflowConfig
-from dataflow_runtime.config.secrets import forget_secrets
+from dataflow_runtime.config.secrets import forget_secrets, remember_secrets
+from dataflow_runtime.config.validation import secret_values
 from dataflow_runtime.pipeline.sources import read_source
 
 Configure = Callable[..., WorkflowConfig]
@@ -36,7 +37,7 @@ class Request:
 
 @dataclass
 class Answer:
-    """What the server sends; `raw` closes the connection after `body`, whatever length was promised."""
+    """What the server sends; with a `length` the connection is closed after `body` all the same."""
 
     body: Any = None
     status: int = 200
@@ -45,7 +46,7 @@ class Answer:
 
 
 class Server:
-    """A real HTTP server on loopback. `answer` is called for each request; what was asked is in `requests`."""
+    """A real HTTP server on loopback; `answer` answers each request, `requests` keeps them."""
 
     def __init__(self) -> None:
         self.answer: Callable[[Request], Any] = lambda _: []
@@ -115,9 +116,11 @@ def configure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Confi
 
     def make(source: dict[str, Any], **sections: Any) -> WorkflowConfig:
         values = {"source": source, **sections}
-        return WorkflowConfig.model_validate(
+        config = WorkflowConfig.model_validate(
             values, context={"workflow": "things", "root": tmp_path}
         )
+        remember_secrets(dict(secret_values(config)).values())
+        return config
 
     yield make
     forget_secrets()

@@ -386,21 +386,19 @@ def test_the_line_break_at_the_end_of_a_secret_is_not_sent(
     assert server.requests[-1].headers["X-Other"] == "a"
 
 
-@pytest.mark.parametrize("middle", ["\n", "\r\nX-Injected: 1", "\0", "…"])
 @pytest.mark.parametrize(
-    ("place", "settings"),
+    "settings",
     [
-        ("auth.token", lambda text: {"auth": {"type": "bearer", "token": text}}),
-        ("auth.value", lambda text: {"auth": {"type": "api_key", "value": text}}),
-        ("headers.X-Token", lambda text: {"headers": {"X-Token": text}}),
+        {"auth": {"type": "bearer", "token": "hunter2…secret"}},
+        {"auth": {"type": "api_key", "value": "hunter2…secret"}},
+        {"headers": {"X-Token": "hunter2…secret"}},
     ],
 )
-def test_what_no_header_can_carry_is_refused_and_not_shown(
-    ids: Any, server: Server, place: str, settings: Any, middle: str
-) -> None:
-    with pytest.raises(DataflowError, match=rf"source\.api\.{place}: has a line break") as raised:
-        ids(**settings(f"hunter2{middle}secret"))
+def test_what_no_header_can_carry_is_an_error(ids: Any, server: Server, settings: Any) -> None:
+    with pytest.raises(DataflowError, match="a character that HTTP does not allow") as raised:
+        ids(**settings)
     assert "hunter2" not in str(raised.value)
+    assert "source.api.auth and headers" in str(raised.value.hint)
     assert server.requests == []
 
 
@@ -555,7 +553,7 @@ def test_an_api_that_repeats_itself_is_an_error(ids: Any, server: Server, kind: 
     assert "source.api.pagination" in str(raised.value.hint)
 
 
-def test_a_total_that_is_not_there(ids: Any, server: Server) -> None:
+def test_a_missing_total_is_an_error(ids: Any, server: Server) -> None:
     server.answer = lambda _: {"data": ROWS}
     with pytest.raises(DataflowError, match=rf"{server.url}/rows.*total") as raised:
         ids(pagination={"type": "page_number", "total_path": "total"})
@@ -727,7 +725,7 @@ def test_retry_after_is_honoured(ids: Any, server: Server, waits: list[float], d
     assert 690 < waits[0] <= 700
 
 
-def test_it_gives_up(ids: Any, server: Server, waits: list[float]) -> None:
+def test_it_gives_up_after_the_retries(ids: Any, server: Server, waits: list[float]) -> None:
     server.answer = lambda _: Answer({"error": "down for maintenance"}, status=503)
     with pytest.raises(
         DataflowError, match=rf"{server.url}/rows: HTTP 503 .* after 3 tries: .*maintenance"
@@ -750,7 +748,7 @@ def test_time_out(ids: Any, server: Server, waits: list[float]) -> None:
     assert "source.api.timeout" in str(raised.value.hint)
 
 
-def test_nobody_listens(ids: Any, server: Server, waits: list[float]) -> None:
+def test_a_refused_connection_is_an_error(ids: Any, server: Server, waits: list[float]) -> None:
     server.close()
     with pytest.raises(
         DataflowError, match=rf"{server.url}/rows: no connection.*refused"
@@ -760,7 +758,7 @@ def test_nobody_listens(ids: Any, server: Server, waits: list[float]) -> None:
     assert waits == [1.0]
 
 
-def test_an_unknown_host(read: Any, waits: list[float]) -> None:
+def test_an_unknown_host_is_an_error(read: Any, waits: list[float]) -> None:
     with pytest.raises(DataflowError, match=r"http://no-such-host.invalid/rows: no connection"):
         read("api", url="http://no-such-host.invalid/rows", max_retries=0)
 
@@ -820,14 +818,14 @@ def test_an_answer_that_is_not_json(ids: Any, server: Server, body: bytes) -> No
 
 
 @pytest.mark.parametrize("document", [[1, 2], ["a"], "text", 3])
-def test_rows_that_are_none(ids: Any, server: Server, document: Any) -> None:
+def test_rows_that_are_not_objects_are_an_error(ids: Any, server: Server, document: Any) -> None:
     server.answer = lambda _: document
     with pytest.raises(DataflowError, match=r"/rows: yields (int|str), expected objects") as raised:
         ids()
     assert "source.api.data_selector" in str(raised.value.hint)
 
 
-def test_a_selector_beside_the_rows(ids: Any, server: Server) -> None:
+def test_a_selector_that_misses_the_rows_is_an_error(ids: Any, server: Server) -> None:
     server.answer = lambda _: {"data": ROWS}
     with pytest.raises(
         DataflowError, match=r"/rows: nothing at source.api.data_selector 'items'"
@@ -839,7 +837,7 @@ def test_a_selector_beside_the_rows(ids: Any, server: Server) -> None:
 @pytest.mark.parametrize(
     "settings", [{"data_selector": "$[["}, {"pagination": {"type": "next_url", "path": "$.."}}]
 )
-def test_a_selector_that_is_none(ids: Any, server: Server, settings: Any) -> None:
+def test_an_invalid_jsonpath_is_an_error(ids: Any, server: Server, settings: Any) -> None:
     server.answer = lambda _: {"data": ROWS}
     with pytest.raises(DataflowError, match="is not a JSONPath"):
         ids(**settings)

@@ -70,14 +70,16 @@ def sqlite(tmp_path: Path) -> Any:
 def test_types_of_postgres(execute: Any, rows: Any) -> None:
     execute(
         "SET timezone = 'Europe/Berlin'",
-        """CREATE TABLE things (id bigint, small smallint, amount numeric(20, 4), any_amount numeric, ratio float8,
-           flag boolean, at timestamptz, at_naive timestamp, day date, clock time, key uuid, doc jsonb, doc_text json,
-           content bytea, tags text[], numbers int[], word text, span interval, address inet, box int4range)""",
+        """CREATE TABLE things (id bigint, small smallint, amount numeric(20, 4),
+           any_amount numeric, ratio float8, flag boolean, at timestamptz, at_naive timestamp,
+           day date, clock time, key uuid, doc jsonb, doc_text json, content bytea, tags text[],
+           numbers int[], word text, span interval, address inet, box int4range)""",
         "INSERT INTO things (id) VALUES (NULL)",
-        r"""INSERT INTO things VALUES (9223372036854775807, -1, 1234567890123456.7891, 0.000000001, 0.1,
-           true, '2024-03-31 03:30:00+02', '2024-03-31 02:30', '2024-02-29', '12:30',
-           'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11', '{"a": [1, null], "n": 12345678901234567890.10}', '"x"',
-           '\x00ff', '{"a,b", NULL}', '{1,2}', 'Zoë 🎉 ''"', '1 day 2 hours', '10.0.0.1/8', '[1,5)')""",
+        r"""INSERT INTO things VALUES (9223372036854775807, -1, 1234567890123456.7891, 0.000000001,
+           0.1, true, '2024-03-31 03:30:00+02', '2024-03-31 02:30', '2024-02-29', '12:30',
+           'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11',
+           '{"a": [1, null], "n": 12345678901234567890.10}', '"x"', '\x00ff', '{"a,b", NULL}',
+           '{1,2}', 'Zoë 🎉 ''"', '1 day 2 hours', '10.0.0.1/8', '[1,5)')""",
     )
     frame = rows(table="things")
     second, first = frame.to_dicts()
@@ -187,7 +189,8 @@ def test_numeric_is_exact(
 def test_types_do_not_depend_on_the_chunk(execute: Any, configure: Any, postgres: str) -> None:
     execute(
         "CREATE TABLE things (at timestamptz, amount numeric)",
-        "INSERT INTO things VALUES ('2024-01-01 00:00+01', 1), ('2024-07-01 00:00+02', 1.25), ('2024-01-02', 100)",
+        """INSERT INTO things VALUES ('2024-01-01 00:00+01', 1), ('2024-07-01 00:00+02', 1.25),
+           ('2024-01-02', 100)""",
     )
     database = {"url": postgres, "table": "things", "chunk_size": 1}
     frames = list(read_source(configure({"type": "database", "database": database})))
@@ -198,8 +201,10 @@ def test_types_do_not_depend_on_the_chunk(execute: Any, configure: Any, postgres
 
 def test_types_of_sqlite(read: Any, sqlite: Any) -> None:
     url = sqlite(
-        "CREATE TABLE things (id INTEGER, amount NUMERIC, ratio REAL, at DATETIME, content BLOB, word TEXT, mixed)",
-        "INSERT INTO things VALUES (9223372036854775807, 1.5, 2, '2024-01-01 00:00:00', x'00ff', 'Zoë 🎉', 'one')",
+        """CREATE TABLE things (id INTEGER, amount NUMERIC, ratio REAL, at DATETIME, content BLOB,
+           word TEXT, mixed)""",
+        """INSERT INTO things VALUES (9223372036854775807, 1.5, 2, '2024-01-01 00:00:00', x'00ff',
+           'Zoë 🎉', 'one')""",
         "INSERT INTO things VALUES (NULL, NULL, NULL, 'no date', NULL, '', 1)",
     )
     assert read("database", url=url, table="things").rows() == [
@@ -225,8 +230,10 @@ def test_identifiers_are_quoted(execute: Any, rows: Any, read: Any, sqlite: Any)
     "query",
     [
         "SELECT 7 % 4 AS n, ':a' AS a, 'x:y %s %(z)s' AS b, '2024-01-01'::date AS c;",
-        "WITH x AS (SELECT 3 AS n) SELECT n, ':a' AS a, 'x:y %s %(z)s' AS b, DATE '2024-01-01' AS c FROM x -- ;",
-        r"SELECT 3 AS n, ':a' AS a, 'x:y %s %(z)s' AS b, DATE '2024-01-01' AS c WHERE 'a\:b' LIKE 'a\\:%'",
+        """WITH x AS (SELECT 3 AS n)
+           SELECT n, ':a' AS a, 'x:y %s %(z)s' AS b, DATE '2024-01-01' AS c FROM x -- ;""",
+        r"""SELECT 3 AS n, ':a' AS a, 'x:y %s %(z)s' AS b, DATE '2024-01-01' AS c
+            WHERE 'a\:b' LIKE 'a\\:%'""",
     ],
 )
 def test_a_query_is_taken_as_it_is(execute: Any, rows: Any, query: str) -> None:
@@ -348,7 +355,8 @@ def test_the_database_sends_new_rows_only(
     execute: Any, postgres: str, incremental: Any, kind: str, expression: str
 ) -> None:
     execute(
-        f"SET timezone = 'UTC'; CREATE TABLE things AS SELECT n AS id, {expression} AS at FROM generate_series(1, 5) n"
+        "SET timezone = 'UTC'",
+        f"CREATE TABLE things AS SELECT n AS id, {expression} AS at FROM generate_series(1, 5) n",
     )
     execute("INSERT INTO things VALUES (0, NULL)")
     # One without a cursor is read, to be rejected in the open.
@@ -379,7 +387,8 @@ def test_the_database_sends_the_rows_of_a_range(
     execute: Any, postgres: str, incremental: Any
 ) -> None:
     execute(
-        "CREATE TABLE things AS SELECT n AS id, DATE '2024-01-01' + n - 1 AS at FROM generate_series(1, 5) n"
+        """CREATE TABLE things AS
+           SELECT n AS id, DATE '2024-01-01' + n - 1 AS at FROM generate_series(1, 5) n"""
     )
     window = Window(datetime(2024, 1, 2, tzinfo=UTC), datetime(2024, 1, 4, tzinfo=UTC))
     # The day of the end comes too: a part of it may be inside; the pipeline drops what is not.
@@ -398,7 +407,7 @@ def test_new_rows_of_sqlite(incremental: Any, sqlite: Any) -> None:
 # Errors
 
 
-def test_an_unknown_table(execute: Any, rows: Any, read: Any, sqlite: Any) -> None:
+def test_an_unknown_table_is_an_error(execute: Any, rows: Any, read: Any, sqlite: Any) -> None:
     execute("CREATE TABLE orders (id int)")
     with pytest.raises(
         DataflowError, match=r'source\.database: postgresql.*: relation "order" does not exist'
@@ -424,14 +433,14 @@ def test_an_unknown_table(execute: Any, rows: Any, read: Any, sqlite: Any) -> No
         ("SELECT date '12024-01-01' AS d", "a value cannot be read"),
     ],
 )
-def test_a_query_that_fails(execute: Any, rows: Any, query: str, message: str) -> None:
+def test_a_failing_query_is_an_error(execute: Any, rows: Any, query: str, message: str) -> None:
     with pytest.raises(DataflowError, match=message) as raised:
         rows(query=query)
     assert raised.value.hint
     assert "\n" not in raised.value.message
 
 
-def test_a_wrong_password(execute: Any, postgres: str, rows: Any) -> None:
+def test_a_wrong_password_is_an_error(execute: Any, postgres: str, rows: Any) -> None:
     folder = Path(sa.make_url(postgres).query["host"])  # type: ignore[arg-type]
     rules = folder / "pg_hba.conf"
     execute(f"DROP ROLE IF EXISTS reader; CREATE ROLE reader LOGIN PASSWORD '{PASSWORD}'")
@@ -458,7 +467,7 @@ def test_a_wrong_password(execute: Any, postgres: str, rows: Any) -> None:
     assert "user and password" in str(raised.value.hint)
 
 
-def test_nobody_listens(rows: Any) -> None:
+def test_a_refused_connection_is_an_error(rows: Any) -> None:
     with pytest.raises(
         DataflowError, match=r"source\.database: postgresql.*127\.0\.0\.1.*(refused|failed)"
     ) as raised:
@@ -478,7 +487,7 @@ def test_nobody_listens(rows: Any) -> None:
         ("postgresql://me:hidden-word@host:port/db", "not an SQLAlchemy URL"),
     ],
 )
-def test_no_driver(rows: Any, url: str, message: str) -> None:
+def test_a_url_without_a_driver_is_an_error(rows: Any, url: str, message: str) -> None:
     with pytest.raises(DataflowError, match=rf"source\.database\.url: {message}") as raised:
         rows(url=url, table="things")
     assert "hidden-word" not in str(raised.value)

@@ -1,4 +1,4 @@
-"""Only new rows, and those that came late: from each kind of source, by the newest value in each warehouse."""
+"""New rows and late ones, from each kind of source, by the newest value in each warehouse."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run whose API fails: a clear error that names the page, nothing loaded, and the next run completes."""
+"""A run whose API fails names the page and loads nothing; the next run completes."""
 
 from __future__ import annotations
 

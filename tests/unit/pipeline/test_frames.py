@@ -145,7 +145,7 @@ def test_what_extract_may_yield() -> None:
 
 
 @pytest.mark.parametrize("rows", [None, 3, {"a": 1}, "text", [1], [{"a": 1}, 2], iter([{"a": 1}])])
-def test_what_it_may_not(rows: Any) -> None:
+def test_extract_may_not_yield_anything_else(rows: Any) -> None:
     with pytest.raises(
         DataflowError, match=rf"extract\(\) yielded {type(rows).__name__}"
     ) as raised:

@@ -64,7 +64,7 @@ def test_no_rows(generate: Any) -> None:
     assert generate(rows=0) == []
 
 
-def test_what_cannot_be_generated(configure: Any, generate: Any) -> None:
+def test_columns_that_cannot_be_generated_are_an_error(configure: Any, generate: Any) -> None:
     with pytest.raises(DataflowError, match=r"processing\.columns, which declares none"):
         list(read_source(configure()))
     with pytest.raises(DataflowError, match="bad_ratio: every column is text"):
