@@ -37,6 +37,8 @@ class FailureKind(StrEnum):
     """Another workflow defines an asset of the same key."""
     CONFIG = "config"
     """The configuration is missing or invalid."""
+    CHECKS = "checks"
+    """The transform or a check fails on a frame without rows."""
     DBT = "dbt"
     """The dbt project cannot be parsed."""
     CRASH = "crash"
@@ -51,7 +53,7 @@ class DataflowError(Exception):
     Attributes:
         message: What was found, where, and what is allowed.
         hint: What to do next, or None.
-        exit_code: Exit code of a command that ends with this error: 1 for a failure, 2 for wrong usage.
+        exit_code: Exit code of a command that ends with this error: 1 failure, 2 wrong usage.
         failure_kind: What is wrong with a workflow that raises this error while it is loaded.
     """
 
@@ -68,7 +70,7 @@ class DataflowError(Exception):
 
 
 class TransientError(DataflowError):
-    """Something outside (a server, a network, a lock) failed for the moment: a step may be retried."""
+    """Something outside (a server, a lock) failed for the moment: a step may be retried."""
 
 
 class UsageError(DataflowError):

@@ -40,4 +40,6 @@ def check_command(*, names: Sequence[str], as_json: bool) -> int:
             place = f"{problem.file}:{problem.line}" if problem.line else problem.file
             parts = [problem.kind, place, problem.message]
             output.echo(output.clean(f"       {': '.join(part for part in parts if part)}"))
+            if problem.hint:
+                output.echo(output.clean(f"         hint: {problem.hint}"))
     return int(any(result.status != "ok" for result in results))

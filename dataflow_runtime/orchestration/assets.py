@@ -14,6 +14,7 @@ from dataflow_runtime.orchestration.ops import (
     dbt_metadata,
     extract_op,
     load_op,
+    make_pipeline,
     raise_failures,
     reported,
     retry_policy,
@@ -42,7 +43,8 @@ def pipeline_assets(
         ConfigError: The workflow's config is not valid.
         DataflowError: The dbt project cannot be parsed.
     """
-    pipeline, retry = Pipeline(workflow, extract, transform, checks), retry_policy(workflow)
+    pipeline = make_pipeline(workflow, extract=extract, transform=transform, checks=checks)
+    retry = retry_policy(workflow)
     return [_raw_assets(pipeline, retry), _dbt_assets(pipeline, retry)]
 
 

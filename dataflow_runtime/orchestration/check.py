@@ -1,39 +1,59 @@
-"""Checks installed workflows for all that would stop a run: import, registration, definitions, config, dbt project."""
+"""Checks installed workflows for whatever would stop a run, each in a process of its own.
+
+A workflow that kills its process or never ends its import is named like any other broken one. Parsed
+dbt projects stay behind for the code location.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import asdict, dataclass
+import json
+import multiprocessing
+import os
+from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from dataflow_runtime.config import ConfigError, config_manager
-from dataflow_runtime.errors import DataflowError
-from dataflow_runtime.orchestration.repositories import build_repositories
-from dataflow_runtime.pipeline.dbt import manifest_path, project_dir
+from dataflow_runtime.errors import DataflowError, FailureKind
 from dataflow_runtime.settings import get_settings
 from dataflow_runtime.workflows.discovery import InstalledWorkflow, find_workflow, find_workflows
+from dataflow_runtime.workflows.loading import BrokenWorkflow
 
-__all__ = ["CheckResult", "Problem", "check_workflows"]
+__all__ = ["CheckResult", "WorkflowProblem", "check_again", "check_workflows"]
+
+TIME_LIMIT = 120.0
+"""Seconds for one workflow: its import, its definitions, its dbt project."""
+
+# What the processes have in common is imported once, in the process that they are forked from.
+_PRELOAD = ["dataflow_runtime.orchestration.repositories", "dataflow_runtime.pipeline.steps"]
 
 
 @dataclass(frozen=True)
-class Problem:
+class WorkflowProblem:
     """One reason why a workflow would not run."""
 
-    kind: str
+    kind: FailureKind
     message: str
     file: str | None = None
     line: int | None = None
+    hint: str | None = None
 
 
 @dataclass(frozen=True)
 class CheckResult:
-    """What a check found of one workflow."""
+    """The problems of one workflow.
+
+    Attributes:
+        asset_keys: The assets that it defines.
+    """
 
     name: str
     package: str
     version: str
-    problems: list[Problem]
+    problems: list[WorkflowProblem]
+    asset_keys: Collection[str] = field(default=(), repr=False)
 
     @property
     def status(self) -> str:
@@ -41,7 +61,7 @@ class CheckResult:
         return "broken" if self.problems else "ok"
 
     def to_json(self) -> dict[str, Any]:
-        """Return the documented JSON shape, with package and version beside it."""
+        """Return the documented JSON shape, with package and version."""
         return {
             "name": self.name,
             "status": self.status,
@@ -51,59 +71,182 @@ class CheckResult:
         }
 
 
-def check_workflows(names: Collection[str] = ()) -> list[CheckResult]:
-    """Check the named workflows, or all installed ones, and return a result for each, sorted by name.
+def check_workflows(
+    names: Collection[str] = (), *, on_checked: Callable[[CheckResult], None] | None = None
+) -> list[CheckResult]:
+    """Check the named workflows, or all installed ones; return a result for each, sorted by name.
+
+    Args:
+        names: The workflows; empty for all.
+        on_checked: Called with each result as it comes.
 
     Raises:
         UnknownWorkflowError: No installed package advertises one of the names.
     """
-    installed = (
-        [find_workflow(name) for name in dict.fromkeys(names)] if names else find_workflows()
-    )
+    installed = find_workflows()
+    if names:
+        installed = [find_workflow(name) for name in sorted(set(names))]
     get_settings().make_home()
-    _, broken = build_repositories(list(dict.fromkeys(names)))
-    results = []
-    for workflow in installed:
-        problems = _config_problems(workflow)
-        problems += [
-            Problem(kind=failure.kind, message=failure.reason, file=failure.file, line=failure.line)
-            for failure in broken
-            # A config that is not valid breaks the import too; once is enough.
-            if failure.installed == workflow and not (failure.kind == "config" and problems)
-        ]
-        if not problems:
-            problems = _dbt_problems(workflow)
-        results.append(CheckResult(workflow.name, workflow.package, workflow.version, problems))
+
+    def check(workflow: InstalledWorkflow) -> CheckResult:
+        result = _check_in_process(workflow)
+        if on_checked is not None:
+            on_checked(result)
+        return result
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        results = list(pool.map(check, installed))
+    _remember_killers(results)
+    clashes = _key_clashes(installed, results)
+    for result in results:
+        result.problems.extend(clashes.get(result.name, ()))
     return results
 
 
-def _config_problems(workflow: InstalledWorkflow) -> list[Problem]:
-    if workflow.config_file is None:
+def check_again() -> list[BrokenWorkflow]:
+    """Return the workflows that killed their process in the last `check`, and still do.
+
+    The code location asks before it imports them into its own process.
+    """
+    file = _killers_file()
+    names = set(json.loads(file.read_text("utf-8"))) if file.exists() else set()
+    broken = []
+    for installed in find_workflows():
+        if installed.name not in names:
+            continue
+        for problem in _check_in_process(installed).problems:
+            if problem.kind in _KILLED:
+                reason, file_name = problem.message, problem.file
+                broken.append(BrokenWorkflow(installed, problem.kind, reason, file_name, None))
+    return broken
+
+
+_KILLED = (FailureKind.CRASH, FailureKind.TIMEOUT)
+
+
+def _killers_file() -> Path:
+    return get_settings().home / "killed_in_check.json"
+
+
+def _remember_killers(results: list[CheckResult]) -> None:
+    file = _killers_file()
+    names = set(json.loads(file.read_text("utf-8"))) if file.exists() else set()
+    for result in results:
+        names.discard(result.name)
+        if any(problem.kind in _KILLED for problem in result.problems):
+            names.add(result.name)
+    if names or file.exists():
+        file.write_text(json.dumps(sorted(names)), "utf-8")
+
+
+def _check_in_process(installed: InstalledWorkflow) -> CheckResult:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(_PRELOAD)
+    receiving, sending = context.Pipe(duplex=False)
+    process = context.Process(target=_send, args=(installed, dict(os.environ), sending))
+    process.start()
+    sending.close()
+    file = str(installed.file) if installed.file else None
+    try:
+        if not receiving.poll(TIME_LIMIT):
+            message = f"its check did not end within {TIME_LIMIT:.0f} s"
+            problem = WorkflowProblem(FailureKind.TIMEOUT, message, file)
+            return _result(installed, [problem])
+        result: CheckResult = receiving.recv()
+        return result
+    except EOFError:
+        process.join()
+        message = f"its import ended the process (exit code {process.exitcode})"
+        return _result(installed, [WorkflowProblem(FailureKind.CRASH, message, file)])
+    finally:
+        process.join(1)
+        process.kill()
+        process.join()
+
+
+def _send(installed: InstalledWorkflow, environment: dict[str, str], sending: Any) -> None:
+    # The process was forked from one that started before: its environment may be an older one.
+    os.environ.clear()
+    os.environ.update(environment)
+    sending.send(_check(installed))
+
+
+def _check(installed: InstalledWorkflow) -> CheckResult:
+    from dataflow_runtime.orchestration.repositories import build_workflow
+
+    problems = _config_problems(installed)
+    built = build_workflow(installed)
+    if not isinstance(built, BrokenWorkflow):
+        return _result(installed, problems or _pipeline_problems(installed), built.asset_keys)
+    # An invalid config breaks the import as well; reporting it once is enough.
+    if not (built.kind is FailureKind.CONFIG and problems):
+        place = (built.file, built.line, built.hint)
+        problems.append(WorkflowProblem(built.kind, built.reason, *place))
+    return _result(installed, problems)
+
+
+def _result(
+    installed: InstalledWorkflow, problems: list[WorkflowProblem], keys: Collection[str] = ()
+) -> CheckResult:
+    return CheckResult(installed.name, installed.package, installed.version, problems, keys)
+
+
+def _config_problems(installed: InstalledWorkflow) -> list[WorkflowProblem]:
+    if installed.config_file is None:
         return []
     try:
-        config_manager.load_config(workflow.name)
+        config_manager.load_config(installed.name)
     except ConfigError as error:
-        return [
-            Problem(
-                kind="config",
-                message=f"{problem.path}: {problem.message}" if problem.path else problem.message,
-                file=str(problem.file) if problem.file else None,
-                line=problem.line,
-            )
-            for problem in error.problems
-        ]
+        problems = []
+        for found in error.problems:
+            message = f"{found.path}: {found.message}" if found.path else found.message
+            file = str(found.file) if found.file else None
+            hint = found.hint or error.hint
+            problems.append(WorkflowProblem(FailureKind.CONFIG, message, file, found.line, hint))
+        return problems
     except DataflowError as error:
-        return [Problem(kind="config", message=error.message)]
+        return [WorkflowProblem(FailureKind.CONFIG, error.message, hint=error.hint)]
     return []
 
 
-def _dbt_problems(workflow: InstalledWorkflow) -> list[Problem]:
-    config = config_manager.load_config(workflow.name)
-    project = project_dir(config)
-    if not project.is_dir():
-        return []  # a workflow of the user's own ops may do without dbt
+def _pipeline_problems(installed: InstalledWorkflow) -> list[WorkflowProblem]:
+    """Return what is wrong with the transform and the checks, on no rows, and with the dbt project."""
+    from dataflow_runtime.orchestration.ops import run_on_no_rows
+    from dataflow_runtime.pipeline.dbt import manifest_path, project_dir
+
+    problems = []
+    config = config_manager.load_config(installed.name)
     try:
-        manifest_path(config)
-    except DataflowError as error:
-        return [Problem(kind="dbt", message=error.message, file=str(project))]
-    return []
+        run_on_no_rows(config)
+    except Exception as error:
+        message = str(error).splitlines()[0] if str(error) else type(error).__name__
+        problems.append(
+            WorkflowProblem(FailureKind.CHECKS, message, str(installed.file), hint=_hint(error))
+        )
+    project = project_dir(config)
+    if project.is_dir():  # a job of other ops may do without dbt
+        try:
+            manifest_path(config)
+        except DataflowError as error:
+            problems.append(
+                WorkflowProblem(FailureKind.DBT, error.message, str(project), hint=error.hint)
+            )
+    return problems
+
+
+def _hint(error: Exception) -> str | None:
+    return error.hint if isinstance(error, DataflowError) else None
+
+
+def _key_clashes(
+    installed: list[InstalledWorkflow], results: list[CheckResult]
+) -> dict[str, list[WorkflowProblem]]:
+    from dataflow_runtime.orchestration.repositories import key_clashes
+
+    claims = zip(installed, (result.asset_keys for result in results), strict=True)
+    problems: dict[str, list[WorkflowProblem]] = {}
+    for clash in key_clashes(claims):
+        place = (clash.file, clash.line, clash.hint)
+        problem = WorkflowProblem(clash.kind, clash.reason, *place)
+        problems.setdefault(clash.name, []).append(problem)
+    return problems

@@ -15,6 +15,7 @@ import dagster as dg
 from dataflow_runtime.errors import UnknownWorkflowError
 from dataflow_runtime.orchestration import dashboard_asset
 from dataflow_runtime.orchestration._dagster import defines_location
+from dataflow_runtime.orchestration.check import check_again
 from dataflow_runtime.orchestration.repositories import build_repositories, repository_name
 from dataflow_runtime.settings import get_settings
 from dataflow_runtime.workflows.discovery import find_workflows
@@ -66,7 +67,9 @@ def _build(name: str, *, alone: bool) -> None:
     if name not in names:
         raise AttributeError(str(UnknownWorkflowError(name, names)))
     whole = defines_location() and not alone
-    repositories, broken = build_repositories(_workflow_names() if whole else [names[name]])
+    chosen = _workflow_names() if whole else [names[name]]
+    known = check_again() if whole else []
+    repositories, broken = build_repositories(chosen, known)
     for failure in broken:
         _logger.error("%s", failure)
     if defines_location():

@@ -13,19 +13,20 @@ from typing import Any, NamedTuple
 import dagster as dg
 import polars as pl
 
-from dataflow_runtime.config import Window, config_manager
+from dataflow_runtime.config import Window, WorkflowConfig, config_manager
 from dataflow_runtime.config.secrets import mask
 from dataflow_runtime.errors import DataflowError, TransientError, UsageError
 from dataflow_runtime.orchestration.listing import RESULT, RUN_TAG
 from dataflow_runtime.orchestration.run_config import parse_window, step_overrides
-from dataflow_runtime.pipeline.checks import Transform
+from dataflow_runtime.pipeline.casting import dtype_of
+from dataflow_runtime.pipeline.checks import Transform, check_rows
 from dataflow_runtime.pipeline.dbt import DbtResult, build
 from dataflow_runtime.pipeline.load import tables
 from dataflow_runtime.pipeline.staging import StagedRun
 from dataflow_runtime.pipeline.steps import Extract, Pipeline
 from dataflow_runtime.pipeline.warehouse import location
 
-__all__ = ["STEPS", "PipelineOps", "pipeline_ops"]
+__all__ = ["STEPS", "PipelineOps", "pipeline_ops", "run_on_no_rows"]
 
 STEPS = ("extract", "transform", "load", "dbt")
 
@@ -71,7 +72,8 @@ def pipeline_ops(
     Raises:
         ConfigError: The workflow's config is not valid.
     """
-    pipeline, retry = Pipeline(workflow, extract, transform, checks), retry_policy(workflow)
+    pipeline = make_pipeline(workflow, extract=extract, transform=transform, checks=checks)
+    retry = retry_policy(workflow)
 
     @dg.op(
         name=f"{workflow}_dbt", description="Builds and tests the dbt models.", retry_policy=retry
@@ -89,6 +91,36 @@ def pipeline_ops(
         load=load_op(pipeline, retry),
         dbt=dbt_op,
     )
+
+
+_pipelines: dict[str, Pipeline] = {}
+
+
+def make_pipeline(
+    workflow: str, *, extract: Extract, transform: Transform, checks: Mapping[str, pl.Expr]
+) -> Pipeline:
+    """Return the pipeline of a workflow, which `run_on_no_rows` finds by its name."""
+    _pipelines[workflow] = Pipeline(workflow, extract, transform, checks)
+    return _pipelines[workflow]
+
+
+def run_on_no_rows(config: WorkflowConfig) -> None:
+    """Run a workflow's transform and checks on a frame of its declared columns, without rows.
+
+    Raises whatever they raise. Without declared columns there is nothing to run them on.
+    """
+    pipeline = _pipelines.get(config.workflow)
+    columns = config.processing.columns
+    if pipeline is None or not columns:
+        return
+    checked = check_rows(
+        pl.LazyFrame(schema={name: dtype_of(kind) for name, kind in columns.items()}),
+        columns=columns,
+        transform=pipeline.transform,
+        checks=pipeline.checks,
+        primary_key=config.processing.primary_key,
+    )
+    pl.collect_all([checked.accepted, *checked.rejected])
 
 
 def extract_op(pipeline: Pipeline, retry: dg.RetryPolicy | None) -> dg.OpDefinition:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import dagster as dg
 
@@ -50,26 +51,32 @@ class BuiltWorkflow:
 
 
 def build_repositories(
-    names: Collection[str] = (),
+    names: Collection[str] = (), known: Collection[BrokenWorkflow] = ()
 ) -> tuple[dict[str, dg.RepositoryDefinition], list[BrokenWorkflow]]:
     """Return the repositories of all installed workflows, or of the named ones, and what is broken.
 
-    A workflow that is broken, or whose asset key another workflow claims as well, has an asset ``<workflow>/broken``
-    with the reason.
+    A workflow that is broken, or shares an asset key with another, has an asset
+    ``<workflow>/broken`` with the reason.
+
+    Args:
+        names: The workflows; empty for all.
+        known: Workflows that must not be imported into this process, and why.
 
     Raises:
         UnknownWorkflowError: No installed package advertises one of the names.
     """
     installed = find_workflows()
-    known = {workflow.name for workflow in installed}
+    advertised = {workflow.name for workflow in installed}
     for name in names:
-        if name not in known:
-            raise UnknownWorkflowError(name, known)
+        if name not in advertised:
+            raise UnknownWorkflowError(name, advertised)
     if names:
         installed = [workflow for workflow in installed if workflow.name in names]
-    outcomes = [build_workflow(workflow) for workflow in installed]
+    deadly = [failure.installed for failure in known]
+    outcomes = [build_workflow(workflow) for workflow in installed if workflow not in deadly]
     built = [outcome for outcome in outcomes if isinstance(outcome, BuiltWorkflow)]
     broken = [outcome for outcome in outcomes if isinstance(outcome, BrokenWorkflow)]
+    broken += [failure for failure in known if failure.installed in installed]
     broken += key_clashes((workflow.loaded.installed, workflow.asset_keys) for workflow in built)
     failures: dict[str, list[BrokenWorkflow]] = {}
     for failure in broken:
@@ -100,9 +107,20 @@ def build_job(name: str) -> dg.JobDefinition:
 
 def build_workflow(installed: InstalledWorkflow) -> BuiltWorkflow | BrokenWorkflow:
     """Import a workflow and build its repository; whatever is wrong with it is an outcome."""
+    names, filters = dict(vars(dg)), list(warnings.filters)
     loaded = load(installed)
+    # One workflow's `simplefilter("error")` would turn the warnings of all others into errors.
+    for added in [found for found in warnings.filters if found not in filters]:
+        if added[0] == "error":
+            cast("list[Any]", warnings.filters).remove(added)
+    replaced = [name for name, value in names.items() if vars(dg).get(name) is not value]
+    vars(dg).update(names)
     if isinstance(loaded, BrokenWorkflow):
         return loaded
+    if replaced:
+        reason = f"its import replaces dagster.{', dagster.'.join(replaced)} for all workflows"
+        place = loaded.registration
+        return BrokenWorkflow(installed, FailureKind.IMPORT, reason, place.file, place.line)
     try:
         definitions = _definitions(loaded)
         repository = _repository(installed.name, definitions)

@@ -10,6 +10,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from dataflow_runtime.orchestration import check as checking
 from dataflow_runtime.orchestration.check import CheckResult, check_workflows
 from dataflow_runtime.orchestration.repositories import build_repositories
 
@@ -311,3 +312,61 @@ def test_checking_leaves_other_modules_alone(site: Any) -> None:
     site.install("good", "orders")
     check("good")
     assert "orders.dagster_job" not in sys.modules
+
+
+DEADLY = {
+    "exits": ("import os\nos._exit(7)\n", "crash", "exit code 7"),
+    "segfaults": ("import ctypes\nctypes.string_at(0)\n", "crash", "exit code -11"),
+    "sleeps": ("import time\nwhile True:\n    time.sleep(1)\n", "timeout", "within 8 s"),
+    "patches": (
+        "import dagster\nfrom dataflow_runtime import register_workflow\n"
+        "@dagster.op\ndef an_op(): ...\n"
+        "@dagster.job\ndef a_job():\n    an_op()\n"
+        "register_workflow(name='patches')(a_job)\ndagster.job = None\n",
+        "import",
+        "replaces dagster.job for all workflows",
+    ),
+}
+
+
+@pytest.mark.e2e
+def test_a_workflow_that_harms_its_process_is_named_and_harms_no_other(
+    site: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checking, "TIME_LIMIT", 8.0)
+    for name, (code, _, _) in DEADLY.items():
+        files = {f"{name}/job.py": code, f"{name}/config.yaml": CONFIG}
+        site.write(name, files, {name: f"{name}.job"})
+    add(site, "strict", job="strict_job", more="import warnings\nwarnings.simplefilter('error')\n")
+    site.install("good")
+    results = check()
+    for name, (_, kind, message) in DEADLY.items():
+        (problem,) = results[name].problems
+        assert (problem.kind, problem.file) == (kind, str(site.folder / name / "job.py"))
+        assert message in problem.message
+    assert results["good"].problems == results["strict"].problems == []
+    # The code location does not import what killed its process in the check.
+    found, broken = build_repositories((), checking.check_again())
+    assert sorted(failure.name for failure in broken) == sorted(DEADLY)
+    assert set(found) >= {"good", "strict", *DEADLY}
+    assert found["good"].has_job("good_job")
+
+
+def test_the_transform_and_the_checks_run_on_no_rows(site: Any) -> None:
+    folder = site.install("orders")
+    transform = (folder / "transform.py").read_text()
+    assert check("orders")["orders"].problems == []
+    (folder / "transform.py").write_text(transform.replace('pl.col("amount")', 'pl.col("amoumt")'))
+    (problem,) = check("orders")["orders"].problems
+    assert problem.kind == "checks"
+    assert "amoumt" in problem.message
+
+
+def test_hints_reach_the_command(site: Any) -> None:
+    site.install("registers_nothing", "bad_config")
+    hint = '@register_workflow(name="registers_nothing"'
+    outcome = site.run("check", "registers_nothing", "bad_config")
+    assert f"hint: decorate its job with {hint}" in outcome.stdout
+    assert "hint: did you mean 'primary_key'?" in outcome.stdout
+    (result,) = site.json("check", "registers_nothing")
+    assert hint in result["problems"][0]["hint"]
