@@ -36,9 +36,6 @@ _SUFFIXES = {
     ".parquet": "parquet",
 }
 _COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
-_UTF8 = ("utf-8", "utf8", "utf-8-sig", "ascii", "us-ascii")
-_EMPTY = "a file without rows has [] or a header; was the export finished?"
-_RECORDS = "source.file.records is the JSONPath of the rows, for example $.data[*]"
 
 
 def read(config: WorkflowConfig) -> pl.LazyFrame | Iterator[pl.DataFrame]:
@@ -52,14 +49,12 @@ def read(config: WorkflowConfig) -> pl.LazyFrame | Iterator[pl.DataFrame]:
     files = local_files(config)
     if not files:
         return _read_batches(_files(source.path, config.root), source, config.processing.batch_size)
-    frames: list[pl.LazyFrame] = []
-    schemas: list[pl.Schema] = []
+    frames = []
     for file in files:
         with _named(file, source):
-            frame = _SCANNERS[_format(file, source)](Path(file), file, source)
-            schemas.append(frame.collect_schema())
-            frames.append(frame)
-    columns = unify(schemas)
+            frames.append(_scan(Path(file), file, source))
+            frames[-1].collect_schema()
+    columns = unify(frame.collect_schema() for frame in frames)
     return pl.concat([conform(frame, columns) for frame in frames])
 
 
@@ -70,7 +65,7 @@ def local_files(config: WorkflowConfig) -> list[str]:
     source = _source(config)
     files = _files(source.path, config.root)
     formats = {_format(file, source) for file in files}
-    in_place = formats <= set(_SCANNERS) and source.options.encoding.lower() in _UTF8
+    in_place = formats <= {"csv", "parquet"} and _is_utf8(source.options.encoding)
     return files if in_place else []
 
 
@@ -78,43 +73,35 @@ def local_files(config: WorkflowConfig) -> list[str]:
 def readable(config: WorkflowConfig) -> Iterator[None]:
     """Turn an error in a query of scanned files into one that names the file and the line.
 
-    An error that the files are not the cause of is raised as it is.
+    An error that the files did not cause is raised as it is.
     """
     try:
         yield
     except (OSError, pl.exceptions.PolarsError):
-        source = _source(config)
         for file in local_files(config):
-            for _ in _read_batches([file], source, config.processing.batch_size):
+            for _ in _read_batches([file], _source(config), config.processing.batch_size):
                 pass
         raise
-
-
-@contextmanager
-def _named(file: str, source: FileSource) -> Iterator[None]:
-    """Turn an error of a reader into one that names the file and what to do."""
-    shown, format_ = mask(file), _format(file, source)
-    try:
-        yield
-    except pl.exceptions.NoDataError as error:
-        raise DataflowError(
-            f"{shown}: the file is empty", hint="a CSV file has a header line at least"
-        ) from error
-    except (OSError, EOFError, UnicodeError, pl.exceptions.PolarsError) as error:
-        lines = str(error).strip().splitlines()
-        reason = lines[0] if lines else type(error).__name__
-        hint = "is the file complete, and source.file.format right?"
-        if isinstance(error, UnicodeError) or "utf-8" in reason.lower():
-            encoding = source.options.encoding
-            hint = f"source.file.options.encoding is {encoding}; which one does the file have?"
-        raise DataflowError(
-            mask(f"{shown}: not readable as {format_}: {reason}"), hint=hint
-        ) from error
 
 
 def _source(config: WorkflowConfig) -> FileSource:
     assert config.source.file is not None
     return config.source.file
+
+
+def _read_batches(files: list[str], source: FileSource, size: int) -> Iterator[pl.DataFrame]:
+    for file in files:
+        format_ = _format(file, source)
+        with _named(file, source), _local(file) as local:
+            if format_ in _READERS:
+                yield from _READERS[format_](local, mask(file), source, size)
+                continue
+            with _utf8(local, source.options.encoding) as utf8, _line_named(utf8, file, source):
+                rows = _scan(utf8, mask(file), source, format_)
+                yield from rows.collect_batches(chunk_size=size, maintain_order=True)
+
+
+# Finding files
 
 
 def _files(path: str, root: Path) -> list[str]:
@@ -139,10 +126,7 @@ def _remote_files(url: str) -> list[str]:
     wildcards = "*" if url.startswith("http") else "*?["
     if not any(sign in url for sign in wildcards):
         return [url]
-    with _clear_errors(url):
-        import fsspec
-
-        filesystem, path = fsspec.core.url_to_fs(url)
+    with _at(url) as (filesystem, path):
         files = sorted(filesystem.glob(path))
         if not files:
             raise FileNotFoundError
@@ -156,30 +140,29 @@ def _local(file: str) -> Iterator[Path]:
         yield Path(file)
         return
     with TemporaryDirectory(prefix="dataflow-") as folder:
-        # Every format, compression and encoding is read in one way, wherever the file is.
         copy = Path(folder, Path(urlsplit(file).path).name or "file")
-        with _clear_errors(file):
-            import fsspec
-
-            filesystem, path = fsspec.core.url_to_fs(file)
+        with _at(file) as (filesystem, path):
             filesystem.get_file(path, str(copy))
         yield copy
 
 
 @contextmanager
-def _clear_errors(url: str) -> Iterator[None]:
+def _at(url: str) -> Iterator[tuple[Any, str]]:
+    """Give the file system of a URL and the path in it; name the URL in its errors."""
+    where = f"source.file.path: {url}"
     try:
-        yield
+        import fsspec
+
+        yield fsspec.core.url_to_fs(url)
     except FileNotFoundError:
         message = mask(f"source.file.path: nothing found at {url}")
         raise DataflowError(message, hint="check the address") from None
     except ImportError as error:
-        message = mask(f"source.file.path: {url}: {error}")
-        raise DataflowError(message, hint='for s3://: pip install "dataflow-runtime[s3]"') from None
+        hint = 'for s3://: pip install "dataflow-runtime[s3]"'
+        raise DataflowError(mask(f"{where}: {error}"), hint=hint) from None
     except Exception as error:  # each file system has errors of its own
-        message = mask(f"source.file.path: {url}: {error or type(error).__name__}")
         hint = "check the address, and the credentials for it"
-        raise TransientError(message, hint=hint) from None
+        raise TransientError(mask(f"{where}: {error or type(error).__name__}"), hint=hint) from None
 
 
 def _format(file: str, source: FileSource) -> str:
@@ -191,20 +174,37 @@ def _format(file: str, source: FileSource) -> str:
     if format_ is None:
         raise DataflowError(
             mask(f"{file}: no format known for this ending"),
-            hint=f"set source.file.format: {', '.join(_READERS)}",
+            hint=f"set source.file.format: {', '.join(dict.fromkeys(_SUFFIXES.values()))}",
         )
     return format_
 
 
-def _read_batches(files: list[str], source: FileSource, batch_size: int) -> Iterator[pl.DataFrame]:
-    for file in files:
-        with _named(file, source), _local(file) as local:
-            yield from _READERS[_format(file, source)](local, mask(file), source, batch_size)
+@contextmanager
+def _named(file: str, source: FileSource) -> Iterator[None]:
+    """Turn an error of a reader into one that names the file and what to do."""
+    shown, format_ = mask(file), _format(file, source)
+    try:
+        yield
+    except pl.exceptions.NoDataError as error:
+        raise DataflowError(f"{shown}: the file is empty", hint=_EMPTY) from error
+    except (OSError, EOFError, UnicodeError, pl.exceptions.PolarsError, csv.Error) as error:
+        lines = str(error).strip().splitlines()
+        reason = lines[0] if lines else type(error).__name__
+        hint = "is the file complete, and source.file.format right?"
+        if isinstance(error, UnicodeError) or "utf-8" in reason.lower():
+            encoding = source.options.encoding
+            hint = f"source.file.options.encoding is {encoding}; which one does the file have?"
+        message = mask(f"{shown}: not readable as {format_}: {reason}")
+        raise DataflowError(message, hint=hint) from error
 
 
-def _scan_csv(file: Path, shown: str, source: FileSource) -> pl.LazyFrame:
-    options = source.options
-    names = _header(file, shown, source)
+# CSV and Parquet, which Polars scans
+
+
+def _scan(file: Path, shown: str, source: FileSource, format_: str = "") -> pl.LazyFrame:
+    if (format_ or _format(str(file), source)) == "parquet":
+        return pl.scan_parquet(file, glob=False)
+    options, names = source.options, _header(file, shown, source)
     # Every column is text until processing.columns declares its type: row 1,000 cannot change the
     # type of row 1.
     rows = pl.scan_csv(
@@ -223,21 +223,8 @@ def _scan_csv(file: Path, shown: str, source: FileSource) -> pl.LazyFrame:
     return rows.filter(pl.any_horizontal(pl.all().is_not_null()))
 
 
-def _scan_parquet(file: Path, shown: str, source: FileSource) -> pl.LazyFrame:
-    return pl.scan_parquet(file, glob=False)
-
-
-def _csv(local: Path, shown: str, source: FileSource, batch_size: int) -> Iterator[pl.DataFrame]:
-    with _utf8(local, source.options.encoding) as utf8, _line_named(utf8, shown, source):
-        rows = _scan_csv(utf8, shown, source)
-        yield from rows.collect_batches(chunk_size=batch_size, maintain_order=True)
-
-
-def _parquet(
-    local: Path, shown: str, source: FileSource, batch_size: int
-) -> Iterator[pl.DataFrame]:
-    rows = _scan_parquet(local, shown, source)
-    yield from rows.collect_batches(chunk_size=batch_size, maintain_order=True)
+def _is_utf8(encoding: str) -> bool:
+    return encoding.lower().replace("_", "-") in ("utf-8", "utf8", "utf-8-sig", "ascii", "us-ascii")
 
 
 def _delimiter(file: Path, source: FileSource) -> str:
@@ -248,7 +235,7 @@ def _delimiter(file: Path, source: FileSource) -> str:
 @contextmanager
 def _utf8(local: Path, encoding: str) -> Iterator[Path]:
     """Give a file with the same text in UTF-8, which is all that Polars reads."""
-    if encoding.lower() in _UTF8:
+    if _is_utf8(encoding):
         yield local
         return
     with TemporaryDirectory(prefix="dataflow-") as folder:
@@ -258,68 +245,9 @@ def _utf8(local: Path, encoding: str) -> Iterator[Path]:
         yield copy
 
 
-@contextmanager
-def _line_named(utf8: Path, shown: str, source: FileSource) -> Iterator[None]:
-    """Turn an error of Polars about a CSV file into one that names the line."""
-    try:
-        yield
-    except pl.exceptions.ComputeError as error:
-        found = _malformed(utf8, source)
-        if found is None:
-            raise
-        reason, hint = found
-        raise DataflowError(f"{shown}: not readable as csv: {reason}", hint=hint) from error
-
-
-def _malformed(utf8: Path, source: FileSource) -> tuple[str, str] | None:
-    """Return what is wrong with the first malformed line, and a hint; Polars does not say which."""
-    width, raw = 0, _Recorded(utf8, source)
-    for row in csv.reader(raw, **_dialect(utf8, source)):
-        width = width or len(row)
-        if len(row) > width:
-            return (
-                f"line {raw.first} has {len(row)} values for {width} columns",
-                "correct the line, or set source.file.options.ragged_lines: truncate to cut "
-                "such lines",
-            )
-        quote = source.options.quote_char
-        if quote and "".join(raw.taken).count(quote) % 2:
-            return (
-                f"line {raw.first} has a stray {quote}",
-                "correct the line, or set source.file.options.quote_char: null if the file does "
-                "not quote values",
-            )
-        raw.next_row()
-    return None
-
-
-class _Recorded:
-    """The lines of a file, and those that the row at hand was read from."""
-
-    def __init__(self, utf8: Path, source: FileSource) -> None:
-        self._lines = _lines(utf8, source)
-        self.first = source.options.skip_rows + 1
-        self.taken: list[str] = []
-
-    def __iter__(self) -> Iterator[str]:
-        return self
-
-    def __next__(self) -> str:
-        self.taken.append(next(self._lines))
-        return self.taken[-1]
-
-    def next_row(self) -> None:
-        self.first += len(self.taken)
-        self.taken = []
-
-
 def _header(file: Path, shown: str, source: FileSource) -> list[str]:
     """Return the columns' names; one without a name is called by its position, ``column_1``."""
-    try:
-        rows = csv.reader(_lines(file, source), **_dialect(file, source))
-        names: list[str] = next(filter(None, rows), [])
-    except csv.Error as error:  # for example, a value longer than Python's reader takes
-        raise OSError(str(error)) from error
+    names: list[str] = next(filter(None, _csv_rows(file, source)), [])
     if not source.options.has_header:
         names = [""] * len(names)
     twice = [name for name, count in Counter(names).items() if name and count > 1]
@@ -333,23 +261,67 @@ def _header(file: Path, shown: str, source: FileSource) -> list[str]:
     return [name or f"column_{position}" for position, name in enumerate(names, 1)]
 
 
-def _lines(file: Path, source: FileSource) -> Iterator[str]:
-    with _open(file, "utf-8") as lines:
-        for _ in range(source.options.skip_rows):
-            lines.readline()
-        yield from lines
+@contextmanager
+def _line_named(utf8: Path, file: str, source: FileSource) -> Iterator[None]:
+    """Turn an error of Polars about a CSV file into one that names the line."""
+    try:
+        yield
+    except pl.exceptions.ComputeError as error:
+        reason = _malformed(utf8, source) if _format(file, source) == "csv" else None
+        if reason is None:
+            raise
+        raise DataflowError(
+            mask(f"{file}: not readable as csv: {reason}"),
+            hint="correct the line, or set source.file.options: ragged_lines: truncate for lines "
+            "that are too long, quote_char: null for a file that does not quote values",
+        ) from error
 
 
-def _dialect(file: Path, source: FileSource) -> dict[str, Any]:
+def _malformed(utf8: Path, source: FileSource) -> str | None:
+    """Return what is wrong with the first malformed line; Polars does not say which it is."""
     quote = source.options.quote_char
-    return {
-        "delimiter": _delimiter(file, source),
-        "quotechar": quote,
-        "quoting": csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE,
-    }
+    width, line = 0, source.options.skip_rows + 1
+    taken: list[str] = []  # the lines that a row is read from
+    try:
+        for row in _csv_rows(utf8, source, taken):
+            width = width or len(row)
+            if len(row) > width:
+                return f"line {line} has {len(row)} values for {width} columns"
+            if quote and "".join(taken).count(quote) % 2:
+                return f"line {line} has a stray {quote}"
+            line += len(taken)
+            taken.clear()
+    except csv.Error:
+        return f"line {line} has a stray {quote}"
+    return None
 
 
-def _jsonl(local: Path, shown: str, source: FileSource, batch_size: int) -> Iterator[pl.DataFrame]:
+def _csv_rows(
+    file: Path, source: FileSource, taken: list[str] | None = None
+) -> Iterator[list[str]]:
+    def lines() -> Iterator[str]:
+        with _open(file, "utf-8") as text:
+            for _ in range(source.options.skip_rows):
+                text.readline()
+            for line in text:
+                if taken is not None:
+                    taken.append(line)
+                yield line
+
+    quote = source.options.quote_char
+    return csv.reader(
+        lines(),
+        delimiter=_delimiter(file, source),
+        quotechar=quote,
+        quoting=csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE,
+        strict=taken is not None,
+    )
+
+
+# JSON, which is parsed here: a column of a document has one type, whatever its values
+
+
+def _jsonl(local: Path, shown: str, source: FileSource, size: int) -> Iterator[pl.DataFrame]:
     records: list[dict[str, Any]] = []
     empty = True
     with _open(local, source.options.encoding) as lines:
@@ -361,10 +333,11 @@ def _jsonl(local: Path, shown: str, source: FileSource, batch_size: int) -> Iter
             if not isinstance(record, dict):
                 raise DataflowError(
                     f"{shown}:{number}: expected an object, found {type(record).__name__}",
-                    hint="each line of JSON lines is one row; a whole document is source.file.format: json",
+                    hint="each line of JSON lines is one row; a whole document is "
+                    "source.file.format: json",
                 )
             records.append(record)
-            if len(records) >= batch_size:
+            if len(records) == size:
                 yield from_records(records)
                 records = []
     if empty:
@@ -373,66 +346,12 @@ def _jsonl(local: Path, shown: str, source: FileSource, batch_size: int) -> Iter
         yield from_records(records)
 
 
-def _json(local: Path, shown: str, source: FileSource, batch_size: int) -> Iterator[pl.DataFrame]:
+def _json(local: Path, shown: str, source: FileSource, size: int) -> Iterator[pl.DataFrame]:
     document = _load(local, shown, source)
-    found = [document]
-    if source.records:
-        from jsonpath_ng.exceptions import JSONPathError
-        from jsonpath_ng.ext import parse
-
-        try:
-            found = [match.value for match in parse(source.records).find(document)]
-        except JSONPathError as error:
-            raise DataflowError(
-                f"source.file.records: {source.records!r} is not a JSONPath: {error}",
-                hint="for example $.data[*]",
-            ) from error
-        if not found and not source.records.endswith("[*]"):
-            keys = (
-                f"; the document has {', '.join(map(repr, list(document)[:10]))}"
-                if document
-                else ""
-            )
-            raise DataflowError(
-                f"{shown}: nothing at source.file.records {source.records!r}{keys}", hint=_RECORDS
-            )
-    yield from _batches(
-        [row for value in found for row in (value if isinstance(value, list) else [value])],
-        shown,
-        batch_size,
-    )
-
-
-def _geojson(
-    local: Path, shown: str, source: FileSource, batch_size: int
-) -> Iterator[pl.DataFrame]:
-    """Yield a row for each feature: ``id``, each property as a column, ``geometry`` as JSON text."""
-    document = _load(local, shown, source)
-    features = document.get("features") if isinstance(document, dict) else None
-    if not isinstance(features, list) or not all(isinstance(feature, dict) for feature in features):
-        raise DataflowError(
-            f"{shown}: not a GeoJSON feature collection: no list of objects under 'features'"
-        )
-    for position, feature in enumerate(features):
-        if not isinstance(feature.get("properties"), dict | None):
-            raise DataflowError(
-                f"{shown}: not a GeoJSON feature collection: 'properties' of feature {position}"
-            )
-    yield from _batches(
-        [
-            {
-                "id": feature.get("id"),
-                **(feature.get("properties") or {}),
-                "geometry": feature.get("geometry"),
-            }
-            for feature in features
-        ],
-        shown,
-        batch_size,
-    )
-
-
-def _batches(records: list[Any], shown: str, batch_size: int) -> Iterator[pl.DataFrame]:
+    found = _select(document, source.records, shown) if source.records else [document]
+    records: list[Any] = []
+    for value in found:
+        records += value if isinstance(value, list) else [value]
     for position, record in enumerate(records):
         if not isinstance(record, dict):
             raise DataflowError(
@@ -440,8 +359,41 @@ def _batches(records: list[Any], shown: str, batch_size: int) -> Iterator[pl.Dat
                 hint="source.file.records is the JSONPath of the list of rows",
             )
     if records:
-        # One frame first: the type of a column is that of all its values, whatever the size of a batch.
-        yield from from_records(records).iter_slices(batch_size)
+        yield from from_records(records).iter_slices(size)
+
+
+def _select(document: Any, path: str, shown: str) -> list[Any]:
+    from jsonpath_ng.exceptions import JSONPathError
+    from jsonpath_ng.ext import parse
+
+    try:
+        found = [match.value for match in parse(path).find(document)]
+    except JSONPathError as error:
+        message = f"source.file.records: {path!r} is not a JSONPath: {error}"
+        raise DataflowError(message, hint="for example $.data[*]") from error
+    if not found and not path.endswith("[*]"):
+        keys = f"; the document has {', '.join(map(repr, list(document)[:10]))}" if document else ""
+        raise DataflowError(
+            f"{shown}: nothing at source.file.records {path!r}{keys}",
+            hint="source.file.records is the JSONPath of the rows, for example $.data[*]",
+        )
+    return found
+
+
+def _geojson(local: Path, shown: str, source: FileSource, size: int) -> Iterator[pl.DataFrame]:
+    """Yield a row for each feature: ``id``, each property, ``geometry`` as JSON text."""
+    document = _load(local, shown, source)
+    features = document.get("features") if isinstance(document, dict) else None
+    if not isinstance(features, list):
+        raise DataflowError(f"{shown}: not a GeoJSON feature collection: no list 'features'")
+    records = []
+    for position, feature in enumerate(features):
+        properties = feature.get("properties") or {} if isinstance(feature, dict) else None
+        if not isinstance(properties, dict):
+            raise DataflowError(f"{shown}: not a GeoJSON feature collection: feature {position}")
+        records.append({"id": feature.get("id"), **properties, "geometry": feature.get("geometry")})
+    if records:
+        yield from from_records(records).iter_slices(size)
 
 
 def _load(local: Path, shown: str, source: FileSource) -> Any:
@@ -464,20 +416,15 @@ def _parse_json(text: str, shown: str, first_line: int = 1) -> Any:
 
 
 def _open(local: Path, encoding: str) -> io.TextIOWrapper:
-    # A byte order mark is no part of the first column's name.
-    encoding = "utf-8-sig" if encoding.lower().replace("_", "-") in ("utf-8", "utf8") else encoding
+    # A byte order mark is not part of the first column's name.
+    encoding = "utf-8-sig" if _is_utf8(encoding) else encoding
     raw = pa.input_stream(str(local), compression=_COMPRESSIONS.get(local.suffix.lower()))
     return io.TextIOWrapper(raw, encoding=encoding, newline="")
 
 
-_SCANNERS: dict[str, Callable[[Path, str, FileSource], pl.LazyFrame]] = {
-    "csv": _scan_csv,
-    "parquet": _scan_parquet,
-}
+_EMPTY = "a file without rows has [] or a header; was the export finished?"
 _READERS: dict[str, Callable[[Path, str, FileSource, int], Iterator[pl.DataFrame]]] = {
-    "csv": _csv,
     "jsonl": _jsonl,
     "json": _json,
     "geojson": _geojson,
-    "parquet": _parquet,
 }

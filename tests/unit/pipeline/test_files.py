@@ -244,3 +244,26 @@ def test_a_bad_path_expression(read: Any, tmp_path: Path) -> None:
     (tmp_path / "rows.json").write_text("[]")
     with pytest.raises(DataflowError, match=r"source\.file\.records"):
         read("rows.json", records="$[[")
+
+
+@pytest.mark.parametrize("text", ["a,b\n1,2\n\n\n", "a,b\r\n1,2\r\n\r\n", "a,b\n\n1,2\n,\n"])
+def test_a_line_without_a_value_is_not_a_row(read: Any, tmp_path: Path, text: str) -> None:
+    (tmp_path / "rows.csv").write_text(text)
+    assert read("rows.csv").rows() == [("1", "2")]
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ('a,b\n1,"say ""hi"""\n2,"x\n', 3),
+        ('a,b\n1,"two\nlines"\n2,3"4\n5,6\n7,8"9\n', 4),
+        ('a,b\n1,2\n"3"x,4\n', 3),
+    ],
+)
+def test_a_stray_quote_is_named_with_its_line(
+    read: Any, tmp_path: Path, text: str, line: int
+) -> None:
+    (tmp_path / "rows.csv").write_text(text)
+    with pytest.raises(DataflowError, match=f'line {line} has a stray "') as raised:
+        read("rows.csv")
+    assert "quote_char" in str(raised.value.hint)
