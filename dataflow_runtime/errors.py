@@ -8,6 +8,8 @@ from enum import StrEnum
 from typing import ClassVar
 
 __all__ = [
+    "BusyError",
+    "ConflictError",
     "DataflowError",
     "DuplicateWorkflowError",
     "FailureKind",
@@ -71,6 +73,14 @@ class DataflowError(Exception):
 
 class TransientError(DataflowError):
     """Something outside (a server, a lock) failed for the moment: a step may be retried."""
+
+
+class BusyError(DataflowError):
+    """Nothing more can be taken on now; the same may work later."""
+
+
+class ConflictError(DataflowError):
+    """The present state of something, such as a run, does not allow what was asked for."""
 
 
 class UsageError(DataflowError):

@@ -18,7 +18,13 @@ from starlette.responses import Response
 from dataflow_runtime.api.models import ErrorDocument, ErrorItem
 from dataflow_runtime.config import ConfigError, ConfigProblem, mask
 from dataflow_runtime.config.problems import display_path
-from dataflow_runtime.errors import DataflowError, UnknownWorkflowError
+from dataflow_runtime.errors import (
+    BusyError,
+    ConflictError,
+    DataflowError,
+    UnknownWorkflowError,
+    UsageError,
+)
 from dataflow_runtime.settings import get_settings
 
 __all__ = [
@@ -29,7 +35,6 @@ __all__ = [
     "error_items",
     "error_response",
     "public",
-    "refused",
     "responses",
 ]
 
@@ -58,6 +63,13 @@ KINDS: Mapping[str, tuple[int, str]] = {
     "busy": (503, "Server is busy"),
 }
 _KIND_OF_STATUS = {404: "not-found", 405: "method-not-allowed", 408: "timeout", 413: "too-large"}
+_KIND_OF_ERROR: Mapping[type[DataflowError], str] = {
+    UnknownWorkflowError: "unknown-workflow",
+    UsageError: "unknown-environment",
+    ConflictError: "conflict",
+    BusyError: "busy",
+    DataflowError: "refused",
+}
 
 
 class ApiError(Exception):
@@ -91,6 +103,7 @@ def error_response(error: ApiError, headers: Mapping[str, str] | None = None) ->
         hint=error.hint,
         errors=error.errors,
     )
+    headers = headers or ({"Retry-After": "10"} if status == 503 else {})
     return Response(document.model_dump_json(), status, headers, MEDIA_TYPE)
 
 
@@ -103,22 +116,11 @@ def error_items(problems: Iterable[ConfigProblem], folder: Path | None) -> list[
     return items
 
 
-def refused(error: DataflowError, folder: Path | None, kind: str = "refused") -> ApiError:
-    """Return the error of a workflow for clients."""
-    if isinstance(error, ConfigError):
-        items = error_items(error.problems, folder)
-        return ApiError("invalid-config", "the configuration cannot be used", errors=items)
-    if isinstance(error, UnknownWorkflowError):
-        kind = "unknown-workflow"
-    return ApiError(kind, public(error.message, folder), public(error.hint, folder))
-
-
 def add_handlers(app: FastAPI) -> None:
     """Make every error of the app a problem document."""
 
     async def api_error(_request: Request, error: Any) -> Response:
-        headers = {"Retry-After": "10"} if error.kind == "busy" else None
-        return error_response(error, headers)
+        return error_response(error)
 
     async def http_error(request: Request, error: Any) -> Response:
         kind = _KIND_OF_STATUS.get(error.status_code, "invalid-request")
@@ -139,8 +141,17 @@ def add_handlers(app: FastAPI) -> None:
         detail = "the request is not of the documented form"
         return error_response(ApiError("invalid-request", detail, errors=items))
 
-    async def dataflow_error(_request: Request, error: Any) -> Response:
-        return error_response(refused(error, None))
+    async def dataflow_error(request: Request, error: Any) -> Response:
+        installed = (await request.app.state.server.installed()).by_name
+        workflow = installed.get(request.path_params.get("name"))
+        folder = workflow.directory if workflow else None
+        if isinstance(error, ConfigError):
+            items = error_items(error.problems, folder)
+            detail = "the configuration cannot be used"
+            return error_response(ApiError("invalid-config", detail, errors=items))
+        kind = next(kind for known, kind in _KIND_OF_ERROR.items() if isinstance(error, known))
+        detail, hint = public(error.message, folder), public(error.hint, folder)
+        return error_response(ApiError(kind, detail, hint))
 
     app.add_exception_handler(ApiError, api_error)
     app.add_exception_handler(HTTPException, http_error)

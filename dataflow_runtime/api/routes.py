@@ -16,12 +16,11 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from dataflow_runtime.api.errors import ApiError, error_items, public, refused, responses
+from dataflow_runtime.api.errors import ApiError, error_items, public, responses
 from dataflow_runtime.api.models import Config, EnvName, Run, RunRequest, Validation
 from dataflow_runtime.api.state import State
 from dataflow_runtime.config import ConfigFile, config_manager, refused_overrides
 from dataflow_runtime.config.secrets import lent_secrets
-from dataflow_runtime.errors import DataflowError, UsageError
 from dataflow_runtime.orchestration.listing import CatalogEntry, has_instance, last_run, show
 from dataflow_runtime.workflows.discovery import InstalledWorkflow
 
@@ -85,7 +84,7 @@ async def get_workflow(server: Server, name: str) -> dict[str, Any]:
 def _details(server: State, workflow: InstalledWorkflow) -> dict[str, Any]:
     details: dict[str, Any] = public(show(workflow), workflow.directory)
     # Without recorded runs Dagster is not even imported.
-    last = last_run(server.instance(), workflow.name) if has_instance() else None
+    last = last_run(server.launcher().instance, workflow.name) if has_instance() else None
     return details | {"last_run": last}
 
 
@@ -123,20 +122,12 @@ async def get_config(server: Server, name: str, env: Env = None, origins: bool =
 
 
 def _show(workflow: InstalledWorkflow, env: str | None) -> Config:
-    try:
-        found = config_manager.show(workflow.name, env=env)
-    except DataflowError as error:
-        raise _refused_config(error, workflow) from None
+    found = config_manager.show(workflow.name, env=env)
     origins = {
         key: replace(origin, file=public(origin.file, workflow.directory))
         for key, origin in found.origins.items()
     }
     return Config(name=found.name, env=found.env, config=found.config, origins=origins)
-
-
-def _refused_config(error: DataflowError, workflow: InstalledWorkflow) -> ApiError:
-    kind = "unknown-environment" if isinstance(error, UsageError) else "refused"
-    return refused(error, workflow.directory, kind)
 
 
 @router.post(
@@ -158,16 +149,13 @@ async def validate_config(
 
 
 def _validate(workflow: InstalledWorkflow, env: str | None, candidate: str | None) -> Validation:
-    try:
-        with lent_secrets():
-            if candidate is None:
-                checked = config_manager.check(workflow.name, env=env)
-            else:
-                checked = config_manager.validate_candidate(workflow.name, candidate, env=env)
-            errors = error_items(checked.problems, workflow.directory)
-            warnings = error_items(checked.warnings, workflow.directory)
-    except DataflowError as error:
-        raise _refused_config(error, workflow) from None
+    with lent_secrets():
+        if candidate is None:
+            checked = config_manager.check(workflow.name, env=env)
+        else:
+            checked = config_manager.validate_candidate(workflow.name, candidate, env=env)
+        errors = error_items(checked.problems, workflow.directory)
+        warnings = error_items(checked.warnings, workflow.directory)
     return Validation(name=checked.name, valid=checked.valid, errors=errors, warnings=warnings)
 
 
@@ -225,11 +213,7 @@ async def create_run(
     The same request with the same idempotency key is the same run.
     """
     workflow = await server.workflow(name)
-    try:
-        future = await run_in_threadpool(_submit, server, workflow, asked, key)
-        run, new = await wrap_future(future)
-    except DataflowError as error:
-        raise _refused_run(error, workflow.directory) from None
+    run, new = await wrap_future(await run_in_threadpool(_submit, server, workflow, asked, key))
     response.status_code = 202 if new else 200
     response.headers["Location"] = f"/runs/{run.run_id}"
     return await run_in_threadpool(_report, server, run, workflow.directory)
@@ -266,7 +250,7 @@ async def cancel_run(server: Server, run_id: UUID) -> Run:
 def _find(server: State, run_id: UUID) -> Any:
     from dataflow_runtime.orchestration.launch import current
 
-    run = current(server.instance(), str(run_id))
+    run = current(server.launcher().instance, str(run_id))
     if run is None:
         raise ApiError("unknown-run", f"no run {run_id} is recorded")
     return run
@@ -275,18 +259,8 @@ def _find(server: State, run_id: UUID) -> Any:
 def _cancel(server: State, run_id: UUID) -> Any:
     from dataflow_runtime.orchestration.launch import cancel
 
-    try:
-        cancel(server.instance(), _find(server, run_id))
-    except DataflowError as error:
-        raise _refused_run(error, None) from None
+    cancel(server.launcher().instance, _find(server, run_id))
     return _find(server, run_id)
-
-
-def _refused_run(error: DataflowError, folder: Path | None) -> ApiError:
-    from dataflow_runtime.orchestration.launch import BusyError, ConflictError
-
-    kinds = {BusyError: "busy", ConflictError: "conflict"}
-    return refused(error, folder, kinds.get(type(error), "refused"))
 
 
 async def _shown(server: State, run: Any) -> Run:
@@ -301,4 +275,4 @@ async def _shown(server: State, run: Any) -> Run:
 def _report(server: State, run: Any, folder: Path | None) -> Run:
     from dataflow_runtime.orchestration.report import report
 
-    return Run(**public(report(server.instance(), run).to_json(), folder))
+    return Run(**public(report(server.launcher().instance, run).to_json(), folder))

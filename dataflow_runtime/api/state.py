@@ -9,7 +9,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Hashable
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -23,8 +22,6 @@ from dataflow_runtime.orchestration.listing import CatalogEntry, describe
 from dataflow_runtime.workflows.discovery import InstalledWorkflow, find_workflows
 
 if TYPE_CHECKING:
-    from dagster import DagsterInstance
-
     from dataflow_runtime.orchestration.launch import Launcher
 
 __all__ = ["State"]
@@ -48,9 +45,7 @@ class State:
 
     def __init__(self) -> None:
         self._recent: dict[Hashable, tuple[float, asyncio.Task[Any]]] = {}
-        self._lock = threading.RLock()
-        self._open = ExitStack()
-        self._instance: DagsterInstance | None = None
+        self._lock = threading.Lock()
         self._launcher: Launcher | None = None
 
     async def recent(self, key: Hashable, make: Callable[[], T]) -> T:
@@ -79,29 +74,18 @@ class State:
             raise UnknownWorkflowError(name, by_name)
         return by_name[name]
 
-    def instance(self) -> DagsterInstance:
-        """Return Dagster's instance. The first call imports Dagster: not for the event loop."""
-        from dataflow_runtime.orchestration.run import open_instance
-
-        with self._lock:
-            if self._instance is None:
-                self._instance = self._open.enter_context(open_instance())
-            return self._instance
-
     def launcher(self) -> Launcher:
-        """Return the queue of the server's runs."""
+        """Return what starts runs. The first call imports Dagster: not for the event loop."""
         from dataflow_runtime.orchestration.launch import Launcher
 
         with self._lock:
-            if self._launcher is None:
-                self._launcher = Launcher(self.instance())
-                self._open.callback(self._launcher.close)
+            self._launcher = self._launcher or Launcher()
             return self._launcher
 
     def close(self) -> None:
-        """Close what was opened; runs go on."""
-        with self._lock:
-            self._open.close()
+        """Start no more runs; those that were started go on."""
+        if self._launcher is not None:
+            self._launcher.close()
 
 
 def _find_installed() -> Installed:

@@ -21,22 +21,24 @@ import time
 import uuid
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import IO, Any
 
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
 
 from dataflow_runtime.config import config_manager
-from dataflow_runtime.errors import DataflowError
+from dataflow_runtime.errors import BusyError, ConflictError, DataflowError
 from dataflow_runtime.orchestration.report import workflow_of
 from dataflow_runtime.orchestration.run import (
     WAITING,
     WORKER_TAG,
     RunExistsError,
     end_killed_runs,
+    open_instance,
     worker_of,
 )
 
-__all__ = ["BusyError", "ConflictError", "Launcher", "cancel", "current"]
+__all__ = ["Launcher", "cancel", "current"]
 
 REQUEST_TAG = "dataflow/request"
 """Tag of a run with an idempotency key: a digest of what was asked for."""
@@ -50,14 +52,6 @@ _KEYS = uuid.UUID("6f6d3c0e-3a44-5f0e-9d0c-3c1f4b6f2a57")
 _QUEUE = RunsFilter(statuses=[DagsterRunStatus.NOT_STARTED], tags={WORKER_TAG: WAITING})
 
 
-class BusyError(DataflowError):
-    """No more runs can be taken now."""
-
-
-class ConflictError(DataflowError):
-    """The state of a run, or of an idempotency key, does not allow what was asked for."""
-
-
 class Launcher:
     """The queue of a server's runs, first in first out. Thread-safe.
 
@@ -66,9 +60,10 @@ class Launcher:
     executes it when its turn comes. Dagster's instance holds the queue: it survives the server.
     """
 
-    def __init__(self, instance: DagsterInstance) -> None:
+    def __init__(self) -> None:
         """Start what an earlier server left in the queue."""
-        self._instance = instance
+        self._open = ExitStack()
+        self.instance = self._open.enter_context(open_instance())
         self._loaders = ThreadPoolExecutor(LOADERS)
         self._asked: list[Future[tuple[DagsterRun, bool]]] = []
         self._closing = threading.Event()
@@ -97,7 +92,7 @@ class Launcher:
         """
         with self._lock:
             self._asked = [future for future in self._asked if not future.done()]
-            if len(self._asked) + self._instance.get_runs_count(_QUEUE) >= MOST_WAITING:
+            if len(self._asked) + self.instance.get_runs_count(_QUEUE) >= MOST_WAITING:
                 raise BusyError(f"{MOST_WAITING} runs are waiting", hint="try again later")
             self._asked.append(self._loaders.submit(self._launch, name, request, key))
             return self._asked[-1]
@@ -106,13 +101,14 @@ class Launcher:
         """Start no more runs."""
         self._closing.set()
         self._loaders.shutdown(wait=False, cancel_futures=True)
+        self._open.close()
 
     def _launch(
         self, name: str, request: Mapping[str, Any], key: str | None
     ) -> tuple[DagsterRun, bool]:
         run_id = str(uuid.uuid4() if key is None else uuid.uuid5(_KEYS, key))
         tags = {} if key is None else {REQUEST_TAG: _digest(name, request, key)}
-        run = self._instance.get_run_by_id(run_id)
+        run = self.instance.get_run_by_id(run_id)
         if run is not None:
             return _same(run, tags), False
         with self._lock:
@@ -123,7 +119,7 @@ class Launcher:
         give_up = time.monotonic() + LOAD_SECONDS
         while not self._closing.wait(0.05):
             ended = process.poll() is not None
-            run = self._instance.get_run_by_id(run_id)
+            run = self.instance.get_run_by_id(run_id)
             if run is not None:
                 return _same(run, tags), True
             if ended:
@@ -143,7 +139,7 @@ class Launcher:
         overrides = request.get("config", {})
         _, secrets = config_manager.without_secrets(name, overrides, env=request.get("env"))
         if not secrets:
-            queued = {workflow_of(run) for run in self._instance.get_runs(_QUEUE)}
+            queued = {workflow_of(run) for run in self.instance.get_runs(_QUEUE)}
             return full or name in queued.union(self._processes.values())
         if full:
             raise BusyError("a run with secrets cannot wait in the queue", hint="try again later")
@@ -171,16 +167,16 @@ class Launcher:
     ) -> None:
         """Tell a process what to run; at its end, start the runs of the queue whose turn it is."""
         process.communicate(json.dumps(options))
-        run = current(self._instance, run_id)
+        run = current(self.instance, run_id)
         if run is not None and worker_of(run)[1] == 0 and not options.get("record_only"):
             # Else it would be started again and again.
-            self._instance.report_run_failed(run, "its process ended before the run began")
+            self.instance.report_run_failed(run, "its process ended before the run began")
         with self._lock:
             del self._processes[run_id]
             self._start_waiting()
 
     def _start_waiting(self) -> None:
-        for run in self._instance.get_runs(_QUEUE, ascending=True):
+        for run in self.instance.get_runs(_QUEUE, ascending=True):
             name = workflow_of(run)
             full = len(self._processes) >= MOST_RUNNING
             if not (full or name in self._processes.values() or self._closing.is_set()):
