@@ -168,9 +168,15 @@ def has_instance() -> bool:
 
 
 def last_run(instance: DagsterInstance, name: str) -> dict[str, Any] | None:
-    """Return the newest run of a workflow, None where there is none."""
+    """Return the newest run of a workflow, None where there is none.
+
+    A run whose process on this host is gone has failed.
+    """
     from dagster import RunsFilter
 
+    from dataflow_runtime.orchestration.run import end_killed_runs
+
+    end_killed_runs(instance, name)
     records = instance.get_run_records(RunsFilter(tags={RUN_TAG: name}), limit=1)
     if not records:
         return None

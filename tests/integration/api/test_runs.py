@@ -277,3 +277,66 @@ def test_a_run_of_the_command_line_is_seen_and_canceled(
     assert api.ended(run_id)["status"] == "canceled"
     process.communicate(timeout=60)
     assert process.returncode == 130
+
+
+def processes(site: Any) -> list[list[str]]:
+    """Return the command lines of the processes that execute runs of this test."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (file / "cmdline").read_text().split("\0")
+            environ = (file / "environ").read_text(errors="replace")
+        except OSError:
+            continue
+        if "--run-id" in words and str(site.home) in environ:
+            found.append(words)
+    return found
+
+
+def test_runs_that_wait_cost_no_process_and_outlive_the_server(
+    site: Any, serve: Callable[..., Api], waits: Path
+) -> None:
+    site.install("orders")
+    api = serve(ORDERS_WAIT=str(waits))
+    body = {"config": {"processing.batch_size": 12345}}
+    run_ids = [api("POST", "/workflows/orders/runs", json=body).json()["run_id"] for _ in range(3)]
+    eventually(lambda: [*waits.glob("here-*")])
+    (words,) = eventually(lambda: len(found := processes(site)) == 1 and found)
+    assert run_ids[0] in words
+    assert "12345" not in " ".join(words)
+    assert [api.get(f"/runs/{run_id}")["status"] for run_id in run_ids[1:]] == ["queued"] * 2
+    api.stop()
+    assert len(processes(site)) == 1
+
+    api = serve(ORDERS_WAIT=str(waits))
+    (waits / "go").touch()
+    assert [api.ended(run_id)["status"] for run_id in run_ids] == ["success"] * 3
+    with sqlite3.connect(site.home / "dagster" / "history" / "runs.db") as connection:
+        rows = connection.execute("select run_id from runs order by end_time").fetchall()
+    assert [run_id for (run_id,) in rows] == run_ids
+
+
+def test_secrets_in_a_mapping_are_recorded_nowhere(site: Any, serve: Callable[..., Api]) -> None:
+    site.install("orders")
+    api = serve(DATAFLOW__ORDERS__API__OVERRIDABLE='["source.api.auth.*"]')
+    for value in ({"type": "bearer", "token": SECRET}, f"{{type: bearer, token: {SECRET}}}"):
+        response = api(
+            "POST", "/workflows/orders/runs", json={"config": {"source.api.auth": value}}
+        )
+        assert response.status_code == 202, response.text
+        assert SECRET not in response.text
+        assert api.ended(response.json()["run_id"])["status"] == "success"
+    for file in site.home.rglob("*"):
+        assert not file.is_file() or SECRET.encode() not in file.read_bytes(), file
+    assert SECRET not in api.log.read_text()
+
+
+def test_a_killed_run_is_shown_as_failed(site: Any, serve: Callable[..., Api], waits: Path) -> None:
+    site.install("orders")
+    process = site.start("run", "orders", "--json", ORDERS_WAIT=str(waits))
+    eventually(lambda: [*waits.glob("here-*")])
+    api = serve()
+    assert api.get("/workflows/orders")["last_run"]["status"] == "started"
+    process.kill()
+    process.wait()
+    assert api.get("/workflows/orders")["last_run"]["status"] == "failure"
