@@ -29,7 +29,6 @@ def test_the_server_keeps_what_its_document_promises(
         "--header": f"Authorization: Bearer {TOKEN}",
         "--max-examples": "10",
         "--seed": "1",
-        "--generation-database": "none",
         # A run is answered for when its workflow is loaded; this machine may have much else to do.
         "--request-timeout": "120",
         "--max-response-time": "120",
