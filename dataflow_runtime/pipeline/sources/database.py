@@ -63,18 +63,13 @@ def _engine(source: DatabaseSource) -> sa.Engine:
 
             url = url.set(drivername="postgresql+psycopg2")
         engine = sa.create_engine(url, poolclass=sa.NullPool)
-    except (sa.exc.NoSuchModuleError, ImportError) as error:
-        raise DataflowError(
-            mask(f"source.database.url: no driver for this URL is installed: {error}"),
-            hint='for PostgreSQL: pip install "dataflow-runtime[postgres]"; '
-            "for others, the dialect of SQLAlchemy",
-        ) from None
-    except (sa.exc.ArgumentError, ValueError, TypeError):
-        # The error's message may quote the URL, password and all.
-        raise DataflowError(
-            "source.database.url: not an SQLAlchemy URL",
-            hint="for example postgresql://user:password@host/database",
-        ) from None
+    except (sa.exc.ArgumentError, ImportError) as error:
+        found, hint = "not an SQLAlchemy URL", "an example is postgresql://user:password@host/shop"
+        # Other errors may quote the URL, password and all.
+        if isinstance(error, sa.exc.NoSuchModuleError | ImportError):
+            found = f"no driver for this URL is installed: {error}"
+            hint = 'pip install "dataflow-runtime[postgres]" for PostgreSQL, or another dialect'
+        raise DataflowError(mask(f"source.database.url: {found}"), hint=hint) from None
     file = url.database or ":memory:"
     # SQLite would make a new file.
     if engine.name == "sqlite" and not file.startswith((":", "file:")) and not Path(file).exists():
@@ -143,15 +138,15 @@ def _from_others(engine: sa.Engine, statement: Any, size: int) -> Iterator[pl.Da
 def _from_postgres(engine: sa.Engine, statement: Any, size: int) -> Iterator[pl.DataFrame]:
     """Yield frames of Arrow batches, which ADBC makes of PostgreSQL's binary rows."""
     import adbc_driver_postgresql.dbapi as adbc
+    import psycopg2
     from psycopg2.extensions import make_dsn
 
     compiled = statement.compile(dialect=_POSTGRES, compile_kwargs={"literal_binds": True})
     _, parameters = engine.dialect.create_connect_args(engine.url)
     try:
-        connection = adbc.connect(make_dsn(**parameters))
-        with connection, connection.cursor() as cursor:
+        with adbc.connect(make_dsn(**parameters)) as connection, connection.cursor() as cursor:
             yield from _in_background(_batches(cursor, str(compiled), size), cursor.adbc_cancel)
-    except (adbc.Error, OSError) as error:
+    except (adbc.Error, psycopg2.Error, OSError) as error:
         # Connection, transaction, resources, locks, operator, system; midway there is no code.
         passing = (getattr(error, "sqlstate", None) or "08")[:2] in _PASSING
         kind = sa.exc.OperationalError if passing else sa.exc.ProgrammingError
@@ -211,8 +206,8 @@ def _in_background(batches: Iterator[Any], cancel: Callable[[], None]) -> Iterat
     The main thread stays free for signals, where ADBC would keep SIGINT to itself.
     """
     thread = ThreadPoolExecutor(1)
+    following = thread.submit(next, batches, None)
     try:
-        following = thread.submit(next, batches, None)
         while True:
             # In short waits: once Polars is imported, SIGINT does not interrupt a long one.
             while not following.done():
@@ -222,7 +217,8 @@ def _in_background(batches: Iterator[Any], cancel: Callable[[], None]) -> Iterat
             following = thread.submit(next, batches, None)
             yield batch
     finally:
-        cancel()
+        if not following.done():
+            cancel()
         thread.shutdown()
 
 

@@ -484,7 +484,7 @@ def test_a_refused_connection_is_an_error(rows: Any) -> None:
             "no driver for this URL is installed: .*pymysql",
         ),
         ("nosuchdb://me:hidden-word@host/db", "no driver for this URL is installed: .*nosuchdb"),
-        ("postgresql://me:hidden-word@host:port/db", "not an SQLAlchemy URL"),
+        ("no.such.db://me:hidden-word@host/db", "not an SQLAlchemy URL"),
     ],
 )
 def test_a_url_without_a_driver_is_an_error(rows: Any, url: str, message: str) -> None:
@@ -515,6 +515,11 @@ def test_postgres_without_its_extra(
     with pytest.raises(DataflowError, match="no driver for this URL is installed") as raised:
         rows(table="things")
     assert 'pip install "dataflow-runtime[postgres]"' in str(raised.value.hint)
+
+
+def test_an_unknown_option_of_the_url_is_an_error(postgres: str, rows: Any) -> None:
+    with pytest.raises(DataflowError, match=r'source\.database: .*option "ssl"'):
+        rows(url=f"{postgres}&ssl=require", query="SELECT 1 AS n")
 
 
 def test_a_connection_lost_midway_and_the_next_run_completes(
