@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 from dataflow_runtime import __version__
+from dataflow_runtime.cli.adopt import adopt_command
 from dataflow_runtime.cli.check import check_command
 from dataflow_runtime.cli.completion import completion_command
 from dataflow_runtime.cli.config import config_group
@@ -64,7 +65,7 @@ def cli(ctx: click.Context, *, verbose: bool) -> None:
 _COMMANDS = (
     *(list_command, show_command, check_command, run_command, config_group, dbt_command),
     *(dev_command, serve_command, dashboards_group, workspace_command, outdated_command),
-    *(upgrade_command, doctor_command, completion_command),
+    *(upgrade_command, adopt_command, doctor_command, completion_command),
 )
 for _command in _COMMANDS:
     cli.add_command(_command)

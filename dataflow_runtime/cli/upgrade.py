@@ -60,7 +60,8 @@ def upgrade_command(
       dataflow-runtime upgrade ~/workflows
       dataflow-runtime upgrade ~/workflows/orders --apply
     """
-    require(*(("run", "fleet") if apply else ("fleet",)))
+    if apply:
+        require("run")
     compared = compare_checkouts(folders, editable=not folders, template=template)
     from dataflow_runtime.fleet.upgrade import upgrade_fleet
 

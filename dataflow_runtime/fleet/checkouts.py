@@ -11,7 +11,15 @@ from typing import Any
 
 from dataflow_runtime.workflows.discovery import ENTRY_POINT_GROUP, find_workflows
 
-__all__ = ["ANSWERS_FILE", "Checkout", "advertised", "find_checkouts", "find_editable"]
+__all__ = [
+    "ANSWERS_FILE",
+    "Checkout",
+    "advertised",
+    "find_checkouts",
+    "find_editable",
+    "read_checkout",
+    "read_yaml",
+]
 
 ANSWERS_FILE = ".copier-answers.yml"
 _NEVER_ENTERED = {"node_modules", "site-packages", "__pycache__", "venv"}
@@ -78,7 +86,7 @@ def read_checkout(folder: Path) -> Checkout | None:
     names = list(advertised(folder))
     answers: dict[str, Any] = {}
     try:
-        answers = _parse((folder / ANSWERS_FILE).read_text(encoding="utf-8"))
+        answers = read_yaml((folder / ANSWERS_FILE).read_text(encoding="utf-8"))
         lacks = [text for key, text in _NEEDED.items() if not answers.get(key)]
         error = f"{ANSWERS_FILE} {lacks[0]}" if lacks else None
     except FileNotFoundError:
@@ -102,7 +110,12 @@ def advertised(folder: Path) -> dict[str, str]:
         return {}
 
 
-def _parse(text: str) -> dict[str, Any]:
+def read_yaml(text: str) -> dict[str, Any]:
+    """Return the mapping in a YAML file.
+
+    Raises:
+        ValueError: It is not YAML, or not a mapping.
+    """
     from ruamel.yaml import YAML
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
 

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from hashlib import sha256
 from multiprocessing import get_context
 from pathlib import Path
@@ -102,19 +102,33 @@ def _git_url(source: str) -> str:
     return source.removeprefix("git+")
 
 
-def render(source: str, version: str, answers: Mapping[str, Any], folder: Path) -> None:
+def render(
+    source: str,
+    version: str,
+    answers: Mapping[str, Any],
+    folder: Path,
+    *,
+    guesses: Mapping[str, Any] | None = None,
+    ask: bool = False,
+) -> None:
     """Render a template at a version into a folder. Runs no task, whomever the user trusts.
+
+    Args:
+        source: The template, as Copier records it.
+        version: Its tag or commit.
+        answers: The answers to its questions.
+        folder: The folder, which is made.
+        guesses: Defaults of the questions that have no answer.
+        ask: Whether Copier asks those questions in the terminal.
 
     Raises:
         DataflowError: Copier refuses an answer or the template.
     """
     import copier
 
-    data = dict(answers)
+    copy = partial(copier.run_copy, user_defaults=dict(guesses or {}), skip_tasks=True, quiet=True)
     with copier_errors("its answers cannot be rendered"):
-        copier.run_copy(
-            source, folder, data, vcs_ref=version, defaults=True, quiet=True, skip_tasks=True
-        )
+        copy(source, folder, dict(answers), vcs_ref=version, defaults=not ask)
 
 
 @contextmanager

@@ -19,6 +19,20 @@ Git = Callable[..., str]
 Commit = Callable[[Path], Path]
 
 
+WITHOUT_COPIER = """\
+import importlib.metadata as metadata
+
+version = metadata.version
+
+def without_copier(name):
+    if name == "copier":
+        raise metadata.PackageNotFoundError(name)
+    return version(name)
+
+metadata.version = without_copier
+"""
+
+
 def rows(site: Any, *folders: Path, code: int, **environ: str) -> dict[str, dict[str, Any]]:
     run = site.run("outdated", *folders, "--json", **environ)
     assert run.returncode == code, run.stdout + run.stderr
@@ -280,7 +294,7 @@ def test_line_ends_are_not_edits(site: Any, render: Render, releases: Path, flee
 
 
 def test_without_copier_it_says_what_to_install(site: Any) -> None:
-    (site.folder / "sitecustomize.py").write_text("import sys\nsys.modules['copier'] = None\n")
+    (site.folder / "sitecustomize.py").write_text(WITHOUT_COPIER)
     run = site.run("outdated")
     assert run.returncode == 1
     assert "copier is not installed" in run.stderr
@@ -300,3 +314,26 @@ def test_no_task_of_a_template_runs_though_its_user_trusts_it(
     row = rows(site, workflow, code=0, COPIER_SETTINGS_PATH=str(settings))["orders"]
     assert (row["version"], row["error"]) == ("v9.0.0", None)
     assert not (tmp_path / "ran").exists()
+
+
+def test_neither_a_prerelease_nor_a_tag_that_was_removed_is_the_latest(
+    site: Any, render: Render, own_releases: Path, commit: Commit, git: Git, tmp_path: Path
+) -> None:
+    workflow = render(tmp_path / "orders", source=own_releases, vcs_ref="v0.1.0")
+    for tag in ("v9.9.0", "v10.0.0rc1", "v10.0.0.dev1", "nightly"):
+        (own_releases / tag).touch()
+        git(commit(own_releases), "tag", tag)
+    assert rows(site, workflow, code=1)["orders"]["latest"] == "v9.9.0"
+    git(own_releases, "tag", "v9.10.0")
+    assert rows(site, workflow, code=1)["orders"]["latest"] == "v9.10.0"
+    git(own_releases, "tag", "--delete", "v9.9.0", "v9.10.0")
+    assert rows(site, workflow, code=1)["orders"]["latest"] == "v0.3.0"
+
+
+def test_the_versions_are_compared_before_the_files(
+    site: Any, render: Render, releases: Path, fleet: Path
+) -> None:
+    for name, tag in (("orders", "v0.1.0"), ("visits", None)):
+        render(fleet / name, source=releases, vcs_ref=tag)
+    run = site.run("outdated", fleet)
+    assert "1 of 2 checkouts behind the template\n" in run.stderr

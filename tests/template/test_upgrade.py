@@ -372,3 +372,150 @@ def test_a_dependency_beside_that_of_the_runtime_is_merged(
     commit(workflow)
     row = upgrade(site, fleet, code=0)["orders"]
     assert (row["outcome"], row["conflicts"]) == ("ready", [])
+
+
+def solve(file: Path, text: str) -> None:
+    """Write a file with its conflicts solved for the owner's side."""
+    conflict = r"<<<<<<<.*?\n(.*?)=======.*?>>>>>>> [^\n]*\n"
+    file.write_text(re.sub(conflict, r"\1", text + "\n", flags=re.DOTALL))
+
+
+def test_a_conflict_stays_one_until_it_is_solved_and_committed(
+    site: Any, old: Callable[..., Path], git: Git, commit: Commit, fleet: Path
+) -> None:
+    workflow = old("visits", source_type="api")
+    config = workflow / "src" / "visits" / "config.yaml"
+    replace(config, "retries: 5 # of a request", "retries: 8 # of a slow request")
+    commit(workflow)
+
+    for _ in range(2):
+        row = upgrade(site, fleet, "--apply", "--branch", "up", code=1)["visits"]
+        assert (row["outcome"], row["conflicts"]) == ("conflicts", ["src/visits/config.yaml"])
+    message = git(workflow, "show", "--no-patch", "--format=%B", "up")
+    assert message.endswith("\n\nConflict: src/visits/config.yaml")
+
+    git(workflow, "switch", "--quiet", "up")
+    (workflow / "notes.md").write_text("Not yet.\n")
+    commit(workflow)
+    assert upgrade(site, fleet, code=1)["visits"]["outcome"] == "conflicts"
+    git(workflow, "switch", "--quiet", "main")
+    assert upgrade(site, fleet, "--branch", "up", code=1)["visits"]["outcome"] == "conflicts"
+    git(workflow, "merge", "--quiet", "up")
+    row = upgrade(site, fleet, code=1)["visits"]
+    assert (row["outcome"], row["conflicts"]) == ("conflicts", ["src/visits/config.yaml"])
+    solve(config, config.read_text())
+    assert upgrade(site, fleet, code=1)["visits"]["outcome"] == "conflicts"
+    commit(workflow)
+    assert upgrade(site, fleet, code=0)["visits"]["outcome"] == "current"
+
+
+def drop(template: Path, *names: str) -> None:
+    """Remove files from a template."""
+    for path in (template / "template/src/{{ workflow_name }}").rglob("*"):
+        if path.name in names:
+            path.unlink()
+
+
+def test_a_conflict_without_markers_is_not_forgotten_either(
+    site: Any, render: Render, own_releases: Path, commit: Commit, git: Git, fleet: Path
+) -> None:
+    workflow = render(fleet / "orders", source=own_releases, vcs_ref="v0.1.0")
+    with (workflow / "src/orders/transform.py").open("a") as file:
+        file.write("# ours\n")
+    commit(workflow)
+    drop(own_releases, "transform.py")
+    git(commit(own_releases), "tag", "v9.0.0")
+
+    for _ in range(2):
+        row = upgrade(site, fleet, "--apply", code=1)["orders"]
+        assert (row["outcome"], row["conflicts"]) == ("conflicts", ["src/orders/transform.py"])
+    git(workflow, "switch", "--quiet", "template-v9.0.0")
+    git(workflow, "commit", "--quiet", "--allow-empty", "--message", "Keep the transform")
+    git(workflow, "switch", "--quiet", "main")
+    assert upgrade(site, fleet, code=0)["orders"]["outcome"] == "ready"
+
+
+def test_a_dropped_file_that_the_owner_uses_is_a_conflict(
+    site: Any, render: Render, own_releases: Path, commit: Commit, git: Git, fleet: Path
+) -> None:
+    for name in ("orders", "visits"):
+        workflow = render(fleet / name, source=own_releases, vcs_ref="v0.1.0")
+        if name == "orders":
+            page = workflow / "src/orders/evidence/regions.md"
+            page.write_text("<script>import S from '$lib/orders/Share.svelte'</script>\n<S/>\n")
+        commit(workflow)
+    drop(own_releases, "Share.svelte")
+    git(commit(own_releases), "tag", "v9.0.0")
+
+    found = upgrade(site, fleet, code=1)
+
+    component = "src/orders/evidence/components/Share.svelte"
+    assert (found["orders"]["outcome"], found["orders"]["conflicts"]) == ("conflicts", [component])
+    assert found["visits"]["outcome"] == "ready"
+    assert "Share.svelte" in found["visits"]["stat"]
+
+
+def test_worktrees_of_one_repository_get_a_branch_each(
+    site: Any, old: Callable[..., Path], git: Git, commit: Commit, fleet: Path
+) -> None:
+    workflow = old("orders")
+    side = fleet / "side"
+    git(workflow, "worktree", "add", "--quiet", "-b", "side", side)
+    with (side / "README.md").open("a") as file:
+        file.write("\nOf the side.\n")
+    git(side, "commit", "--quiet", "--all", "--message", "Side")
+
+    compared = compare(find_checkouts([fleet]), site.home / "t")
+    rows = list(upgrade_fleet(compared, branch="up", apply=False, jobs=2))
+    assert [(row.outcome, row.branch) for row in rows] == [("ready", "up"), ("ready", "up-side")]
+
+
+@pytest.mark.e2e
+def test_signed_commits_line_ends_and_the_environment_of_a_hook_do_no_harm(
+    site: Any, old: Callable[..., Path], git: Git, fleet: Path, tmp_path: Path
+) -> None:
+    workflow = old("orders")
+    before = state(workflow, git)
+    settings = tmp_path / "gitconfig"
+    settings.write_text(
+        "[user]\nname = t\nemail = t@example.com\nsigningkey = none\n"
+        "[commit]\ngpgsign = true\n[core]\nautocrlf = true\n"
+    )
+    other = tmp_path / "other"
+    git(tmp_path, "init", "--quiet", other)
+    hook = {"GIT_DIR": str(other / ".git"), "GIT_INDEX_FILE": str(other / "index")}
+    hook |= {"GIT_WORK_TREE": str(other), "GIT_PREFIX": "x/"}
+
+    row = upgrade(site, fleet, "--apply", code=0, GIT_CONFIG_GLOBAL=str(settings), **hook)["orders"]
+
+    assert (row["outcome"], row["conflicts"]) == ("upgraded", [])
+    assert state(workflow, git)[1:] == before[1:]
+    assert git(other, "for-each-ref") == ""
+    # Where git writes CRLF into working trees, a checkout is no more edited than elsewhere.
+    git(workflow, "-c", "core.autocrlf=true", "clone", "--quiet", ".", fleet / "windows")
+    windows = fleet / "windows"
+    git(windows, "config", "core.autocrlf", "true")
+    assert b"\r\n" in (windows / "README.md").read_bytes()
+    assert upgrade(site, windows, code=0)["orders"]["conflicts"] == []
+
+
+def test_a_template_that_has_moved_is_followed(
+    site: Any, render: Render, own_releases: Path, commit: Commit, git: Git, tmp_path: Path
+) -> None:
+    fleet = tmp_path / "fleet"
+    orders = commit(render(fleet / "orders", source=own_releases, vcs_ref="v0.1.0"))
+    moved = own_releases.rename(tmp_path / "elsewhere")
+
+    row = upgrade(site, fleet, code=1)["orders"]
+    assert row["outcome"] == "failed"
+    assert f"the template {own_releases} cannot be fetched: " in row["error"]
+    assert "does not exist" in row["error"] or "does not appear to be" in row["error"]
+    assert row["error"].endswith("(if it has moved, `upgrade --template` says where to)")
+
+    compared = compare(find_checkouts([fleet]), site.home / "t", str(moved))
+    (found,) = upgrade_fleet(compared, branch="up", apply=True, jobs=1)
+    assert (found.conflicts, found.error) == ((), None)
+    assert git(orders, "rev-list", "--count", "main..up") == "1"
+    assert str(own_releases) not in git(orders, "show", "up:pyproject.toml")
+    assert f"_src_path: {moved}" in git(orders, "show", "up:.copier-answers.yml")
+    assert f"The template is at {moved} now." in git(orders, "show", "--no-patch", "up")
