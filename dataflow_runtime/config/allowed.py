@@ -84,7 +84,9 @@ def secret_paths(
     elif isinstance(value, list):
         children = enumerate(value)
     for key, child in children:
-        below = [found for allowed in types for found in types_at(allowed, [str(key)])]
+        below: list[Any] = []
+        for allowed in types:
+            below += types_at(allowed, [str(key)])
         yield from secret_paths(child, below, (*path, str(key)), hidden)
 
 

@@ -1,4 +1,4 @@
-"""What all sections of the configuration share: strictness, descriptions, rules between keys, types."""
+"""What all sections of the configuration share: strictness, descriptions, rules, types."""
 
 from __future__ import annotations
 

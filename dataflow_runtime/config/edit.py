@@ -1,4 +1,4 @@
-"""Edits of a YAML file that touch only the edited value: comments, order, quotes and every other byte stay.
+"""Edits of a YAML file that touch only one value: comments, order and every other byte stay.
 
 The parser gives the place of each value; an edit replaces that span of text, or inserts a line.
 """

@@ -21,7 +21,7 @@ from dataflow_runtime.config.core_schema import typed_scalar
 from dataflow_runtime.config.interpolation import InterpolationError, interpolate
 from dataflow_runtime.config.old_keys import rename_old_keys
 from dataflow_runtime.config.problems import ConfigError, ConfigProblem
-from dataflow_runtime.config.tree import Layer, Node, Source, problem_at, read_source
+from dataflow_runtime.config.tree import Layer, Node, Source, problem_at, read_source, walk
 from dataflow_runtime.config.yaml import parse_yaml
 from dataflow_runtime.errors import UsageError
 
@@ -105,13 +105,11 @@ class Layers:
         return spelled
 
     def values(self) -> dict[str, Any]:
-        """Return the values: scalars interpolated and typed. Adds to `problems` all that is missing."""
+        """Return the values: scalars interpolated and typed. What is missing is in `problems`."""
         sections = self.root.value if isinstance(self.root.value, dict) else {}
         # A section whose keys are all commented out is empty, not null.
-        return {
-            key: {} if child.is_empty else self._value(child, (key,))
-            for key, child in sections.items()
-        }
+        values = {key: self._value(child, (key,)) for key, child in sections.items()}
+        return values | {key: {} for key, child in sections.items() if child.is_empty}
 
     def _value(self, node: Node, path: tuple[str, ...]) -> Any:
         if isinstance(node.value, dict):
@@ -128,7 +126,7 @@ class Layers:
         return type(value) not in types and any(t is str or is_secret(t) for t in types)
 
     def _interpolated(self, node: Node, path: str) -> tuple[str | None, list[str]]:
-        """Return the text of a scalar and its variables; None, and a problem, where there is none."""
+        """Return the text of a scalar, None and a problem where it has none, and its variables."""
         text, names = str(node.value), []
         if "$" in text and node.source.is_file:
             try:
@@ -146,35 +144,17 @@ class Layers:
                 hint = missing.message or f"set it, or give it a default: ${{{missing.name}:-…}}"
                 self.problems.append(problem_at(node, path, message, hint=hint))
             text = result.text
-        if not _is_unicode(text):
+        # An escape or a variable may hold half of a character, which cannot be written.
+        if any("\ud800" <= char <= "\udfff" for char in text):
             self.problems.append(problem_at(node, path, "half a character: not valid Unicode"))
             return None, []
         return text, names
 
     def scalars(self) -> Iterator[tuple[tuple[str, ...], Node]]:
         """Yield path and node of every scalar."""
-        yield from scalars(self.root)
-
-
-def _is_unicode(text: str) -> bool:
-    """Return whether a text can be written: an escape or a variable may hold half a character."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def scalars(node: Node, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Node]]:
-    """Yield path and node of every scalar of a tree."""
-    if isinstance(node.value, str):
-        yield path, node
-    elif isinstance(node.value, dict):
-        for key, child in node.value.items():
-            yield from scalars(child, (*path, key))
-    else:
-        for index, child in enumerate(node.value):
-            yield from scalars(child, (*path, str(index)))
+        for path, node in walk(self.root):
+            if isinstance(node.value, str):
+                yield path, node
 
 
 def variables_of(node: Node) -> list[str]:
@@ -182,9 +162,9 @@ def variables_of(node: Node) -> list[str]:
     if node.source.layer == "environment":
         return [str(node.source.variable)]
     found: dict[str, None] = {}
-    for _, scalar in scalars(node):
-        if scalar.source.is_file:
-            text = str(scalar.value).replace("$$", "")
+    for _, below in walk(node):
+        if isinstance(below.value, str) and below.source.is_file:
+            text = below.value.replace("$$", "")
             found.update(dict.fromkeys(re.findall(r"\$\{([A-Za-z_]\w*)", text)))
     return list(found)
 
@@ -199,7 +179,7 @@ def read_layers(
     overrides: Mapping[str, object] | None = None,
     texts: Mapping[Path, str] | None = None,
 ) -> Layers:
-    """Read and merge the layers of a workflow; what cannot be read is in the problems of the result.
+    """Read and merge the layers of a workflow; the result has the problems of what cannot be read.
 
     Args:
         name: The workflow.
@@ -226,21 +206,26 @@ def read_layers(
         except ConfigError as error:
             layers.problems += error.problems
             layers.unreadable = True
-    for variable, keys in override_variables(name, environ or {}).items():
-        source = Source("environment", (environ or {})[variable], variable=variable)
+    _add_overrides(layers, name, overrides or {})
+    return layers
+
+
+def _add_overrides(layers: Layers, name: str, overrides: Mapping[str, object]) -> None:
+    environ = layers.environ or {}
+    for variable, keys in override_variables(name, environ).items():
+        source = Source("environment", environ[variable], variable=variable)
         if all(keys):
             layers.add_value(layers.spelled(keys), value_node(source.text, source), source.text)
         else:
             message = "expected DATAFLOW__<WORKFLOW>__<SECTION>__<KEY>, found an empty key"
             layers.problems.append(ConfigProblem("", message, place=variable))
-    for dotted, value in (overrides or {}).items():
+    for dotted, value in overrides.items():
         keys = dotted.split(".")
         if all(keys):
             layers.add_value(keys, override_node(dotted, value), value)
         else:
             message = "expected section.key, found an empty key"
             layers.problems.append(ConfigProblem("", message, place=f"--set {dotted}"))
-    return layers
 
 
 def overlay_file(config_file: Path, env: str) -> Path:

@@ -8,7 +8,7 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
@@ -84,7 +84,7 @@ class _Loaded(NamedTuple):
 
 
 class _Installed(NamedTuple):
-    """The installed workflows and config models, found again when a folder of `sys.path` changes."""
+    """Installed workflows and config models, found again when a folder of `sys.path` changes."""
 
     stamps: object
     workflows: dict[str, InstalledWorkflow]
@@ -92,7 +92,7 @@ class _Installed(NamedTuple):
 
 
 class ConfigManager:
-    """Configurations by workflow, cached by what they depend on: files and variables. Thread-safe."""
+    """Configurations by workflow, cached by the files and variables they depend on. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -120,13 +120,6 @@ class ConfigManager:
             warn_of(loaded.layers.old_keys)
         return cast("WorkflowConfig", loaded.config)
 
-    def cached_config(self, name: str, *, env: str | None = None) -> WorkflowConfig | None:
-        """Return a loaded configuration if nothing that it depends on has changed since."""
-        file, env = self._file_and_env(name, env)
-        with self._lock:
-            cached = self._cache.get((name, file, env, self.model_of(name), ""))
-        return cached.config if cached is not None and cached.is_current(name) else None
-
     def validate_config(
         self,
         name: str,
@@ -135,7 +128,7 @@ class ConfigManager:
         env: str | None = None,
         overrides: Overrides | None = None,
     ) -> M:
-        """Return the configuration of a workflow as an instance of `model`; else as `load_config`."""
+        """Return the configuration of a workflow as a `model`; otherwise as `load_config`."""
         return cast("M", self._load(name, model, env, overrides).config)
 
     def list_configs(self) -> list[ConfigFile]:
@@ -149,36 +142,18 @@ class ConfigManager:
         return configs
 
     def check(
-        self,
-        name: str,
-        *,
-        env: str | None = None,
-        overrides: Overrides | None = None,
-        text: str | None = None,
+        self, name: str, *, env: str | None = None, overrides: Overrides | None = None
     ) -> CheckedConfig:
-        """Return what is wrong, or only questionable; `text` is read in place of ``config.yaml``.
+        """Return what is wrong, or only questionable, in a configuration.
 
         Raises:
             UsageError: No installed package advertises the workflow, or there is no such overlay.
         """
-        from dataflow_runtime.config.origins import config_warnings
-
-        try:
-            model = self.model_of(name)
-            if text is None and not overrides:
-                loaded = self._load(name, model, env)
-            else:
-                # What is only tried is not kept.
-                file, env = self._file_and_env(name, env)
-                texts = {file: text} if text is not None else None
-                loaded = _load(name, file, env, overrides, model, os.environ, texts)
-        except ConfigError as error:
-            return CheckedConfig(name, error.problems)
-        except UsageError:
-            raise
-        except DataflowError as error:
-            return CheckedConfig(name, [ConfigProblem("", error.message, hint=error.hint)])
-        return CheckedConfig(name, (), config_warnings(loaded.layers, loaded.secret_paths))
+        file, env = self._file_and_env(name, env)
+        if overrides:
+            # What is only tried is not kept.
+            return self._checked(name, lambda model: _load(name, file, env, overrides, model))
+        return self._checked(name, lambda model: self._load(name, model, env or ""))
 
     def validate_candidate(self, name: str, text: str, *, env: str | None = None) -> CheckedConfig:
         """Check a text that could replace a workflow's ``config.yaml``, whoever wrote it.
@@ -194,11 +169,15 @@ class ConfigManager:
         Raises:
             UsageError: No installed package advertises the workflow, or there is no such overlay.
         """
+        file, env = self._file_and_env(name, env or "")
+        texts = {file: text}
+        return self._checked(name, lambda model: _load(name, file, env, None, model, None, texts))
+
+    def _checked(self, name: str, load: Callable[[type[BaseModel]], _Loaded]) -> CheckedConfig:
         from dataflow_runtime.config.origins import config_warnings
 
-        file, env = self._file_and_env(name, env or "")
         try:
-            loaded = _load(name, file, env, None, self.model_of(name), None, {file: text})
+            loaded = load(self.model_of(name))
         except ConfigError as error:
             return CheckedConfig(name, error.problems)
         except DataflowError as error:
@@ -227,18 +206,13 @@ class ConfigManager:
         """
         from dataflow_runtime.config.edit import edit_file, set_value
 
-        installed = self.config_file(name)
-        target = file or installed
-        if not target.exists() and (len(target.parts) == 1 or (installed.parent / target).exists()):
-            target = installed.parent / target
-        target = target.absolute()
+        target = self._editable(name, file)
         overlay = re.fullmatch(r"(.+)\.([A-Za-z0-9_-]+)(\.ya?ml)", target.name)
         base = target.with_name(overlay[1] + overlay[3]) if overlay else target
         env = overlay[2] if overlay and base.is_file() else None
         model = self.model_of(name)
         # What the environment overrides is not what the file says.
-        overriding = _overriding(name, os.environ)
-        environ = {key: text for key, text in os.environ.items() if key not in overriding}
+        environ = dict(os.environ.items() - _overriding(name, os.environ).items())
 
         def problems(text: str) -> Sequence[ConfigProblem]:
             try:
@@ -251,18 +225,23 @@ class ConfigManager:
             new = old
             for dotted, value in assignments.items():
                 new = set_value(new, dotted, value, file=target, force=force)
-            before = {(problem.path, problem.message) for problem in problems(old)}
-            added = [
-                problem
-                for problem in problems(new)
-                if (problem.path, problem.message) not in before
-            ]
+            before = [(problem.path, problem.message) for problem in problems(old)]
+            after = {(problem.path, problem.message): problem for problem in problems(new)}
+            added = [problem for key, problem in after.items() if key not in before]
             if added:
                 raise _error(added, hint="nothing was written")
             return new
 
         edit_file(target, change)
         return target
+
+    def _editable(self, name: str, file: Path | None) -> Path:
+        installed = self.config_file(name)
+        target = file or installed
+        beside = installed.parent / target
+        if not target.exists() and (len(target.parts) == 1 or beside.exists()):
+            target = beside
+        return target.absolute()
 
     def show(
         self, name: str, *, env: str | None = None, overrides: Overrides | None = None
@@ -313,7 +292,7 @@ class ConfigManager:
         return file
 
     def model_of(self, name: str) -> type[WorkflowConfig]:
-        """Return the model of a workflow: its own, of the group ``dataflow.config_models``, or ours.
+        """Return the model of a workflow: its own, of ``dataflow.config_models``, or `WorkflowConfig`.
 
         Raises:
             DataflowError: Its own cannot be imported, or is not a subclass of `WorkflowConfig`.
@@ -339,30 +318,21 @@ class ConfigManager:
         """Return what is misspelt in the names of ``DATAFLOW_…`` variables."""
         from dataflow_runtime.settings import Settings
 
-        known = [f"DATAFLOW_{field.upper()}" for field in Settings.model_fields]
-        prefixes = [f"DATAFLOW__{name.upper()}__" for name in self._installed().workflows]
+        settings = [f"DATAFLOW_{field.upper()}" for field in Settings.model_fields]
+        workflows = [f"DATAFLOW__{name.upper()}__" for name in self._installed().workflows]
         warnings = []
         for variable in sorted(os.environ):
-            suggestion = None
+            found, known, what = variable, settings, "unknown variable"
             if variable.startswith("DATAFLOW__"):
-                if any(variable.startswith(prefix) for prefix in prefixes):
-                    continue
-                workflow = variable.split("__")[1]
-                names = [name.upper() for name in self._installed().workflows]
-                what, suggestion = "no workflow of this name", did_you_mean(workflow, names)
-            elif not variable.startswith("DATAFLOW_") or variable in known:
-                continue
-            else:
-                what, suggestion = "unknown variable", did_you_mean(variable, known)
-            warnings.append(f"{variable}: {what}" + (f"; {suggestion}" if suggestion else ""))
+                found = "__".join([*variable.split("__")[:2], ""])
+                known, what = workflows, "no workflow of this name"
+            if variable.startswith("DATAFLOW_") and found not in known:
+                suggestion = did_you_mean(found.rstrip("_"), [name.rstrip("_") for name in known])
+                warnings.append(f"{variable}: {what}" + (f"; {suggestion}" if suggestion else ""))
         return warnings
 
     def _load(
-        self,
-        name: str,
-        model: type[BaseModel],
-        env: str | None,
-        overrides: Overrides | None = None,
+        self, name: str, model: type[BaseModel], env: str | None, overrides: Overrides | None = None
     ) -> _Loaded:
         file, env = self._file_and_env(name, env)
         key = (name, file, env, model, repr(sorted(overrides.items())) if overrides else "")
@@ -370,7 +340,7 @@ class ConfigManager:
             cached = self._cache.get(key)
         if cached is not None and cached.is_current(name):
             return cached
-        loaded = _load(name, file, env, overrides, model, os.environ)
+        loaded = _load(name, file, env, overrides, model)
         with self._lock:
             self._cache.pop(key, None)
             while len(self._cache) >= _CACHE_SIZE:
@@ -393,18 +363,14 @@ class ConfigManager:
             return file, None
         if overlay_file(file, env).exists():
             return file, env
-        if given is not None:
-            known, what = (
-                _overlays(file),
-                f"workflow {name!r} has no {overlay_file(file, env).name}",
-            )
-        else:
-            known = sorted(
-                {other for config in self.list_configs() for other in config.environments}
-            )
+        known, what = _overlays(file), f"workflow {name!r} has no config.{env}.yaml"
+        if given is None:
+            for config in self.list_configs():
+                known += config.environments
             if env in known:
                 return file, env
             what = f"DATAFLOW_ENV: no workflow has a config.{env}.yaml"
+        known = sorted(set(known))
         there_are = f"there are: {', '.join(known)}" if known else None
         raise UsageError(what, hint=did_you_mean(env, known) or there_are)
 
@@ -426,7 +392,7 @@ def _load(
     env: str | None,
     overrides: Overrides | None,
     model: type[BaseModel],
-    environ: Mapping[str, str] | None,
+    environ: Mapping[str, str] | None = os.environ,
     texts: Mapping[Path, str] | None = None,
 ) -> _Loaded:
     from dataflow_runtime.config.layers import overlay_file, read_layers, variables_of
@@ -434,16 +400,16 @@ def _load(
 
     # Taken before reading: a change in between is seen the next time.
     environ = None if environ is None else dict(environ)
-    files = {path: _stamp(path) for path in (file, *([overlay_file(file, env)] if env else ()))}
+    files = {path: _stamp(path) for path in (file, overlay_file(file, env) if env else file)}
     layers = read_layers(name, file, model, environ, env=env, overrides=overrides, texts=texts)
     outcome = Validation(layers, {"workflow": name, "root": file.parent})
     if outcome.problems:
         raise _error(outcome.problems)
+    environ = environ or {}
     variables = {}
     for _, node in layers.scalars():
-        for variable in variables_of(node):
-            variables[variable] = (environ or {}).get(variable)
-    secrets, overriding = frozenset(outcome.secrets), _overriding(name, environ or {})
+        variables.update({variable: environ.get(variable) for variable in variables_of(node)})
+    secrets, overriding = frozenset(outcome.secrets), _overriding(name, environ)
     return _Loaded(outcome.config, layers, secrets, files, variables, overriding)
 
 

@@ -1,4 +1,4 @@
-"""The configuration of a workflow as strict pydantic models: every key, its type, default and rules.
+"""The configuration of a workflow as strict pydantic models: keys, types, defaults and rules.
 
 A workflow may bring a subclass of `WorkflowConfig` through the entry-point group
 ``dataflow.config_models``.

@@ -41,7 +41,7 @@ OLD_KEYS = (
 
 
 def rename_old_keys(layer: Node) -> tuple[list[ConfigProblem], list[ConfigProblem]]:
-    """Give the keys of a layer their new names; return warnings, and problems where both are given."""
+    """Give the keys of a layer their new names; return warnings, and problems of both names."""
     deprecated: list[ConfigProblem] = []
     problems: list[ConfigProblem] = []
     for section, old, new, ends in OLD_KEYS:

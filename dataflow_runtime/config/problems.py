@@ -1,4 +1,4 @@
-"""What is wrong with a configuration, and how users see it: place, key, message, source line, hint."""
+"""What is wrong with a configuration, and how users see it."""
 
 from __future__ import annotations
 

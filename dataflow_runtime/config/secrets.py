@@ -18,44 +18,14 @@ from urllib.parse import quote, quote_plus, unquote
 
 MASK = "**********"
 
-_SECRET_WORDS = frozenset(
-    [
-        "apikey",
-        "authorization",
-        "cookie",
-        "credential",
-        "credentials",
-        "passcode",
-        "passphrase",
-        "passwd",
-        "password",
-        "pwd",
-        "secret",
-        "sig",
-        "signature",
-        "token",
-    ]
-)
-# What makes a secret of a `key`: `api_key` is one, `primary_key` is not.
-_KINDS_OF_KEY = frozenset(
-    [
-        "access",
-        "account",
-        "api",
-        "auth",
-        "encryption",
-        "master",
-        "private",
-        "secret",
-        "service",
-        "shared",
-        "signing",
-        "storage",
-        "subscription",
-    ]
-)
+# Of words in lower case, with `-` between them. `api_key` is a secret, `primary_key` is not, and
 # `token_url` says where a token comes from.
-_NOT_THE_SECRET = frozenset(["location", "name", "param", "path", "type", "url"])
+_SECRET_NAME = re.compile(
+    r"^key$|(?:^|-)(?:authorization|cookie|credentials?|pass(?:code|phrase|wd|word)|pwd|secret|sig"
+    r"|signature|token|\w*apikey|(?:access|account|\w*api|auth|encryption|master|private|secret"
+    r"|service|shared|signing|storage|subscription)-key)"
+    r"(?:$|-(?!(?:location|name|param|path|type|url)(?:$|-)))"
+)
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 
 _URL_LOGIN = re.compile(r"(?<=://)([^\s:/@?#'\"]*):([^\s'\"]+)(?=@)")
@@ -69,7 +39,7 @@ _lent: ContextVar[set[str] | None] = ContextVar("_lent", default=None)
 
 @contextmanager
 def lent_secrets() -> Iterator[None]:
-    """Keep what is remembered in this block for this block only: a client's secrets are not ours."""
+    """Forget at the end of the block what is remembered in it: the secrets of a client."""
     token = _lent.set(set())
     try:
         yield
@@ -79,15 +49,8 @@ def lent_secrets() -> Iterator[None]:
 
 @lru_cache(1024)
 def is_secret_key(key: str) -> bool:
-    """Return whether a key of this name holds a secret: ``password``, ``X-Api-Key``, ``dbToken``."""
-    words = [word.lower() for word in _WORD.findall(key)]
-    if words == ["key"]:
-        return True
-    for before, word, after in zip(["", *words], words, [*words[1:], ""], strict=False):
-        kind_of_key = before in _KINDS_OF_KEY or before.endswith("api")
-        if word in _SECRET_WORDS or word.endswith("apikey") or (word == "key" and kind_of_key):
-            return after not in _NOT_THE_SECRET
-    return False
+    """Return whether a key of this name holds a secret, as ``password``, ``X-Api-Key`` do."""
+    return bool(_SECRET_NAME.search("-".join(_WORD.findall(key)).lower()))
 
 
 def remember_secrets(values: Iterable[str]) -> None:
@@ -95,30 +58,25 @@ def remember_secrets(values: Iterable[str]) -> None:
     lent = _lent.get()
     remembered = _known if lent is None else lent
     for value in values:
-        logins = _URL_LOGIN.findall(value)
-        for user, password in logins:
-            remembered.update(_spellings(f"{user}:{password}", only_base64=True))
-        secrets = [password for _, password in logins]
-        if "://" not in value:
-            secrets = [value, *value.splitlines()]
+        secrets = [] if "://" in value else [value, *value.splitlines()]
+        for user, password in _URL_LOGIN.findall(value):
+            secrets += [password, _base64(f"{user}:{password}")]
         for secret in secrets:
-            remembered.update(_spellings(secret))
+            if _stands_out(secret):
+                remembered.update(filter(_stands_out, _spellings(secret)))
 
 
-def _spellings(secret: str, *, only_base64: bool = False) -> Iterator[str]:
-    """Yield the ways to write a secret, as far as each can be told from a word."""
-    spellings = [base64.b64encode(secret.encode("utf-8", "replace")).decode().rstrip("=")]
-    if not only_base64:
-        spellings += [secret, secret.strip(), unquote(secret)]
-        spellings += [
-            quote(secret, safe="", errors="replace"),
-            quote_plus(secret, errors="replace"),
-        ]
-        spellings += [json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]]
-        spellings += [repr(secret)[1:-1], repr(secret.encode("utf-8", "replace"))[2:-1]]
-    for spelling in spellings:
-        if _stands_out(spelling) and (only_base64 or _stands_out(secret)):
-            yield spelling
+def _spellings(secret: str) -> list[str]:
+    """Return the ways to write a secret: as it is, and as text of a URL, JSON, Python or base64."""
+    encoded = secret.encode("utf-8", "replace")
+    urls = [unquote(secret), quote(encoded, safe=""), quote_plus(encoded)]
+    literals = [repr(secret), repr(encoded)[1:], json.dumps(secret)]
+    literals.append(json.dumps(secret, ensure_ascii=False))
+    return [secret, secret.strip(), *urls, *(text[1:-1] for text in literals), _base64(secret)]
+
+
+def _base64(text: str) -> str:
+    return base64.b64encode(text.encode("utf-8", "replace")).decode().rstrip("=")
 
 
 def _stands_out(text: str) -> bool:

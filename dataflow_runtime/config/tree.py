@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -147,3 +147,15 @@ def problem_at(
         width=max(1, len(node.text.partition("\n")[0])),
         unknown_key=unknown_key,
     )
+
+
+def walk(node: Node, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Node]]:
+    """Yield path and node of a tree and of everything in it."""
+    yield path, node
+    children: Iterable[tuple[object, Node]] = ()
+    if isinstance(node.value, dict):
+        children = node.value.items()
+    elif isinstance(node.value, list):
+        children = enumerate(node.value)
+    for key, child in children:
+        yield from walk(child, (*path, str(key)))

@@ -347,8 +347,8 @@ def test_a_candidate_is_checked_in_place_of_the_file(
     installed: Install, configs: ConfigManager
 ) -> None:
     installed("wf", MOCK)
-    assert configs.check("wf", text=MOCK + "retries:\n  delay: 1\n").valid
-    problems = configs.check("wf", text="source: {}\n").problems
+    assert configs.validate_candidate("wf", MOCK + "retries:\n  delay: 1\n").valid
+    problems = configs.validate_candidate("wf", "source: {}\n").problems
     assert [problem.path for problem in problems] == ["source.type"]
     assert configs.load_config("wf").retries.delay == 1.0
 
@@ -436,6 +436,16 @@ def test_a_file_of_the_same_size_and_time_is_read_again(
     assert configs.load_config("wf").processing.batch_size == 2
 
 
+def test_a_variable_is_watched_beside_one_that_overrides(
+    installed: Install, configs: ConfigManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed("wf", MOCK + "processing:\n  batch_size: ${N:-1}\n")
+    monkeypatch.setenv("DATAFLOW__WF__RETRIES__DELAY", "2")
+    assert configs.load_config("wf").processing.batch_size == 1
+    monkeypatch.setenv("N", "2")
+    assert configs.load_config("wf").processing.batch_size == 2
+
+
 def test_the_cache_is_bounded(
     installed: Install, configs: ConfigManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -486,5 +496,5 @@ def test_misspelt_variables(
     monkeypatch.setenv("DATAFLOW__ORDRES__RETRIES__DELAY", "hunter2")
     assert configs.environment_warnings() == [
         "DATAFLOW_STAGNG: unknown variable; did you mean 'DATAFLOW_STAGING'?",
-        "DATAFLOW__ORDRES__RETRIES__DELAY: no workflow of this name; did you mean 'ORDERS'?",
+        "DATAFLOW__ORDRES__RETRIES__DELAY: no workflow of this name; did you mean 'DATAFLOW__ORDERS'?",
     ]
