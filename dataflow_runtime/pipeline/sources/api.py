@@ -296,7 +296,8 @@ def _failure(error: Any, http: _Http) -> DataflowError:
         case JSONPathError():
             found = f"data_selector or a path of pagination is not a JSONPath: {error}"
             return _error(url, found, "an example is $.data[*]")
-        case UnicodeError():
+        case UnicodeError() | requests.exceptions.InvalidHeader():
+            # The error's own words hold the value.
             found = "a header has a character that HTTP does not allow"
             return _error(url, found, "check source.api.auth and headers")
         case requests.RequestException():

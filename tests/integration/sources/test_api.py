@@ -392,6 +392,7 @@ def test_the_line_break_at_the_end_of_a_secret_is_not_sent(
         {"auth": {"type": "bearer", "token": "hunter2…secret"}},
         {"auth": {"type": "api_key", "value": "hunter2…secret"}},
         {"headers": {"X-Token": "hunter2…secret"}},
+        {"headers": {"X-Other": " hunter2 after a space"}},
     ],
 )
 def test_what_no_header_can_carry_is_an_error(ids: Any, server: Server, settings: Any) -> None:
