@@ -1,17 +1,22 @@
-"""Runs a workflow's dbt project in this process, with the connection that the config names."""
+"""Runs a workflow's dbt project in this process, with the connection that the config names.
+
+The only module that calls dbt. What dbt did is read from its artifacts, ``manifest.json`` and
+``run_results.json``, so that another way to start dbt is a change of `_invoke` alone.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import os
+import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from dataflow_runtime.config import WorkflowConfig
+from dataflow_runtime.config.secrets import mask
 from dataflow_runtime.errors import DataflowError
 from dataflow_runtime.pipeline.warehouse import duckdb_path, exclusive, postgres_parts
 from dataflow_runtime.settings import get_settings, temporary_environment
@@ -26,9 +31,10 @@ __all__ = [
     "project_dir",
 ]
 
-
-_ARTIFACTS = ("run_results.json", "manifest.json")
+_RESULTS, _MANIFEST = "run_results.json", "manifest.json"
 _KEPT_RUNS = 20
+_BUILT = ("model", "seed", "snapshot")
+_TESTS = ("test", "unit_test")
 
 
 @dataclass(frozen=True)
@@ -38,8 +44,8 @@ class Failure:
     Attributes:
         name: The test or model.
         model: The model that a test is about, None where the node is a model.
-        failures: Number of rows that a test found, None where the node did not get that far.
-        message: What dbt said.
+        failures: Number of rows that a test found, None where it did not get that far.
+        message: dbt's message.
     """
 
     name: str
@@ -60,19 +66,16 @@ class DbtResult:
         seconds: Execution time of each node, by unique id.
     """
 
-    models: int
-    tests: int
+    models: int = 0
+    tests: int = 0
     failed: list[Failure] = field(default_factory=list)
     status: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the counts and failures, as ``run --json`` shows them."""
-        return {
-            "models": self.models,
-            "tests": self.tests,
-            "failed": [asdict(failure) for failure in self.failed],
-        }
+        """Return the counts and failures, as ``run --json`` prints them."""
+        failed = [asdict(failure) for failure in self.failed]
+        return {"models": self.models, "tests": self.tests, "failed": failed}
 
 
 def project_dir(config: WorkflowConfig) -> Path:
@@ -81,9 +84,9 @@ def project_dir(config: WorkflowConfig) -> Path:
 
 
 def build(config: WorkflowConfig, *, run_id: str, select: Sequence[str] = ()) -> DbtResult:
-    """Run ``dbt build`` and return what it did; a failing model or test is in the result, not an exception.
+    """Run ``dbt build``; a failing model or test is in the result, not an exception.
 
-    dbt's artifacts are kept in `artifacts_dir`, those of the newest runs.
+    dbt's artifacts of the newest runs are kept in `artifacts_dir`.
 
     Args:
         config: Names the project's folder and the connection.
@@ -94,26 +97,13 @@ def build(config: WorkflowConfig, *, run_id: str, select: Sequence[str] = ()) ->
         DataflowError: The project cannot be parsed, or the warehouse cannot be reached.
     """
     arguments = ["build", *(("--select", *select) if select else ())]
-    with exclusive(config), _kept_artifacts(config, run_id):
-        results = _invoke(config, arguments)
-    nodes = list(results.results)
-    outcome = {node.node.unique_id: str(node.status) for node in nodes}
-    failed = [
-        _failure(node) for node in nodes if str(node.status) in ("error", "fail", "runtime error")
-    ]
-    return DbtResult(
-        models=sum(
-            node.node.resource_type in ("model", "seed", "snapshot") and node.status == "success"
-            for node in nodes
-        ),
-        tests=sum(
-            node.node.resource_type in ("test", "unit_test") and node.status in ("pass", "warn")
-            for node in nodes
-        ),
-        failed=failed,
-        status=outcome,
-        seconds={node.node.unique_id: float(node.execution_time) for node in nodes},
-    )
+    with exclusive(config), _target(config) as target:
+        (target / _RESULTS).unlink(missing_ok=True)  # of an earlier run
+        try:
+            _invoke(config, arguments)
+            return _result(target)
+        finally:
+            _keep_artifacts(target, artifacts_dir(config, run_id))
 
 
 def artifacts_dir(config: WorkflowConfig, run_id: str) -> Path:
@@ -121,51 +111,25 @@ def artifacts_dir(config: WorkflowConfig, run_id: str) -> Path:
     return _state(config) / "runs" / run_id
 
 
-@contextmanager
-def _kept_artifacts(config: WorkflowConfig, run_id: str) -> Iterator[None]:
-    """Keep what dbt writes meanwhile, however it ends, and remove the artifacts of older runs."""
-    target, kept = _state(config) / "target", artifacts_dir(config, run_id)
-    (target / _ARTIFACTS[0]).unlink(
-        missing_ok=True
-    )  # the results of an earlier run are not this one's
-    try:
-        yield
-    finally:
-        kept.mkdir(parents=True, exist_ok=True)
-        for name in _ARTIFACTS:
-            if (target / name).exists():
-                shutil.copyfile(target / name, kept / name)
-        runs = sorted(kept.parent.iterdir(), key=lambda folder: folder.stat().st_mtime)
-        for folder in runs[:-_KEPT_RUNS]:
-            shutil.rmtree(folder, ignore_errors=True)
-
-
 def manifest_path(config: WorkflowConfig) -> Path:
-    """Return the project's parsed manifest. It is kept by content: only a changed project is parsed again.
+    """Return the project's parsed manifest, kept by content: a changed project is parsed again.
 
     Raises:
         DataflowError: The project cannot be parsed.
     """
-    digest = hashlib.sha256()
-    for variable, value in sorted(environment(config).items()):
-        if "SECRET" not in variable:
-            digest.update(f"{variable}={value}\0".encode())
-    project = project_dir(config)
-    for file in sorted(file for file in project.rglob("*") if file.is_file()):
-        digest.update(f"{file.relative_to(project)}\0".encode())
-        digest.update(file.read_bytes())
-    kept = _state(config) / "manifests" / f"{digest.hexdigest()[:16]}.json"
-    if not kept.exists():
-        _invoke(config, ["parse"])
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        draft = kept.with_suffix(f".{os.getpid()}")
-        shutil.copyfile(_state(config) / "target" / "manifest.json", draft)
-        draft.replace(kept)
+    kept = _state(config) / "manifests" / f"{_digest(config)}.json"
+    if not _is_json(kept):
+        with _target(config) as target:
+            _invoke(config, ["parse"])
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            draft = kept.with_suffix(".draft")
+            shutil.copyfile(target / _MANIFEST, draft)
+            draft.replace(kept)
     return kept
 
 
 def environment(config: WorkflowConfig) -> dict[str, str]:
-    """Return the variables that point dbt at the workflow's project and state, and those that the project reads."""
+    """Return the variables that point dbt at the project and its state, and those it reads."""
     output, project, state = config.output, str(project_dir(config)), _state(config)
     variables = {
         "DBT_PROJECT_DIR": project,
@@ -196,10 +160,52 @@ def _state(config: WorkflowConfig) -> Path:
     return get_settings().home / "dbt" / config.workflow
 
 
-def _invoke(config: WorkflowConfig, arguments: Sequence[str]) -> Any:
+@contextmanager
+def _target(config: WorkflowConfig) -> Iterator[Path]:
+    """Give dbt's target folder, which one process at a time may use."""
+    import filelock
+
+    state = _state(config)
+    (state / "target").mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(state / "lock"):
+        yield state / "target"
+
+
+def _digest(config: WorkflowConfig) -> str:
+    """Return a digest of all that dbt parses."""
+    digest = hashlib.sha256()
+    for variable, value in sorted(environment(config).items()):
+        if "SECRET" not in variable:
+            digest.update(f"{variable}={value}\0".encode())
+    project = project_dir(config)
+    for file in sorted(file for file in project.rglob("*") if file.is_file()):
+        digest.update(f"{file.relative_to(project)}\0".encode())
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _is_json(file: Path) -> bool:
+    try:
+        json.loads(file.read_bytes())
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _keep_artifacts(target: Path, kept: Path) -> None:
+    kept.mkdir(parents=True, exist_ok=True)
+    for name in (_RESULTS, _MANIFEST):
+        if (target / name).exists():
+            shutil.copyfile(target / name, kept / name)
+    runs = sorted(kept.parent.iterdir(), key=lambda folder: folder.stat().st_mtime)
+    for folder in runs[:-_KEPT_RUNS]:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _invoke(config: WorkflowConfig, arguments: Sequence[str]) -> None:
     from dbt.cli.main import dbtRunner
 
-    project = project_dir(config)
+    project, parsed = project_dir(config), _state(config) / "target" / "partial_parse.msgpack"
     if not (project / "dbt_project.yml").is_file():
         raise DataflowError(
             f"{project}: no dbt_project.yml", hint="the workflow's folder has no dbt project"
@@ -207,18 +213,20 @@ def _invoke(config: WorkflowConfig, arguments: Sequence[str]) -> Any:
     with temporary_environment(environment(config)):
         try:
             outcome = dbtRunner().invoke(["--quiet", "--log-level", "none", *arguments])
+            if outcome.exception is not None and outcome.result is None and parsed.exists():
+                # What dbt has kept of an earlier parse may not fit the project any more.
+                parsed.unlink()
+                outcome = dbtRunner().invoke(["--quiet", "--log-level", "none", *arguments])
         finally:
             _disconnect()
     if outcome.exception is not None:
-        reason = " ".join(str(outcome.exception).split())
-        raise DataflowError(
-            f"dbt {arguments[0]}: {reason}", hint=f"log: {_state(config) / 'logs' / 'dbt.log'}"
-        )
-    return outcome.result
+        reason = mask(" ".join(str(outcome.exception).split()))
+        log = _state(config) / "logs" / "dbt.log"
+        raise DataflowError(f"dbt {arguments[0]}: {reason}", hint=f"log: {log}")
 
 
 def _disconnect() -> None:
-    """Close the connections that dbt keeps open: DuckDB's would lock its file for as long as this process lives."""
+    """Close dbt's connections: DuckDB's would lock its file for as long as this process lives."""
     from dbt.adapters.duckdb.connections import DuckDBConnectionManager
     from dbt.adapters.factory import reset_adapters
 
@@ -226,17 +234,38 @@ def _disconnect() -> None:
     DuckDBConnectionManager.close_all_connections()
 
 
-def _failure(result: Any) -> Failure:
-    node = result.node
-    is_test = node.resource_type in ("test", "unit_test")
-    attached = getattr(node, "attached_node", None) or getattr(node, "tested_node_unique_id", None)
-    if is_test and not attached:
-        attached = next(iter(getattr(node.depends_on, "nodes", [])), None)
+def _result(target: Path) -> DbtResult:
+    """Read what a build did from its artifacts."""
+    if not (target / _RESULTS).exists():
+        return DbtResult()  # the project has nothing to build
+    manifest = json.loads((target / _MANIFEST).read_bytes())
+    nodes = {**manifest["nodes"], **manifest["unit_tests"]}
+    results = json.loads((target / _RESULTS).read_bytes())["results"]
+    kind = {result["unique_id"]: nodes[result["unique_id"]]["resource_type"] for result in results}
+    built = [result for result in results if kind[result["unique_id"]] in _BUILT]
+    tests = [result for result in results if kind[result["unique_id"]] in _TESTS]
+    return DbtResult(
+        models=sum(result["status"] == "success" for result in built),
+        tests=sum(result["status"] in ("pass", "warn") for result in tests),
+        failed=[
+            _failure(result, nodes[result["unique_id"]])
+            for result in results
+            if result["status"] in ("error", "fail", "runtime error")
+        ],
+        status={result["unique_id"]: result["status"] for result in results},
+        seconds={result["unique_id"]: result["execution_time"] for result in results},
+    )
+
+
+def _failure(result: Mapping[str, Any], node: Mapping[str, Any]) -> Failure:
+    model = None
+    if node["resource_type"] in _TESTS:
+        upstream = node["depends_on"]["nodes"]
+        tested = node.get("attached_node") or (upstream[0] if upstream else None)
+        model = tested.rpartition(".")[2] if tested else None
     return Failure(
-        name=node.name,
-        model=attached.rsplit(".", 1)[-1] if is_test and attached else None,
-        failures=result.failures
-        if isinstance(result.failures, int) and result.status == "fail"
-        else None,
-        message=" ".join(str(result.message or "").split()),
+        name=node["name"],
+        model=model,
+        failures=result["failures"] if result["status"] == "fail" else None,
+        message=" ".join((result["message"] or "").split()),
     )

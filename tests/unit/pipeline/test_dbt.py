@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -35,3 +38,54 @@ def test_artifacts_of_the_newest_runs_are_kept(
     assert [(file.name, file.read_text()) for file in (runs / "newest").iterdir()] == [
         ("manifest.json", "parsed")
     ]
+
+
+@pytest.fixture
+def project(configure: Any, tmp_path: Path) -> Any:
+    """A dbt project of one model and a unit test of it."""
+    config = configure()
+    folder = config.root / "dbt"
+    folder.mkdir()
+    (folder / "dbt_project.yml").write_text("name: p\nprofile: p\nmodel-paths: ['.']\n")
+    (folder / ".dbtignore").write_text("dbt_project.yml\nprofiles.yml\n")
+    (folder / "profiles.yml").write_text(
+        "p: {target: duckdb, outputs: {duckdb: {type: duckdb, path: ':memory:'}}}\n"
+    )
+    (folder / "m.sql").write_text("select 1 as n\n")
+    (folder / "schema.yml").write_text(
+        "unit_tests:\n- {name: u, model: m, given: [], expect: {rows: [{n: 1}]}}\n"
+    )
+    return config
+
+
+def test_a_damaged_manifest_is_made_again(project: Any) -> None:
+    manifest = dbt.manifest_path(project)
+    whole = manifest.read_bytes()
+    manifest.write_bytes(whole[: len(whole) // 2])
+    assert dbt.manifest_path(project) == manifest
+    assert list(json.loads(manifest.read_bytes())["nodes"]) == ["model.p.m"]
+
+
+def test_a_build_after_a_unit_test_was_removed(project: Any) -> None:
+    first = dbt.build(project, run_id="1")
+    assert (first.models, first.tests, first.failed) == (1, 1, [])
+    (project.root / "dbt" / "schema.yml").write_text("models: [{name: m}]\n")
+    second = dbt.build(project, run_id="2")
+    assert (second.models, second.tests, second.failed) == (1, 0, [])
+
+
+def test_processes_that_parse_at_once_leave_a_whole_manifest(project: Any) -> None:
+    # In processes of their own, as commands are.
+    code = (
+        "import sys; from dataflow_runtime.config.models import WorkflowConfig\n"
+        "from dataflow_runtime.pipeline import dbt\n"
+        "config = WorkflowConfig.model_validate({'source': {'type': 'mock'}},"
+        " context={'workflow': 'things', 'root': __import__('pathlib').Path(sys.argv[1])})\n"
+        "print(dbt.manifest_path(config))\n"
+    )
+    command = [sys.executable, "-c", code, str(project.root)]
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    found = {process.communicate()[0].strip() for process in processes}
+    assert [process.returncode for process in processes] == [0, 0, 0]
+    [manifest] = found
+    assert list(json.loads(Path(manifest).read_bytes())["nodes"]) == ["model.p.m"]
