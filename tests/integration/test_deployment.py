@@ -160,8 +160,8 @@ def deployment(tmp_path_factory: pytest.TempPathFactory, site_type: Any) -> Iter
         "code": [
             *module,
             "dagster",
-            "code-server",
-            "start",
+            "api",
+            "grpc",
             "-h",
             "127.0.0.1",
             "-p",
