@@ -10,7 +10,6 @@ import warnings
 from io import TextIOWrapper
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import click
 
@@ -27,6 +26,7 @@ from dataflow_runtime.cli.failures import end
 from dataflow_runtime.cli.listing import list_command, show_command
 from dataflow_runtime.cli.options import VERBOSE_HELP, Group, add_verbose
 from dataflow_runtime.cli.outdated import outdated_command
+from dataflow_runtime.cli.output import print_error
 from dataflow_runtime.cli.run import run_command
 from dataflow_runtime.cli.serve import serve_command
 from dataflow_runtime.cli.upgrade import upgrade_command
@@ -81,25 +81,14 @@ def main() -> None:
     if isinstance(sys.stdout, TextIOWrapper):
         # A character that the terminal's encoding lacks must not end a command.
         sys.stdout.reconfigure(errors="backslashreplace")
-    _show_deprecations()
+    # One line each, not Python's two with a place in our code.
+    warnings.showwarning = lambda message, *_, **__: print_error(str(message), label="warning")
     try:
         _read_dotenv()
         code = cli.main(standalone_mode=False, obj=state)
     except Exception as error:
         code = end(error, verbose=state.verbose)
     sys.exit(code if isinstance(code, int) else 0)
-
-
-def _show_deprecations() -> None:
-    """Print warnings of `config.renamed`, which Python hides by default, as one line on stderr."""
-    warnings.filterwarnings("default", ".*the old name is read until version", DeprecationWarning)
-    usual = warnings.formatwarning
-
-    def formatted(message: Warning | str, category: type[Warning], *place: Any, **line: Any) -> str:
-        ours = category.__name__ == "DeprecatedKeyWarning"
-        return f"warning: {message}\n" if ours else usual(message, category, *place, **line)
-
-    warnings.formatwarning = formatted
 
 
 def _read_dotenv() -> None:

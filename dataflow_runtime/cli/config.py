@@ -58,6 +58,7 @@ def show_command(*, name: str, origins: bool, as_json: bool, **layers: Any) -> N
     """
     from dataflow_runtime.config import config_manager
 
+    output.warn_of_environment()
     with output.quiet_stdout():
         effective = config_manager.show(name, **layers)
     if as_json:
@@ -90,6 +91,7 @@ def validate_command(*, names: Sequence[str], as_json: bool, **layers: Any) -> i
     """
     from dataflow_runtime.config import config_manager
 
+    output.warn_of_environment()
     known = names or [config.name for config in config_manager.list_configs()]
     with output.quiet_stdout(), output.Progress("validating"):
         checked = [config_manager.check(name, **layers) for name in dict.fromkeys(known)]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import platform
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
@@ -90,6 +91,13 @@ def _packages() -> Iterator[Finding]:
     yield Finding("dataflow-runtime", "ok", __version__)
 
 
+def _environment() -> Iterator[Finding]:
+    from dataflow_runtime.config import config_manager
+
+    for warning in config_manager.environment_warnings():
+        yield Finding("environment", "warning", warning)
+
+
 def _dagster_home() -> Iterator[Finding]:
     from dataflow_runtime.orchestration.listing import has_instance
     from dataflow_runtime.orchestration.run import open_instance
@@ -97,6 +105,7 @@ def _dagster_home() -> Iterator[Finding]:
 
     home = get_settings().dagster_home
     if not has_instance():
+        _write_to(home)
         yield Finding("dagster home", "ok", f"{home}, which the first run makes")
         return
     with open_instance() as instance:
@@ -108,14 +117,17 @@ def _disk() -> Iterator[Finding]:
     from dataflow_runtime.settings import get_settings
 
     home = get_settings().home
-    there = next(folder for folder in (home, *home.parents) if folder.exists())
-    free = shutil.disk_usage(there).free
-    if not os.access(there, os.W_OK):
-        yield Finding("disk", "problem", f"{there} cannot be written to", "set DATAFLOW_HOME")
-        return
+    free = shutil.disk_usage(_write_to(home)).free
     hint = "free some space, or set DATAFLOW_HOME" if free < _LITTLE else None
     status = "warning" if hint else "ok"
     yield Finding("disk", status, f"{free / 10**9:.1f} GB free for {home}", hint)
+
+
+def _write_to(folder: Path) -> Path:
+    """Write a temporary file to a folder, or to the one in which it would be made; return that."""
+    there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    tempfile.TemporaryFile(dir=there).close()
+    return there
 
 
 def _warehouses() -> Iterator[Finding]:
@@ -172,4 +184,6 @@ def _templates() -> Iterator[Finding]:
             yield Finding(name, "warning", found, hint)
 
 
-_CHECKS = (_python, _packages, _dagster_home, _disk, _warehouses, _node, _templates)
+_CHECKS = (
+    *(_python, _packages, _environment, _dagster_home, _disk, _warehouses, _node, _templates),
+)

@@ -102,7 +102,9 @@ def _complete_environments(ctx: click.Context, _: click.Parameter, incomplete: s
     from dataflow_runtime.config import config_manager
 
     configs = config_manager.list_configs()
-    named = [config for config in configs if config.name == ctx.params.get("name")]
+    # Where the option is the last word, click has not parsed the arguments.
+    given = {ctx.params.get("name"), *ctx.args}
+    named = [config for config in configs if config.name in given]
     known = sorted({name for config in named or configs for name in config.environments})
     return [name for name in known if name.startswith(incomplete)]
 

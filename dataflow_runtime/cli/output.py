@@ -208,10 +208,19 @@ def quiet_stdout() -> Iterator[None]:
         os.close(kept)
 
 
+def warn_of_environment() -> None:
+    """Print a warning for each ``DATAFLOW_…`` variable whose name is misspelt."""
+    from dataflow_runtime.config import config_manager
+
+    for warning in config_manager.environment_warnings():
+        print_error(warning, label="warning")
+
+
 def announced_home() -> Settings:
-    """Return the settings. A home folder that had to be made is named on stderr."""
+    """Return the settings; name a home folder that is made, and misspelt variables, on stderr."""
     from dataflow_runtime.settings import get_settings
 
+    warn_of_environment()
     settings = get_settings()
     if settings.make_home():
         echo(clean(f"made {settings.home}: state is kept there (DATAFLOW_HOME)"), err=True)

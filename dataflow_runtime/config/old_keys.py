@@ -14,7 +14,7 @@ from dataflow_runtime.config.problems import ConfigProblem
 from dataflow_runtime.config.tree import Node, problem_at
 
 
-class DeprecatedKeyWarning(DeprecationWarning):
+class DeprecatedKeyWarning(FutureWarning):
     """A configuration uses the old name of a key."""
 
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dataflow_runtime.config import config_manager, configured_cron
@@ -148,15 +152,49 @@ def _config_summary(workflow: InstalledWorkflow) -> dict[str, Any] | None:
 
 def _last_run(name: str) -> dict[str, Any] | None:
     """Return the newest run in Dagster's instance, None where there is no instance or no run."""
-    if not has_instance():
-        return None
-    # Dagster is imported only where it has something to tell.
-    from dagster import DagsterInstance
-
     from dataflow_runtime.settings import get_settings
 
-    with DagsterInstance.from_config(str(get_settings().dagster_home)) as instance:
+    home = get_settings().dagster_home
+    if not has_instance():
+        return None
+    settings = home / "dagster.yaml"
+    text = settings.read_text(encoding="utf-8") if settings.is_file() else ""
+    if not re.search(r"^(run_)?storage:", text, re.MULTILINE):
+        return _last_run_in_sqlite(home / "history" / "runs.db", name)
+    from dagster import DagsterInstance
+
+    with DagsterInstance.from_config(str(home)) as instance:
         return last_run(instance, name)
+
+
+def _last_run_in_sqlite(database: Path, name: str) -> dict[str, Any] | None:
+    """Return the newest run in the database that Dagster keeps where nothing else is configured.
+
+    Opening an instance takes two seconds, which is long for a command that only looks something up.
+    """
+    import sqlite3
+
+    if not database.exists():
+        return None
+    query = """
+        select runs.run_id, lower(status), create_timestamp, end_time - start_time
+        from runs join run_tags using (run_id)
+        where key = ? and value = ? order by runs.id desc limit 1
+    """
+    try:
+        with closing(
+            sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True)
+        ) as connection:
+            found = connection.execute(query, (RUN_TAG, name)).fetchone()
+    except sqlite3.Error as error:
+        hint = "check the free disk space and the permissions there"
+        raise DataflowError(f"{database}: {error}", hint=hint) from error
+    if found is None:
+        return None
+    run_id, status, created, seconds = found
+    started = datetime.fromisoformat(created).replace(tzinfo=UTC).isoformat()
+    seconds = None if seconds is None else round(seconds, 2)
+    return {"run_id": run_id, "status": status, "started": started, "seconds": seconds}
 
 
 def has_instance() -> bool:

@@ -117,6 +117,57 @@ def test_a_failing_run_as_json(site: Any) -> None:
     assert report["dbt"] == {"models": 0, "tests": 0, "failed": []}
 
 
+def test_show_reads_the_last_run_as_dagster_does_but_without_importing_it(
+    site: Any, run: Any
+) -> None:
+    from dataflow_runtime.orchestration.listing import last_run, show_workflow
+    from dataflow_runtime.orchestration.run import open_instance
+
+    site.install("good")
+    assert show_workflow("good")["last_run"] is None
+    report = run("good")
+    with open_instance() as instance:
+        expected = last_run(instance, "good")
+    assert expected is not None
+    assert expected["run_id"] == report.run_id
+    assert show_workflow("good")["last_run"] == expected
+    code = (
+        "import sys\n"
+        "from dataflow_runtime.orchestration.listing import show_workflow\n"
+        "print(show_workflow('good')['last_run']['status'], 'dagster' in sys.modules)"
+    )
+    assert site.python(code) == "success False\n"
+
+
+@pytest.mark.parametrize("text", ["telemetry: {enabled: [\n", "telemetri: {}\n", "\udcff"])
+def test_a_dagster_yaml_that_cannot_be_read_is_one_short_line(site: Any, text: str) -> None:
+    site.install("good")
+    folder = site.home / "dagster"
+    folder.mkdir(parents=True)
+    (folder / "dagster.yaml").write_text(text, errors="surrogateescape")
+    outcome = site.run("run", "good")
+    assert outcome.returncode == 1
+    assert str(folder) in outcome.stderr
+    assert in_no_output(outcome, "Traceback", "unexpected")
+    assert max(map(len, outcome.stderr.splitlines())) < 500
+
+
+@pytest.mark.parametrize(
+    ("variable", "warning"),
+    [
+        ("DATAFLOW_HOEM", "DATAFLOW_HOEM: unknown variable; did you mean 'DATAFLOW_HOME'?"),
+        ("DATAFLOW__GOD__SOURCE__TYPE", "no workflow of this name; did you mean 'GOOD'?"),
+    ],
+)
+def test_misspelt_variables_are_warned_of(site: Any, variable: str, warning: str) -> None:
+    site.install("good")
+    for command in (("config", "validate"), ("config", "show", "good")):
+        outcome = site.run(*command, **{variable: "x"})
+        assert outcome.returncode == 0
+        assert outcome.stderr.startswith("warning: ")
+        assert warning in outcome.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "hint"),
     [
@@ -249,6 +300,7 @@ def test_an_interrupt_is_exit_code_130(site: Any, tmp_path: Path) -> None:
     assert process.returncode == 130, stderr
     assert "Stack Trace" not in stdout + stderr
     assert "error: " not in stderr
+    assert "interrupted: no step was done; the tables are as before" in stderr
     assert site.json("show", "orders")["last_run"]["status"] == "canceled"
 
 

@@ -93,12 +93,44 @@ def test_the_ui(dev: tuple[Any, str], page: Page, tmp_path: Path) -> None:
     expect(page.get_by_text("rows_loaded").first).to_be_visible(timeout=60 * SECOND)
     page.screenshot(path=tmp_path / "asset.png")
 
+    (child,) = children(process.pid)
     process.send_signal(signal.SIGTERM)
     _, stderr = process.communicate(timeout=120)
     deadline = time.monotonic() + 10  # one that is ending is still listed for a moment
-    while members(process.pid) and time.monotonic() < deadline:
+    while members(child) and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert members(process.pid) == []
+    assert members(child) == []
     assert f"Dagster UI: {url}" in stderr
     assert "workflow 'import_error' (import_error 1.0) is broken" in stderr
     assert "superseded" not in stderr
+
+
+def test_a_taken_port_fails_at_once(site: Any) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        outcome = site.run("dev", "--port", port, timeout=60)
+    assert outcome.returncode == 1
+    assert outcome.stderr == (
+        f"error: 127.0.0.1:{port}: Address already in use\nhint: --port takes another port\n"
+    )
+    assert not site.home.exists()
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
+def test_however_it_ends_it_leaves_no_process_behind(
+    dev: tuple[Any, str], sent: signal.Signals, code: int
+) -> None:
+    process, _ = dev
+    (child,) = children(process.pid)
+    assert len(members(child)) > 2, "the code server, the web server and the daemon"
+    process.send_signal(sent)
+    deadline = time.monotonic() + 20
+    while members(child) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert members(child) == []
+    assert process.wait(timeout=5) == code
+
+
+def children(parent: int) -> list[int]:
+    """Return the ids of the processes that a process has started."""
+    return [int(pid) for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
