@@ -40,7 +40,11 @@ def dev_command(*, port: int, host: str) -> int:
     require("run")
     options.listen(host, port).close()
     from dataflow_runtime.orchestration.run import end_killed_runs, open_instance
+    from dataflow_runtime.settings import get_settings
+    from dataflow_runtime.workflows.discovery import find_workflow
 
+    for name in get_settings().workflows:
+        find_workflow(name)
     settings = output.announced_home()
     with open_instance() as instance:
         end_killed_runs(instance)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import re
 import sys
+import textwrap
 import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -82,7 +83,7 @@ def explained(error: BaseException) -> DataflowError:
         hint = "check this path: owner, permissions, links, free disk space"
         return DataflowError(f"{where}{error.strerror}", hint=hint)
     # Tools below write messages of many lines.
-    message = clean(" ".join(str(error).split()))
+    message = textwrap.shorten(clean(str(error)), 400, placeholder=" …")
     frame = traceback.extract_tb(error.__traceback__)[-1]
     place = f"{Path(frame.filename).name}:{frame.lineno}"
     hint = "this is unexpected; `--verbose` shows the traceback"

@@ -239,7 +239,10 @@ def _metadata(event: DagsterEvent) -> Mapping[str, Any]:
 def _error(event: DagsterEvent, workflow: str) -> dict[str, str | None] | None:
     """Return the error of ``run --json`` for an event: the step, the message, what to do."""
     if event.event_type == DagsterEventType.RUN_FAILURE:
-        return {**_NO_STEP, "message": mask(event.message or "the run failed")}
+        # A failure outside the steps; Dagster's own message says only that there was one.
+        raised = event.job_failure_data.error
+        message = _raised(raised) if raised else event.message or "the run failed"
+        return {**_NO_STEP, "message": mask(message)}
     if event.event_type != DagsterEventType.STEP_FAILURE:
         return None
     step, metadata = _step_name(event.step_key or "", workflow), _metadata(event)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import platform
+import textwrap
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -263,7 +264,8 @@ def open_instance() -> Iterator[dg.DagsterInstance]:
             with filelock.FileLock(home / ".opening.lock"):
                 opened = open_home(home)
         except Exception as error:
-            reason = str(error).strip() or type(error).__name__
+            # Dagster answers a misspelt key with pages of what it allows.
+            reason = textwrap.shorten(str(error), 300, placeholder=" …") or type(error).__name__
             raise DataflowError(
                 mask(f"DAGSTER_HOME: {home} cannot be opened: {reason}"),
                 hint=f"see {home / 'dagster.yaml'}, or name another folder in DAGSTER_HOME",

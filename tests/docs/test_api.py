@@ -19,7 +19,7 @@ DOC = (Path(__file__).parents[2] / "docs" / "api.md").read_text(encoding="utf-8"
 def test_the_curl_lines_do_what_they_say(site: Any, tmp_path: Path) -> None:
     site.install("orders")
     api = Api(site, tmp_path)
-    block = DOC.partition("test_api.py runs these lines -->\n\n```\n")[2].partition("```")[0]
+    block = DOC.partition("test_api.py runs these lines -->\n\n```bash\n")[2].partition("```")[0]
     lines = [line for line in block.replace("\\\n", " ").splitlines() if line]
     assert len(lines) == 13
     run_id = api("POST", "/workflows/orders/runs").json()["run_id"]

@@ -64,3 +64,34 @@ def test_every_setting_is_documented() -> None:
 def test_links_lead_to_files(page: Path) -> None:
     targets = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8"))
     assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))], ids=lambda page: page.name
+)
+def test_code_can_be_copied(page: Path) -> None:
+    """Every block says its language, and no command has a prompt before it."""
+    fences = re.findall(
+        r"^( *)```(.*)\n(.*?)^\1```$", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+    )
+    assert [body for _, language, body in fences if not language] == []
+    assert [body for _, _, body in fences if re.search(r"^ *\$ ", body, re.MULTILINE)] == []
+
+
+def test_the_readme_speaks_of_one_workflow() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    tour = text.partition("**One for yourself**")[2].partition("## More")[0]
+    assert set(re.findall(r"\w+_workflow\b", tour)) == {"my_workflow"}
+
+
+def test_every_key_of_the_json_is_documented() -> None:
+    from dataflow_runtime.cli.doctor import Finding
+    from dataflow_runtime.orchestration.check import Problem
+    from dataflow_runtime.orchestration.listing import CatalogEntry
+    from dataflow_runtime.orchestration.report import RunReport
+
+    text = COMMANDS.read_text(encoding="utf-8").partition("## JSON")[2].partition("## Env")[0]
+    names = [*Finding._fields]
+    for shape in (Problem, CatalogEntry, RunReport):
+        names += shape.__dataclass_fields__
+    assert [name for name in names if not re.search(rf"\b{name}\b", text)] == []

@@ -116,6 +116,13 @@ def test_a_taken_port_fails_at_once(site: Any) -> None:
     assert not site.home.exists()
 
 
+def test_an_unknown_workflow_in_the_environment_fails_at_once(site: Any) -> None:
+    site.install("good")
+    outcome = site.run("dev", "--port", "3979", DATAFLOW_WORKFLOWS="good,goood")
+    assert outcome.returncode == 2
+    assert outcome.stderr.startswith("error: unknown workflow 'goood'\nhint: did you mean 'good'?")
+
+
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
 def test_however_it_ends_it_leaves_no_process_behind(
     dev: tuple[Any, str], sent: signal.Signals, code: int
