@@ -25,10 +25,13 @@ def check_command(*, names: Sequence[str], as_json: bool) -> int:
     """
     require("run")
     output.announced_home()
-    with output.quiet_stdout(), output.Progress("checking the workflows"):
-        from dataflow_runtime.orchestration.check import check_workflows
+    with output.quiet_stdout(), output.Progress("checking the workflows") as progress:
+        from dataflow_runtime.orchestration.check import CheckResult, check_workflows
 
-        results = check_workflows(names)
+        def show(result: CheckResult) -> None:
+            progress.update(f"checked {result.name}")
+
+        results = check_workflows(names, on_checked=show)
     if as_json:
         output.print_json([result.to_json() for result in results])
     elif not results:
