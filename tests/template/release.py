@@ -1,10 +1,10 @@
-"""A release: one number for the package, the changelog, the template's requirement and the tag; and what is kept of it.
+"""A release: one number for the package, the changelog, the template's requirement and the tag.
 
-``python tests/template/release.py check DIST`` says what keeps this checkout, built into DIST, from being released.
-``python tests/template/release.py prepare 1.2.3`` makes it that release: number, example, archive.
+``python tests/template/release.py prepare 1.2.3`` makes this checkout that release.
+``python tests/template/release.py check DIST`` compares this checkout, built into DIST, with it.
 
-The archive of a release holds what Copier reads of it. Update tests start from the archives, so that they need neither
-tags nor old commits, which do not always travel with a clone.
+The archive of a release holds what Copier reads of it. Update tests start from the archives, so
+that they need neither tags nor old commits, which do not always come with a clone.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-RELEASES = Path(__file__).parent / "releases"
+RELEASES = "tests/template/releases"
+CHANGELOG = "docs/changelog.md"
 VERSION_FILE = "dataflow_runtime/__init__.py"
 EXAMPLE = "docs/example_workflow"
 # What Copier reads: the questions, the files, and the version that the requirement is made of.
@@ -42,7 +43,9 @@ NUMBER = re.compile(r"\d+\.\d+\.\d+")
 
 def released() -> dict[str, Path]:
     """Return the archives by tag, oldest first."""
-    archives = {path.name.removesuffix(".tar.gz"): path for path in RELEASES.glob("v*.tar.gz")}
+    archives = {
+        path.name.removesuffix(".tar.gz"): path for path in (ROOT / RELEASES).glob("v*.tar.gz")
+    }
     return dict(
         sorted(archives.items(), key=lambda item: [int(part) for part in item[0][1:].split(".")])
     )
@@ -102,64 +105,69 @@ def requirement(version: str) -> str:
     return f"dataflow-runtime[run]>={version},<{int(version.split('.')[0]) + 1}"
 
 
-def prepare(version: str) -> None:
-    """Make this checkout the release of a version: its number, in the example too, and the archive.
+def prepare(version: str, root: Path = ROOT) -> None:
+    """Make a checkout the release of a version: number, example, changelog and archive, staged.
 
     Raises:
-        SystemExit: It is no version number, or is tagged already.
+        SystemExit: It is not a version number, or is tagged already.
     """
     if not NUMBER.fullmatch(version):
         raise SystemExit(f"expected a version such as 1.2.3, found {version!r}")
-    if tagged := _tagged_commit(version):
-        raise SystemExit(
-            f"v{version} is tagged at {tagged[:12]} already: a release never changes, take the next number"
-        )
-    for name, pattern, new in (
+    if tagged := _tagged_commit(version, root):
+        raise SystemExit(f"v{version} is tagged at {tagged[:12]} already: take the next number")
+    changes = (
         (VERSION_FILE, r'__version__ = "[^"]+"', f'__version__ = "{version}"'),
         (f"{EXAMPLE}/.copier-answers.yml", r"_commit: \S+", f"_commit: v{version}"),
         (f"{EXAMPLE}/pyproject.toml", r"dataflow-runtime\[run\][^\"]+", requirement(version)),
-    ):
-        text = (ROOT / name).read_text(encoding="utf-8")
-        (ROOT / name).write_text(re.sub(pattern, new, text, count=1), encoding="utf-8")
-    archive = RELEASES / f"v{version}.tar.gz"
-    write_archive(template_files(ROOT), archive)
-    print(f"prepared {version}: {VERSION_FILE}, {EXAMPLE}, {archive.relative_to(ROOT)}")
+        (CHANGELOG, r"(?m)^## Unreleased$", f"## {version}"),
+    )
+    for name, pattern, new in changes:
+        text = (root / name).read_text(encoding="utf-8")
+        (root / name).write_text(re.sub(pattern, new, text, count=1), encoding="utf-8")
+    archive = root / RELEASES / f"v{version}.tar.gz"
+    write_archive(template_files(root), archive)
+    # The archive is new to git, and the check compares what git tracks.
+    written = [*(name for name, _, _ in changes), str(archive.relative_to(root))]
+    _git(root, "add", "--", *written)
+    print(f"prepared {version}: {', '.join(written)}")
 
 
 def mismatches(root: Path, dist: Path) -> Iterator[str]:
-    """Yield what keeps a checkout from being released, one line each; `dist` holds its wheel and sdist."""
+    """Yield what keeps a checkout from being released, one line each.
+
+    Args:
+        root: The checkout.
+        dist: The folder of its wheel and sdist.
+    """
     files = template_files(root)
     version = version_of(files)
     if not NUMBER.fullmatch(version):
-        yield f"{VERSION_FILE}: {version} is no number of a release: run `nox -s release -- 1.2.3`"
+        hint = "run `nox -s release -- 1.2.3`"
+        yield f"{VERSION_FILE}: {version} is not the number of a release: {hint}"
         return
-    top = re.search(
-        r"^## (\S+)", (root / "docs" / "changelog.md").read_text(encoding="utf-8"), re.MULTILINE
-    )
+    top = re.search(r"(?m)^## (\S+)", (root / CHANGELOG).read_text(encoding="utf-8"))
     if top is None or top[1] != version:
-        yield f"docs/changelog.md: the top entry is {top and top[1]}, expected {version}"
+        yield f"{CHANGELOG}: the top entry is {top and top[1]}, expected {version}"
     for name, expected in (
         (".copier-answers.yml", f"_commit: v{version}\n"),
         ("pyproject.toml", requirement(version)),
     ):
         if expected not in (root / EXAMPLE / name).read_text(encoding="utf-8"):
             yield f"{EXAMPLE}/{name}: expected {expected.strip()}"
-    archive = root / "tests" / "template" / "releases" / f"v{version}.tar.gz"
+    archive = root / RELEASES / f"v{version}.tar.gz"
     kept = read_archive(archive) if archive.exists() else {}
     changed = sorted(
         name for name in kept.keys() | files.keys() if kept.get(name) != files.get(name)
     )
     if changed:
-        what = (
-            f"{len(changed)} files differ from the template ({changed[0]}, …)"
-            if kept
-            else "missing"
-        )
-        yield f"{archive.relative_to(root)}: {what}: run `nox -s release -- {version}`, or with the next number"
+        what = f"{len(changed)} files differ from the template ({changed[0]}, …)"
+        hint = f"run `nox -s release -- {version}`, or with the next number"
+        yield f"{archive.relative_to(root)}: {what if kept else 'missing'}: {hint}"
     yield from _rendered_mismatches(files, version)
     head = _git(root, "rev-parse", "HEAD")
     if (commit := _tagged_commit(version, root)) and commit != head:
-        yield f"v{version} is tagged at {commit[:12]}, which is not this commit: take the next number"
+        where = f"v{version} is tagged at {commit[:12]}"
+        yield f"{where}, which is not this commit: take the next number"
     yield from _built_mismatches(root, dist, version)
 
 
@@ -179,8 +187,9 @@ def _rendered_mismatches(files: Mapping[str, bytes], version: str) -> Iterator[s
         project = tomllib.loads((workflow / "pyproject.toml").read_text(encoding="utf-8"))[
             "project"
         ]
-        if project["dependencies"] != [requirement(version)]:
-            yield f"the template renders the requirement {project['dependencies']}, expected {requirement(version)}"
+        found, expected = project["dependencies"], requirement(version)
+        if found != [expected]:
+            yield f"the template renders the requirement {found}, expected {expected}"
 
 
 def _built_mismatches(root: Path, dist: Path, version: str) -> Iterator[str]:
@@ -245,11 +254,8 @@ def main(arguments: list[str]) -> None:
                 )
             version = version_of(template_files(ROOT))
             done = f"git tag v{version} && git push origin v{version}"
-            print(
-                f"v{version} is tagged here."
-                if _tagged_commit(version)
-                else f"Ready. Once it is committed: {done}"
-            )
+            tagged = _tagged_commit(version)
+            print(f"v{version} is tagged here." if tagged else f"Ready. Once committed: {done}")
         case _:
             raise SystemExit(__doc__)
 

@@ -1,4 +1,4 @@
-"""`nox -s release`: what is not in step is said, one line each; an untagged checkout in step is ready."""
+"""`nox -s release`: each thing that differs between version, archive, docs and build is named."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ CACHES = shutil.ignore_patterns(
 
 @pytest.fixture
 def checkout(root: Path, commit: Commit, tmp_path: Path) -> Path:
-    """A checkout that is in step, whatever this one is: its own archive, and the changelog that fits."""
+    """A checkout that is ready, whatever this one is: with its own archive and changelog."""
     folder = tmp_path / "checkout"
     folder.mkdir()
     for name in COPIED:
@@ -59,9 +59,9 @@ def version(checkout: Path) -> str:
 
 @pytest.fixture
 def build(checkout: Path, version: str, git: Git, tmp_path: Path) -> Callable[..., Path]:
-    """Return a function that writes what a build of the checkout would: names are all that is compared."""
+    """Return a function that writes empty files, named as in a build of the checkout."""
 
-    def run(*, extra: str = "", without: str = "") -> Path:
+    def run(*, extra: str = "", without: str = "", version: str = version) -> Path:
         tracked = set(git(checkout, "ls-files").splitlines())
         info = f"dataflow_runtime-{version}.dist-info"
         about = ("METADATA", "WHEEL", "RECORD", "entry_points.txt", "licenses/LICENSE")
@@ -142,7 +142,26 @@ def test_a_development_version_is_no_release(checkout: Path, build: Callable[...
     dist = build()
     (checkout / release.VERSION_FILE).write_text('__version__ = "1.0.0.dev1"\n')
     (mismatch,) = release.mismatches(checkout, dist)
-    assert "1.0.0.dev1 is no number of a release" in mismatch
+    assert "1.0.0.dev1 is not the number of a release" in mismatch
+
+
+def test_a_prepared_checkout_is_ready_once_it_is_committed_as_the_docs_say(
+    checkout: Path, build: Callable[..., Path], git: Git
+) -> None:
+    changelog = checkout / "docs" / "changelog.md"
+    changelog.write_text(changelog.read_text().replace("## ", "## Unreleased\n\n- New.\n\n## "))
+    git(checkout, "commit", "--quiet", "--all", "--message", "Say what is new")
+    release.prepare("7.0.0", checkout)
+    # As nox does, before the commit: the new archive is tracked by then.
+    ready = list(release.mismatches(checkout, build(version="7.0.0")))
+    git(checkout, "commit", "--quiet", "--all", "--message", "Release 7.0.0")
+    assert ready == []
+    assert git(checkout, "status", "--porcelain") == ""
+    assert "\n## 7.0.0\n" in changelog.read_text()
+    git(checkout, "tag", "v7.0.0")
+    assert list(release.mismatches(checkout, build(version="7.0.0"))) == []
+    with pytest.raises(SystemExit, match="v7.0.0 is tagged at .* already: take the next number"):
+        release.prepare("7.0.0", checkout)
 
 
 def test_a_number_that_is_none_is_refused() -> None:
