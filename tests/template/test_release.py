@@ -160,7 +160,7 @@ def test_a_prepared_checkout_is_ready_once_it_is_committed_as_the_docs_say(
     assert "\n## 7.0.0\n" in changelog.read_text()
     git(checkout, "tag", "v7.0.0")
     assert list(release.mismatches(checkout, build(version="7.0.0"))) == []
-    with pytest.raises(SystemExit, match="v7.0.0 is tagged at .* already: take the next number"):
+    with pytest.raises(SystemExit, match=r"v7.0.0 is tagged at .* already: take the next number"):
         release.prepare("7.0.0", checkout)
 
 
