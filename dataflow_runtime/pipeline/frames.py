@@ -56,8 +56,21 @@ def from_records(records: Iterable[Mapping[str, Any]]) -> pl.DataFrame:
 
 
 def from_columns(columns: Mapping[str, Sequence[Any]]) -> pl.DataFrame:
-    """Return a frame of columns of Python values, treated as those of `from_records`."""
-    return pl.DataFrame([_series(name, values) for name, values in columns.items()])
+    """Return a frame of columns of Python values, treated as those of `from_records`.
+
+    Raises:
+        DataflowError: A text has half of a character, as an emoji that JSON cuts off.
+    """
+    series = []
+    for name, values in columns.items():
+        try:
+            series.append(_series(name, values))
+        except UnicodeEncodeError as error:
+            found = f"a text has {error.object[error.start]!a}, half of a character"
+            raise DataflowError(
+                mask(f"column {name!r}: {found}"), hint="it cannot be stored: fix it at the source"
+            ) from None
+    return pl.DataFrame(series)
 
 
 def decimals(numbers: Any) -> Any:

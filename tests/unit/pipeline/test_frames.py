@@ -96,6 +96,12 @@ def test_times_with_offsets_are_stored_in_utc() -> None:
     assert found.dt.hour().to_list() == [22, 23, None]
 
 
+@pytest.mark.parametrize("value", ["cut \ud83d", ["\ud83d"], {"a": "\ud83d"}])
+def test_half_of_a_character_is_an_error_that_names_the_column(value: Any) -> None:
+    with pytest.raises(DataflowError, match=r"column 'x': a text has '\\ud83d'"):
+        column("whole", value)
+
+
 def test_not_a_number_stays() -> None:
     assert column(1.0, float("nan")).is_nan().to_list() == [False, True]
 
