@@ -292,7 +292,7 @@ class ConfigManager:
         return file
 
     def model_of(self, name: str) -> type[WorkflowConfig]:
-        """Return the model of a workflow: its own, of ``dataflow.config_models``, or `WorkflowConfig`.
+        """Return the model of a workflow: its own, if it brings one, or `WorkflowConfig`.
 
         Raises:
             DataflowError: Its own cannot be imported, or is not a subclass of `WorkflowConfig`.
