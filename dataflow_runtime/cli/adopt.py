@@ -56,6 +56,10 @@ def adopt_command(
     The branch gets the answers file and the files that are missing; what is there is kept, and
     compared with the template file by file. From then on `outdated` and `upgrade` know it. The
     working tree is not touched.
+
+    \b
+    Example:
+      dataflow-runtime adopt ~/workflows/orders --template gh:org/dataflow-template
     """
     require("fleet")
     from dataflow_runtime.fleet.adopt import adopt

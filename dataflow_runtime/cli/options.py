@@ -87,7 +87,7 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         # Python adds the address once more, in brackets.
         message = f"{host}:{port}: {str(error.strerror).partition(' (')[0]}"
-        raise DataflowError(message, hint="--port takes another port") from None
+        raise DataflowError(message, hint="choose another --port") from None
 
 
 def complete_workflows(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
@@ -151,11 +151,12 @@ set_option = click.option(
 
 
 def address_options(port: int, *, lowest: int = 1) -> Callable[[F], F]:
-    """Add ``--host`` and ``--port``; a lowest port of 0 stands for any free one."""
+    """Add ``--host`` and ``--port``; port 0, where it is allowed, takes a free one."""
 
     def add(command: F) -> F:
         kind = click.IntRange(lowest, 65535)
-        for_port = click.option("--port", type=kind, default=port, show_default=True, help="Port.")
+        text = "Port." if lowest else "Port; 0 takes a free one."
+        for_port = click.option("--port", type=kind, default=port, show_default=True, help=text)
         text = "Address to bind to."
         for_host = click.option("--host", default="127.0.0.1", show_default=True, help=text)
         return for_port(for_host(command))

@@ -12,30 +12,21 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from dataflow_runtime.cli import options, output
 from dataflow_runtime.cli.failures import require
-from dataflow_runtime.cli.output import announced_home
-from dataflow_runtime.errors import DataflowError, UsageError
+from dataflow_runtime.errors import UsageError
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from dataflow_runtime.settings import Settings
 
-__all__ = ["serve_command"]
-
 _GRACE = 10  # seconds for requests under way when the server stops
 _IDLE = 15.0  # seconds for a connection without a whole request
 
 
 @click.command("serve")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to bind to.")
-@click.option(
-    "--port",
-    type=click.IntRange(0, 65535),
-    default=8000,
-    show_default=True,
-    help="Port; 0 for a free one.",
-)
+@options.address_options(port=8000, lowest=0)
 def serve_command(*, host: str, port: int) -> None:
     """Serve the REST API; Ctrl-C stops it, runs go on.
 
@@ -46,7 +37,7 @@ def serve_command(*, host: str, port: int) -> None:
       dataflow-runtime serve --port 8080
     """
     require("api")
-    settings = announced_home()
+    settings = output.announced_home()
     token = _token(settings, host)
     from dataflow_runtime.api import LOOPBACK, JsonFormatter, create_app
 
@@ -56,12 +47,10 @@ def serve_command(*, host: str, port: int) -> None:
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [handler], False
         logger.setLevel(logging.INFO)
-    with _listening(host, port) as listener:
+    with options.listen(host, port) as listener:
         address = f"[{host}]" if ":" in host else host
-        click.echo(
-            f"REST API: http://{address}:{listener.getsockname()[1]}  (state: {settings.home})",
-            err=True,
-        )
+        url = f"http://{address}:{listener.getsockname()[1]}"
+        output.echo(output.clean(f"REST API: {url}  (state: {settings.home})"), err=True)
         # uvicorn sends itself the signal again when it has stopped.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         hosts = {*LOOPBACK, host.lower()} if _is_loopback(host) else None
@@ -115,16 +104,6 @@ def _serve(app: FastAPI, listener: socket.socket) -> None:
         timeout_graceful_shutdown=_GRACE,
     )
     Server(config).run(sockets=[listener])
-
-
-def _listening(host: str, port: int) -> socket.socket:
-    try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family, backlog=2048)
-    except OSError as error:
-        raise DataflowError(
-            f"{host}:{port}: {error.strerror or error}", hint="--port 0 takes a free port"
-        ) from None
 
 
 def _is_loopback(host: str) -> bool:

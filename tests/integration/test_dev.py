@@ -111,7 +111,7 @@ def test_a_taken_port_fails_at_once(site: Any) -> None:
         outcome = site.run("dev", "--port", port, timeout=60)
     assert outcome.returncode == 1
     assert outcome.stderr == (
-        f"error: 127.0.0.1:{port}: Address already in use\nhint: --port takes another port\n"
+        f"error: 127.0.0.1:{port}: Address already in use\nhint: choose another --port\n"
     )
     assert not site.home.exists()
 
