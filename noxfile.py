@@ -1,5 +1,5 @@
 """The one entry to every chore: ``nox -s demo``, ``tests``, ``lint``, ``types``, ``docs``, ``bench``, ``template``,
-``release``.
+``kill``, ``release``.
 """
 
 import shutil
@@ -123,6 +123,14 @@ def template(session: nox.Session) -> None:
         *session.posargs,
         env={**QUIET, "TEMPLATE_COMBINATIONS": "all"},
     )
+
+
+@nox.session
+def kill(session: nox.Session) -> None:
+    """Kill a run at every place of the matrix, for every disposition, in both warehouses."""
+    session.install("-e", ".[all]", *GROUPS["test"])
+    command = ["pytest", "tests/integration/test_kill.py", "-n", "auto", "--dist", "worksteal"]
+    session.run(*command, *session.posargs, env={**QUIET, "KILL_CASES": "all"})
 
 
 @nox.session

@@ -1,4 +1,4 @@
-"""Where releases up to 0.3 had `pipeline_assets`; workflows rendered by them import it from here."""
+"""The place of `pipeline_assets` up to release 0.3, for workflows rendered by then."""
 
 from dataflow_runtime.orchestration.assets import pipeline_assets
 

@@ -1,4 +1,4 @@
-"""Splits rows into those to load and rejected ones, each with the names of the checks that it fails.
+"""Splits rows into those to load and rejected ones, with the names of the checks that they fail.
 
 Everything here is lazy: one query reads the source once and yields accepted and rejected rows.
 """
@@ -20,10 +20,10 @@ from dataflow_runtime.pipeline.casting import cast
 __all__ = ["SOURCE", "Checked", "Transform", "check_rows", "is_lazy", "row_keys"]
 
 Transform: TypeAlias = Callable[[Any], Any]
-"""``transform(rows)``: a `polars.LazyFrame` to a LazyFrame, or (up to release 0.3) DataFrames."""
+"""``transform(rows)``: a Polars LazyFrame to a LazyFrame, or (as up to release 0.3) DataFrames."""
 
 SOURCE = "_source"
-"""The row as the source sent it. A `transform` that keeps this column lets rejected rows show it."""
+"""The row as the source sent it; rejected rows show it where `transform` keeps this column."""
 
 REJECTED_SCHEMA = pl.Schema({"row_key": pl.String(), "checks": pl.String(), "row": pl.String()})
 """Rejected rows: the primary key (a digest of the row where it has none), the failed checks, the

@@ -1,4 +1,4 @@
-"""Where releases up to 0.3 had `pipeline_ops`; workflows rendered by them import it from here."""
+"""The place of `pipeline_ops` up to release 0.3, for workflows rendered by then."""
 
 from dataflow_runtime.orchestration.ops import pipeline_ops
 

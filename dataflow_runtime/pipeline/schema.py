@@ -1,4 +1,4 @@
-"""Column names and types on their way into a warehouse: what it can hold, how a table may change."""
+"""Names and types of columns: what a warehouse can hold, and how its tables may change."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def _digits(dtype: pl.DataType) -> tuple[int, int]:
 
 
 def unify(schemas: Iterable[Columns]) -> dict[str, pl.DataType]:
-    """Return one type for each column of several frames; text where they have no other in common."""
+    """Return one type for each column of several frames, text where only text holds all."""
     columns: dict[str, pl.DataType] = {}
     for schema in schemas:
         for name, dtype in schema.items():
@@ -154,7 +154,7 @@ def conform(rows: pl.LazyFrame, columns: Columns) -> pl.LazyFrame:
     """Return the rows with the given columns in their types; a column that they lack is null.
 
     Raises:
-        DataflowError: A value would change: an integer too large for a float, bytes that are no text.
+        DataflowError: A value would change: an integer too large for a float, or bytes as text.
     """
     schema = rows.collect_schema()
     if list(schema.items()) == list(columns.items()):

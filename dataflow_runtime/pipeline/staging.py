@@ -1,7 +1,8 @@
-"""Parquet files of one run, between the steps: ``<staging>/<workflow>/<run id>/<part of the run>/``.
+"""Parquet files of one run, between the steps: ``<staging>/<workflow>/<run id>/<part>/``.
 
-The root is a folder, or the URL of any fsspec file system that the machines of a run share. Polars, DuckDB and ADBC
-read and write local files: those of a URL are copied to this machine first, and back once they are whole.
+The root is a folder, or the URL of an fsspec file system that the machines of a run share. Polars,
+DuckDB and ADBC read and write local files: those of a URL are copied to this machine first, and
+back once they are whole.
 """
 
 from __future__ import annotations
@@ -54,13 +55,14 @@ class SourceFile:
 
 @dataclass(frozen=True)
 class StagedRun:
-    """What one step hands the next: small and picklable. The rows are in Parquet files below `staging`.
+    """What one step hands the next: small and picklable. The rows are in files below `staging`.
 
     Attributes:
         run_id: The run that extracted the rows; a re-execution keeps it.
         staging: Folder or URL of the run's files.
         load_id: Identifies the rows of an append without a cursor in the warehouse.
-        files: The source's files, where transform reads them in place; empty where extract staged the rows.
+        files: The source's files, where transform reads them in place; empty where the rows are
+            staged.
         window: The rows that the run reads of the source, None for all.
         env: Config overlay of the run.
         overrides: Config values of the run, dotted key to value.
@@ -123,7 +125,7 @@ def file_system(folder: str) -> Iterator[tuple[Any, str]]:
 def writing(folder: str) -> Iterator[Path]:
     """Give an empty local folder to write; what is in it at the end is in `folder`, whole.
 
-    What an earlier try left in `folder` is removed first, so that a step that runs again starts from nothing.
+    What an earlier try left in `folder` is removed first: a step that runs again starts afresh.
     """
     remove(folder)
     if not is_remote(folder):
@@ -237,7 +239,7 @@ def remove(folder: str) -> None:
 
 
 def remove_old(folder: str, age: timedelta) -> None:
-    """Remove the runs in a workflow's staging folder that were last written to more than `age` ago."""
+    """Remove the runs of a workflow's staging that were last written to more than `age` ago."""
     oldest = datetime.now(UTC) - age
     with file_system(folder) as (files, path):
         for run in files.ls(path, detail=True) if files.exists(path) else ():

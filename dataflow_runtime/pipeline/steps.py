@@ -120,6 +120,7 @@ class Pipeline:
         key = [column_name(name) for name in config.processing.primary_key]
         cursor = config.processing.cursor
         with (
+            _transform_errors(),
             self._rows(run, config) as rows,
             writing(run.folder("accepted")) as accepted,
             writing(run.folder("rejected")) as rejected,
@@ -233,7 +234,7 @@ class Pipeline:
             if files:
                 yield scan(files)
             else:
-                # Without rows the table is created all the same, for dbt: with the declared columns.
+                # dbt needs the table, without rows too: with the declared columns.
                 columns = config.processing.columns
                 yield pl.LazyFrame(schema={n: dtype_of(kind) for n, kind in columns.items()})
 
@@ -308,6 +309,18 @@ def _own_checks(config: WorkflowConfig) -> dict[str, pl.Expr]:
         # No run could tell whether such a row is loaded already.
         checks["cursor"] = pl.col(config.processing.cursor.column).is_not_null()
     return checks
+
+
+@contextmanager
+def _transform_errors() -> Iterator[None]:
+    """Turn an error of a query into one line; Polars' own have many, and panics are not errors."""
+    try:
+        yield
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise DataflowError(
+            f"transform: {reason}", hint="check transform() and CHECKS, and the columns they use"
+        ) from error
 
 
 def _check_unchanged(run: StagedRun) -> None:

@@ -105,7 +105,7 @@ def exclusive(config: WorkflowConfig, *, timeout: float = -1) -> Iterator[None]:
 
 @contextmanager
 def reach(config: WorkflowConfig) -> Iterator[None]:
-    """Turn a driver's error about the warehouse into one that names the warehouse and what to do."""
+    """Turn a driver's error into one that names the warehouse and what to do."""
     try:
         yield
     except DataflowError:

@@ -19,10 +19,10 @@ __all__ = ["Window", "inside", "resolve"]
 
 
 def resolve(config: WorkflowConfig, window: Window | None = None) -> Window | None:
-    """Return what a run reads: `window` if one is given, else the rows that are new. None: everything.
+    """Return what a run reads: the given window, or else the rows that are new; None for all rows.
 
     Raises:
-        DataflowError: The workflow has no cursor for the window, or replaces its whole table with each run.
+        DataflowError: The workflow has no cursor, or each run replaces the whole table.
     """
     cursor = config.processing.cursor
     if window is None:
@@ -53,14 +53,15 @@ def _new_rows(config: WorkflowConfig) -> Window | None:
     if isinstance(newest, datetime) and newest.tzinfo is None:
         newest = newest.replace(tzinfo=UTC)
     if config.output.write_disposition == "append":
-        # It cannot tell a row that came late, or one of the same moment, from one that is already there.
+        # An append cannot tell a late row, or one of the same moment, from one that is loaded.
         return Window(start=newest, after=True)
     lookback = cursor.lookback
     if not lookback:
         return Window(start=newest)
     if isinstance(lookback, timedelta) != isinstance(newest, date):  # a datetime is a date, too
         raise DataflowError(
-            f"processing.cursor.lookback: {lookback} cannot be taken from {cursor.column} = {newest}",
+            f"processing.cursor.lookback: {lookback} cannot be subtracted from "
+            f"{cursor.column} = {newest}",
             hint="a duration such as 2h for times, a number for numbers",
         )
     return Window(

@@ -9,7 +9,6 @@ from typing import Any
 import polars as pl
 import pytest
 
-from dataflow_runtime.errors import DataflowError
 from dataflow_runtime.pipeline.sources import scan_source
 from dataflow_runtime.pipeline.steps import Pipeline
 
@@ -84,23 +83,6 @@ def test_staged_rows_of_a_run_that_did_not_succeed_are_appended_once(
         pipeline, run = stage([rows], **APPEND)
         pipeline.run_load(run)
     assert ids(warehouse) == ["1", "2"]
-
-
-def test_a_file_that_changes_during_the_run_fails_it(
-    stage: Any, warehouse: Any, tmp_path: Path
-) -> None:
-    stage([], **APPEND)
-    file = tmp_path / "rows.csv"
-    file.write_text("id\n1\n")
-    pipeline = Pipeline("things", scan_source, as_it_is, {})
-    overrides = {"source.type": "file", "source.file.path": str(file), **warehouse.settings}
-    run = pipeline.run_extract("run", env=None, overrides=overrides)
-    file.write_text("id\n1\n2\n")
-    with pytest.raises(DataflowError, match=r"rows\.csv has changed since the run began"):
-        pipeline.run_transform(run)
-    file.unlink()
-    with pytest.raises(DataflowError, match=r"rows\.csv cannot be read any more"):
-        pipeline.run_transform(run)
 
 
 ROWS = [

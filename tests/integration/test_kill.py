@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,21 @@ PLACES = [
     *(("dbt", where, False) for where in (0, 0.3, 0.6, 1)),
     ("dbt", 0.5, True),
 ]
+
+
+EVERY = list(product(["duckdb", "postgres"], SETTINGS, PLACES))
+# Each place in each warehouse, and each disposition at a third of the places; `nox -s kill` sets
+# the variable and tries every combination.
+SOME = [
+    case
+    for number, case in enumerate(product(["duckdb", "postgres"], PLACES, SETTINGS))
+    if number % len(SETTINGS) == number // len(SETTINGS) % len(SETTINGS)
+]
+CASES = (
+    EVERY
+    if os.environ.get("KILL_CASES") == "all"
+    else [(warehouse, disposition, place) for warehouse, place, disposition in SOME]
+)
 
 
 @dataclass
@@ -182,12 +199,11 @@ def crashes(
         process.communicate()
 
 
-@pytest.mark.parametrize(("step", "where", "first"), PLACES)
-@pytest.mark.parametrize("disposition", SETTINGS)
-@pytest.mark.parametrize("warehouse", ["duckdb", "postgres"])
+@pytest.mark.parametrize(("warehouse", "disposition", "place"), CASES)
 def test_killed_and_run_again(
-    crashes: Crashes, warehouse: str, disposition: str, step: str, where: float, first: bool
+    crashes: Crashes, warehouse: str, disposition: str, place: tuple[str, float, bool]
 ) -> None:
+    step, where, first = place
     states = crashes.undisturbed(warehouse, disposition)
     before, after = (None, states[0]) if first else states
     file = "orders.csv" if first else LATER[disposition]

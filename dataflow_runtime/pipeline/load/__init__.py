@@ -161,14 +161,14 @@ def _of_an_earlier_try(
 
 
 def condition(config: WorkflowConfig, window: Window | None, newest: Any) -> str:
-    """Return the SQL condition on the table's rows that an append of this window takes the place of.
+    """Return the SQL condition on the rows of the table that an append of this window replaces.
 
-    There are some when its load is tried again after it had been done, or when a range is filled in again.
+    There are some when a load is tried again after it was done, or when a range is filled in again.
 
     Args:
         config: The workflow's config, with a cursor.
         window: What the run read.
-        newest: The newest cursor of the rows to load: what other runs loaded since is newer, and stays.
+        newest: The newest cursor of the rows to load: rows that other runs loaded since stay.
     """
     cursor = config.processing.cursor
     assert cursor is not None

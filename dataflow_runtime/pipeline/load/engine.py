@@ -75,7 +75,7 @@ class Engine(ABC):
         return f"{quoted(self.schema)}.{quoted(table)}"
 
     def columns(self, table: str) -> dict[str, pl.DataType]:
-        """Return the types of a table's columns, `UNKNOWN` for those that the runtime does not make.
+        """Return the types of a table's columns, `UNKNOWN` for those the runtime does not make.
 
         Empty where there is no table.
         """
