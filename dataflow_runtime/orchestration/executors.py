@@ -1,14 +1,16 @@
-"""Where steps run: the executor that ``DATAFLOW_EXECUTOR`` names, and what steps on several hosts need beside it."""
+"""Where steps run: the executor of ``DATAFLOW_EXECUTOR``, and what steps on several hosts need."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
 
 import dagster as dg
 
 from dataflow_runtime.errors import UsageError
+from dataflow_runtime.orchestration.workers import executes
 from dataflow_runtime.settings import get_settings
 
 __all__ = ["build_executor", "shared_resources"]
@@ -22,8 +24,8 @@ _KNOWN = {
 _EXTRAS = {"dask": "dask", "k8s": "k8s"}
 
 
-def build_executor() -> dg.ExecutorDefinition:
-    """Return the executor that ``DATAFLOW_EXECUTOR`` names.
+def build_executor(workflow: str) -> dg.ExecutorDefinition:
+    """Return the executor that ``DATAFLOW_EXECUTOR`` names, for the runs of a workflow.
 
     Raises:
         UsageError: It is neither a known word nor ``module:attribute`` of an executor.
@@ -46,21 +48,56 @@ def build_executor() -> dg.ExecutorDefinition:
         )
         raise UsageError(f"DATAFLOW_EXECUTOR={name}: {error}", hint=hint) from error
     if not isinstance(executor, dg.ExecutorDefinition):
-        raise UsageError(f"DATAFLOW_EXECUTOR={name}: {module}:{attribute} is no Dagster executor")
-    return executor.configured(_dask_cluster(), name="dask") if name == "dask" else executor
+        raise UsageError(
+            f"DATAFLOW_EXECUTOR={name}: {module}:{attribute} is not a Dagster executor"
+        )
+    if name == "dask":
+        executor = executor.configured(_dask_cluster(), name="dask")
+    create = executor.executor_creation_fn
+    assert create is not None
+    return dg.ExecutorDefinition(
+        executor.name,
+        config_schema=executor.config_schema.as_field(),
+        requirements=executor.get_requirements,
+        executor_creation_fn=lambda context: _InTurn(create(context), workflow),
+        description=executor.description,
+    )
+
+
+class _InTurn(dg.Executor):
+    """Another executor, which waits for the workflow's other runs on this machine."""
+
+    def __init__(self, executor: dg.Executor, workflow: str) -> None:
+        self._executor = executor
+        self._workflow = workflow
+
+    @property
+    def retries(self) -> Any:
+        """Whether steps are retried."""
+        return self._executor.retries
+
+    @property
+    def step_dependency_config(self) -> Any:
+        """When a step may start."""
+        return self._executor.step_dependency_config
+
+    def execute(self, plan_context: Any, execution_plan: Any) -> Iterator[dg.DagsterEvent]:
+        """Execute the run and yield its events."""
+        with executes(plan_context.instance, plan_context.dagster_run, self._workflow):
+            yield from self._executor.execute(plan_context, execution_plan)
 
 
 def _dask_cluster() -> dict[str, Any]:
-    """Return the cluster: the one that Dask's own variable names, else one on this machine, made for the run."""
+    """Return the cluster that Dask's own variable names, or a new one on this machine."""
     if os.environ.get("DASK_SCHEDULER_ADDRESS"):
         return {"cluster": {"existing": {"address": {"env": "DASK_SCHEDULER_ADDRESS"}}}}
     return {"cluster": {"local": {}}}
 
 
 def shared_resources() -> dict[str, dg.FilesystemIOManager]:
-    """Return the resources of every job: where staging is a URL, what ops hand on is kept there as well.
+    """Return the resources of every job: with staging at a URL, the outputs of ops go there, too.
 
-    Dagster's default keeps it in a folder of the host, where a step on another host does not find it.
+    Dagster's default keeps them in a folder of the host, where steps on other hosts miss them.
     """
     staging = get_settings().staging_root
     return (

@@ -17,6 +17,7 @@ from dataflow_runtime.orchestration import dashboard_asset
 from dataflow_runtime.orchestration._dagster import defines_location
 from dataflow_runtime.orchestration.check import check_again
 from dataflow_runtime.orchestration.repositories import build_repositories, repository_name
+from dataflow_runtime.orchestration.workers import end_killed_runs
 from dataflow_runtime.settings import get_settings
 from dataflow_runtime.workflows.discovery import find_workflows
 from dataflow_runtime.workflows.loading import BrokenWorkflow
@@ -72,8 +73,11 @@ def _build(name: str, *, alone: bool) -> None:
     repositories, broken = build_repositories(chosen, known)
     for failure in broken:
         _logger.error("%s", failure)
-    if defines_location():
-        _report_failed_checks(broken)
+    if defines_location() and Path(os.environ.get("DAGSTER_HOME", ""), "dagster.yaml").is_file():
+        with dg.DagsterInstance.get() as instance:
+            # A workflow's queue waits for a dead run until somebody ends it.
+            end_killed_runs(instance)
+            _report_failed_checks(instance, broken)
     _built.update(repositories)
 
 
@@ -82,16 +86,13 @@ def _workflow_names() -> list[str]:
     return list(chosen) if chosen else sorted({workflow.name for workflow in find_workflows()})
 
 
-def _report_failed_checks(broken: list[BrokenWorkflow]) -> None:
-    """Record the check of each broken workflow as failed, so that the UI shows it before anybody runs it."""
-    if not broken or not Path(os.environ.get("DAGSTER_HOME", "")).is_dir():
-        return
-    with dg.DagsterInstance.get() as instance:
-        for failure in broken:
-            evaluation = dg.AssetCheckEvaluation(
-                asset_key=dg.AssetKey([failure.name, "broken"]),
-                check_name="loads",
-                passed=False,
-                metadata={"reason": str(failure)},
-            )
-            instance.report_runless_asset_event(evaluation)
+def _report_failed_checks(instance: dg.DagsterInstance, broken: list[BrokenWorkflow]) -> None:
+    """Record the check of each broken workflow as failed: the UI shows it before anybody runs it."""
+    for failure in broken:
+        evaluation = dg.AssetCheckEvaluation(
+            asset_key=dg.AssetKey([failure.name, "broken"]),
+            check_name="loads",
+            passed=False,
+            metadata={"reason": str(failure)},
+        )
+        instance.report_runless_asset_event(evaluation)

@@ -165,7 +165,7 @@ def _repository(name: str, definitions: Mapping[str, Any]) -> dg.RepositoryDefin
     # Dagster decides that two jobs are one by identity, so each repository gets the same objects.
     return dg.create_repository_using_definitions_args(
         repository_name(name),
-        executor=build_executor(),
+        executor=build_executor(name),
         resources=shared_resources(),
         **definitions,
     )

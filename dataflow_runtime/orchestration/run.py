@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import platform
 import textwrap
@@ -10,8 +9,7 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dagster as dg
 
@@ -37,10 +35,17 @@ from dataflow_runtime.orchestration.report import (
 )
 from dataflow_runtime.orchestration.repositories import repository_name
 from dataflow_runtime.orchestration.run_config import parse_window, run_config
+from dataflow_runtime.orchestration.workers import (
+    WAITING,
+    WORKER_TAG,
+    RunExistsError,
+    end_killed_runs,
+    lock_of,
+    run_lock,
+    turn_of,
+    worker_of,
+)
 from dataflow_runtime.settings import get_settings, temporary_environment
-
-if TYPE_CHECKING:
-    from filelock import BaseFileLock
 
 __all__ = [
     "WAITING",
@@ -52,27 +57,6 @@ __all__ = [
     "run_workflow",
     "worker_of",
 ]
-
-WORKER_TAG = "dataflow/worker"
-"""Tag of a run that one of our own processes executes: ``<host>:<process id>``."""
-
-WAITING = f"{platform.node()}:0"
-"""The `WORKER_TAG` of a run that is recorded and waits for a server of this host to start it."""
-
-_NOT_FINISHED = [
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
-_logger = logging.getLogger("dataflow_runtime")
-
-
-class RunExistsError(DataflowError):
-    """A run with this id is recorded, or another process is about to record it."""
-
-    def __init__(self, run_id: str) -> None:
-        super().__init__(f"there is a run {run_id}")
 
 
 def run_workflow(
@@ -132,7 +116,7 @@ def run_workflow(
     worker = WAITING if record_only else f"{platform.node()}:{os.getpid()}"
     tags = {RUN_TAG: name, WORKER_TAG: worker, **(tags or {})}
     tags |= _partition_tags(job, name, partition)
-    with open_instance() as instance, _run_lock(run_id), temporary_environment(variables):
+    with open_instance() as instance, run_lock(run_id), temporary_environment(variables):
         run = instance.get_run_by_id(run_id)
         if run is None:
             run = _record(instance, recipe, job, run_id, config, tags)
@@ -196,7 +180,7 @@ def _execute_in_turn(
     interruption = interrupts.current()
     interruption.last_words = lambda: _cancel(instance, run)
     try:
-        with _turn(steps.workflow):
+        with turn_of(steps.workflow):
             end_killed_runs(instance, steps.workflow)
             _execute(recipe, run, instance, steps, on_step)
         finished = instance.get_run_by_id(run.run_id)
@@ -272,95 +256,6 @@ def open_instance() -> Iterator[dg.DagsterInstance]:
             ) from error
         with opened as instance:
             yield instance
-
-
-def end_killed_runs(
-    instance: dg.DagsterInstance, workflow: str | None = None, *, run_id: str | None = None
-) -> None:
-    """Record the end of runs whose process on this host is gone: of all, of a workflow, or of one.
-
-    Dagster's daemon does not know these processes: the runs would block their workflow's queue.
-    """
-    runs = dg.RunsFilter(
-        run_ids=[run_id] if run_id else None,
-        tags={RUN_TAG: workflow} if workflow else None,
-        statuses=_NOT_FINISHED,
-    )
-    for run in instance.get_runs(runs):
-        host, pid = worker_of(run)
-        if host == platform.node() and pid:
-            with suppress(RunExistsError), _run_lock(run.run_id):
-                _end_killed_run(instance, run.run_id)
-
-
-def _end_killed_run(instance: dg.DagsterInstance, run_id: str) -> None:
-    run = instance.get_run_by_id(run_id)
-    if run is None or run.is_finished:
-        return
-    if run.status == dg.DagsterRunStatus.CANCELING:
-        instance.report_run_canceled(run, "The process of the run is gone.")
-    else:
-        instance.report_run_failed(run, "the process that executed the run is gone")
-
-
-def worker_of(run: dg.DagsterRun) -> tuple[str | None, int]:
-    """Return host and process of a run that our own processes execute; process 0 if it waits."""
-    host, _, pid = run.tags.get(WORKER_TAG, "").rpartition(":")
-    return host or None, int(pid or 0)
-
-
-@contextmanager
-def _run_lock(run_id: str) -> Iterator[None]:
-    """Hold the lock that shows that a run's process is alive: the system frees it however the process ends.
-
-    Raises:
-        RunExistsError: Another process holds it.
-    """
-    import filelock
-
-    lock = lock_of(run_id)
-    try:
-        lock.acquire(blocking=False)
-    except filelock.Timeout:
-        raise RunExistsError(run_id) from None
-    try:
-        yield
-    finally:
-        Path(lock.lock_file).unlink(missing_ok=True)
-        lock.release()
-
-
-@contextmanager
-def _turn(workflow: str) -> Iterator[None]:
-    """Wait for the other runs of the workflow on this machine; a killed one keeps nobody waiting."""
-    import filelock
-
-    lock = _lock(workflow)
-    try:
-        lock.acquire(blocking=False)
-    except filelock.Timeout:
-        _logger.warning(
-            "another run of %s is under way on this machine: waiting for its end", workflow
-        )
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def lock_of(run_id: str) -> BaseFileLock:
-    """Return the lock of a run, not acquired."""
-    return _lock(f"runs/{run_id}")
-
-
-def _lock(name: str) -> BaseFileLock:
-    import filelock
-
-    # A server acquires and releases the lock of a waiting run in different threads.
-    lock = filelock.FileLock(get_settings().home / "locks" / f"{name}.lock", thread_local=False)
-    Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
-    return lock
 
 
 def _partition_tags(job: dg.JobDefinition, workflow: str, partition: str | None) -> dict[str, str]:

@@ -185,3 +185,80 @@ def test_steps_in_processes_of_their_own(site: Any) -> None:
     assert report["rows"] == {"extracted": 50, "rejected": 4, "loaded": 46}
     assert report["dbt"]["models"] == 2
     assert [step["name"] for step in report["steps"]] == ["extract", "transform", "load", "dbt"]
+
+
+HELD = """
+import time
+from pathlib import Path
+
+from dagster import job, op
+from dataflow_runtime import register_workflow
+
+
+@op
+def hold():
+    Path("held").touch()
+    while not Path("go").exists():
+        time.sleep(0.05)
+
+
+@register_workflow(name="held")
+@job
+def held_job():
+    hold()
+"""
+LOCATION = ["-m", "dataflow_runtime.dagster_repo"]
+
+
+def dagster(site: Any, *arguments: str) -> subprocess.Popen[str]:
+    """Start a command of Dagster's own."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dagster", *arguments],
+        env=site.environ | {"DAGSTER_HOME": str(site.home / "dagster")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    site.started.append(process)
+    return process
+
+
+def test_the_code_server_ends_runs_that_died_whatever_launched_them(site: Any) -> None:
+    from dataflow_runtime.orchestration.run import open_instance
+
+    config = "source: {type: mock}\n"
+    site.write("held", {"held/job.py": HELD, "held/config.yaml": config}, {"held": "held.job"})
+    with open_instance() as instance:
+        execute = ("job", "execute", *LOCATION, "-r", "held", "-j", "held_job")
+        process = dagster(site, *execute)
+        while not Path("held").exists():
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.05)
+        server = dagster(site, "definitions", "validate", *LOCATION)
+        assert server.wait(120) == 0
+        (run,) = instance.get_runs()
+        assert run.status == dg.DagsterRunStatus.STARTED, "a living run goes on"
+        process.kill()
+        process.communicate()
+        server = dagster(site, "definitions", "validate", *LOCATION)
+        assert server.wait(120) == 0
+        assert instance.get_run_by_id(run.run_id).status == dg.DagsterRunStatus.FAILURE
+        assert run.tags["dataflow/workflow"] == "held"
+
+
+def test_a_run_that_dagster_launches_waits_for_its_turn(site: Any) -> None:
+    config = "source: {type: mock}\n"
+    site.write("held", {"held/job.py": HELD, "held/config.yaml": config}, {"held": "held.job"})
+    first = site.start("run", "held", "--json")
+    while not Path("held").exists():
+        assert first.poll() is None, first.communicate()
+        time.sleep(0.05)
+    Path("held").unlink()
+    second = dagster(site, "job", "execute", *LOCATION, "-r", "held", "-j", "held_job")
+    assert second.stdout is not None
+    assert any("waiting for its end" in line for line in second.stdout)
+    assert not Path("held").exists()
+    Path("go").touch()
+    second.communicate(timeout=120)
+    assert (first.wait(120), second.wait(120)) == (0, 0)

@@ -1,0 +1,160 @@
+"""Which process executes a run, and what becomes of runs whose process is gone."""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from dataflow_runtime.errors import DataflowError
+from dataflow_runtime.orchestration.listing import RUN_TAG
+from dataflow_runtime.settings import get_settings
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
+__all__ = [
+    "WAITING",
+    "WORKER_TAG",
+    "RunExistsError",
+    "end_killed_runs",
+    "executes",
+    "lock_of",
+    "run_lock",
+    "turn_of",
+    "worker_of",
+]
+
+WORKER_TAG = "dataflow/worker"
+"""Tag of a run that one of our own processes executes: ``<host>:<process id>``."""
+
+WAITING = f"{platform.node()}:0"
+"""The `WORKER_TAG` of a run that is recorded and waits for a server of this host to start it."""
+
+_PROCESS_TAG = "dataflow/process"  # the same of a run that Dagster has launched
+
+_NOT_FINISHED = [
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+_logger = logging.getLogger("dataflow_runtime")
+
+
+class RunExistsError(DataflowError):
+    """A run with this id is recorded, or another process is about to record it."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(f"there is a run {run_id}")
+
+
+@contextmanager
+def executes(instance: dg.DagsterInstance, run: dg.DagsterRun, workflow: str) -> Iterator[None]:
+    """Hold a run's lock and its workflow's turn in this process, whatever launched the run.
+
+    Dagster's queue does not know the workflow of a run that the UI starts from assets.
+    """
+    process = f"{platform.node()}:{os.getpid()}"
+    if run.tags.get(WORKER_TAG) == process:  # `dataflow-runtime run` holds them already
+        yield
+        return
+    instance.add_run_tags(run.run_id, {_PROCESS_TAG: process, RUN_TAG: workflow})
+    with run_lock(run.run_id), turn_of(workflow):
+        yield
+
+
+def end_killed_runs(
+    instance: dg.DagsterInstance, workflow: str | None = None, *, run_id: str | None = None
+) -> None:
+    """Record the end of runs whose process on this host is gone: of all, of a workflow, or of one.
+
+    Dagster's daemon does not know these processes: the runs would block their workflow's queue.
+    """
+    runs = dg.RunsFilter(
+        run_ids=[run_id] if run_id else None,
+        tags={RUN_TAG: workflow} if workflow else None,
+        statuses=_NOT_FINISHED,
+    )
+    for run in instance.get_runs(runs):
+        process = run.tags.get(WORKER_TAG) or run.tags.get(_PROCESS_TAG, "")
+        host, _, pid = process.rpartition(":")
+        if host == platform.node() and pid != "0":
+            with suppress(RunExistsError), run_lock(run.run_id):
+                _end_killed_run(instance, run.run_id)
+
+
+def _end_killed_run(instance: dg.DagsterInstance, run_id: str) -> None:
+    run = instance.get_run_by_id(run_id)
+    if run is None or run.is_finished:
+        return
+    if run.status == dg.DagsterRunStatus.CANCELING:
+        instance.report_run_canceled(run, "The process of the run is gone.")
+    else:
+        instance.report_run_failed(run, "the process that executed the run is gone")
+
+
+def worker_of(run: dg.DagsterRun) -> tuple[str | None, int]:
+    """Return host and process of a run that our own processes execute; process 0 if it waits."""
+    host, _, pid = run.tags.get(WORKER_TAG, "").rpartition(":")
+    return host or None, int(pid or 0)
+
+
+@contextmanager
+def run_lock(run_id: str) -> Iterator[None]:
+    """Hold the lock that shows that a run's process is alive: the system frees it however the process ends.
+
+    Raises:
+        RunExistsError: Another process holds it.
+    """
+    import filelock
+
+    lock = lock_of(run_id)
+    try:
+        lock.acquire(blocking=False)
+    except filelock.Timeout:
+        raise RunExistsError(run_id) from None
+    try:
+        yield
+    finally:
+        Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()
+
+
+@contextmanager
+def turn_of(workflow: str) -> Iterator[None]:
+    """Wait for the other runs of the workflow on this machine; a killed one keeps nobody waiting."""
+    import filelock
+
+    lock = _lock(workflow)
+    try:
+        lock.acquire(blocking=False)
+    except filelock.Timeout:
+        _logger.warning(
+            "another run of %s is under way on this machine: waiting for its end", workflow
+        )
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def lock_of(run_id: str) -> BaseFileLock:
+    """Return the lock of a run, not acquired."""
+    return _lock(f"runs/{run_id}")
+
+
+def _lock(name: str) -> BaseFileLock:
+    import filelock
+
+    # A server acquires and releases the lock of a waiting run in different threads.
+    lock = filelock.FileLock(get_settings().home / "locks" / f"{name}.lock", thread_local=False)
+    Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
+    return lock
