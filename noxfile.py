@@ -2,6 +2,7 @@
 ``kill``, ``release``.
 """
 
+import os
 import shutil
 from pathlib import Path
 
@@ -15,11 +16,21 @@ ROOT = Path(__file__).parent
 EXAMPLE = ROOT / "docs" / "example_workflow"
 GROUPS = nox.project.load_toml(ROOT / "pyproject.toml")["dependency-groups"]
 
-# Nothing that is started here calls out. Compiled modules are kept: without them each process compiles Dagster again.
+# Nothing that is started here calls out. Compiled modules are kept: without them each process
+# compiles Dagster again.
 QUIET = {
     "DAGSTER_DISABLE_TELEMETRY": "yes",
     "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
     "PYTHONDONTWRITEBYTECODE": None,
+}
+
+
+# Tests of the template commit in repositories that they create.
+IDENTITY = {
+    "GIT_AUTHOR_NAME": "tests",
+    "GIT_AUTHOR_EMAIL": "tests@localhost",
+    "GIT_COMMITTER_NAME": "tests",
+    "GIT_COMMITTER_EMAIL": "tests@localhost",
 }
 
 
@@ -78,7 +89,39 @@ def replace(target: Path, source: Path) -> None:
 def tests(session: nox.Session) -> None:
     """Run all tests; arguments go to pytest, e.g. ``nox -s tests -- -m 'not e2e'``."""
     session.install("-e", ".[all]", *GROUPS["test"], *GROUPS["lint"], *GROUPS["types"])
-    session.run("pytest", "-n", "auto", "--dist", "worksteal", *session.posargs, env=QUIET)
+    find_browser(session)
+    command = ["pytest", "-n", "auto", "--dist", "worksteal", "--durations", "10"]
+    session.run(*command, *session.posargs, env={**QUIET, **IDENTITY})
+
+
+def find_browser(session: nox.Session) -> None:
+    """Make sure that there is a Chromium for the tests of the dashboards and of Dagster's UI.
+
+    It is the one on the PATH, or else Playwright's, or else, as root on Debian or Ubuntu, the
+    distribution's.
+    """
+    script = (
+        "import pathlib, playwright.sync_api as api\n"
+        "with api.sync_playwright() as playwright:\n"
+        "    print(pathlib.Path(playwright.chromium.executable_path).exists())\n"
+    )
+
+    def is_there() -> bool:
+        if any(map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))):
+            return True
+        return "True" in str(session.run("python", "-c", script, silent=True))
+
+    if is_there():
+        return
+    download = ("playwright", "install", "--only-shell", "chromium")
+    session.run(*download, silent=True, success_codes=range(256))
+    if not is_there() and hasattr(os, "geteuid") and os.geteuid() == 0 and shutil.which("apt-get"):
+        quiet = {"DEBIAN_FRONTEND": "noninteractive"}
+        session.run("apt-get", "update", "-qq", external=True, env=quiet)
+        install = ("apt-get", "install", "-y", "-qq", "chromium")
+        session.run(*install, external=True, silent=True, env=quiet)
+    if not is_there():
+        session.error("the tests need a browser: install Chromium, and run this again")
 
 
 @nox.session
