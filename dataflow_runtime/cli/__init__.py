@@ -5,6 +5,7 @@ Each command is in its own module. None imports anything heavy before it runs.
 
 from __future__ import annotations
 
+import shutil
 import sys
 import warnings
 from io import TextIOWrapper
@@ -85,7 +86,9 @@ def main() -> None:
     warnings.showwarning = lambda message, *_, **__: print_error(str(message), label="warning")
     try:
         _read_dotenv()
-        code = cli.main(standalone_mode=False, obj=state)
+        # click itself makes help at least 50 columns wide.
+        width = min(shutil.get_terminal_size().columns, 80) - 2
+        code = cli.main(standalone_mode=False, obj=state, terminal_width=width)
     except Exception as error:
         code = end(error, verbose=state.verbose)
     sys.exit(code if isinstance(code, int) else 0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import platform
 import shutil
 import sys
@@ -81,11 +80,13 @@ def _python() -> Iterator[Finding]:
 
 
 def _packages() -> Iterator[Finding]:
+    from importlib.metadata import version
+
     require("run")
     for package in requirements("run"):
-        version = importlib.metadata.version(package.name)
-        if not package.specifier.contains(version, prereleases=True):
-            found = f"{version}; supported: {package.specifier}"
+        installed = version(package.name)
+        if not package.specifier.contains(installed, prereleases=True):
+            found = f"{installed}; supported: {package.specifier}"
             hint = f'pip install "{package.name}{package.specifier}"'
             yield Finding(package.name, "problem", found, hint)
     yield Finding("dataflow-runtime", "ok", __version__)

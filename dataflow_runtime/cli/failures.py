@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import re
 import sys
 import textwrap
@@ -25,24 +24,38 @@ def require(extra: str) -> None:
     Raises:
         DataflowError: One is not; the hint says how to install it.
     """
+    from importlib import metadata
+
     for package in requirements(extra):
         try:
-            importlib.metadata.version(package.name)
-        except importlib.metadata.PackageNotFoundError:
+            metadata.version(package.name)
+        except metadata.PackageNotFoundError:
             raise _missing(package.name, extra) from None
 
 
 def requirements(extra: str) -> list[Requirement]:
     """Return what an extra of the runtime brings, as its package says."""
+    from importlib import metadata
+
     from packaging.requirements import Requirement
 
-    found = map(Requirement, importlib.metadata.requires("dataflow-runtime") or ())
+    found = map(Requirement, metadata.requires("dataflow-runtime") or ())
     return [one for one in found if one.marker and one.marker.evaluate({"extra": extra})]
 
 
 def _missing(package: str, extra: str) -> DataflowError:
     hint = f'pip install "dataflow-runtime[{extra}]"'
     return DataflowError(f"{package} is not installed", hint=hint)
+
+
+def _bringing(module: str) -> str | None:
+    """Return the smallest extra that brings a module, None where no extra does."""
+    from importlib import metadata
+
+    extras = metadata.metadata("dataflow-runtime").get_all("Provides-Extra", [])
+    brought = {extra: [one.name for one in requirements(extra)] for extra in extras}
+    found = [extra for extra in extras if any(module in name for name in brought[extra])]
+    return min(found, key=lambda extra: len(brought[extra]), default=None)
 
 
 def end(error: BaseException, *, verbose: bool) -> int:
@@ -73,11 +86,9 @@ def explained(error: BaseException) -> DataflowError:
         return error
     if isinstance(error, ModuleNotFoundError) and error.name:
         module = error.name.partition(".")[0].replace("_", "-")
-        extras = importlib.metadata.metadata("dataflow-runtime").get_all("Provides-Extra", [])
-        brought = {extra: [one.name for one in requirements(extra)] for extra in extras}
-        for extra in sorted(brought, key=lambda extra: len(brought[extra])):
-            if any(module in name for name in brought[extra]):
-                return _missing(module, extra)
+        extra = _bringing(module)
+        if extra is not None:
+            return _missing(module, extra)
     if isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if error.filename else ""
         hint = "check this path: owner, permissions, links, free disk space"

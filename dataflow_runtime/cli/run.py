@@ -107,8 +107,10 @@ class _Steps:
 
     def __init__(self) -> None:
         self._done: list[str] = []
+        self._running = ""
 
     def __call__(self, step: StepReport) -> None:
+        self._running = step.name
         if step.status == "running":
             output.echo(output.clean(f"  {step.name} …"), err=True)
             return
@@ -122,8 +124,10 @@ class _Steps:
     def kept(self) -> str:
         """Return what an interrupted run keeps."""
         done = f"{', '.join(self._done)} done" if self._done else "no step was done"
-        loaded = "stay" if "load" in self._done else "are as before, unless load had just committed"
-        return f"{done}; the tables {loaded}"
+        if "load" in self._done:
+            return f"{done}; the rows are loaded"
+        unsure = ", unless load had just committed" if self._running == "load" else ""
+        return f"{done}; the tables are as before{unsure}"
 
 
 def _outcome(step: StepReport) -> str:

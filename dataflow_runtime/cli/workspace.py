@@ -12,7 +12,6 @@ import click
 
 from dataflow_runtime.cli import options, output
 from dataflow_runtime.errors import DataflowError, UsageError
-from dataflow_runtime.workflows.discovery import find_workflows
 
 _HEADER = (
     "# Written by `dataflow-runtime workspace`: one code location per workflow, each in a process"
@@ -52,6 +51,8 @@ def workspace_command(*, file: Path, pythons: Sequence[str]) -> None:
       dataflow-runtime workspace && dagster dev -w workspace.yaml
       dataflow-runtime workspace --python orders=/srv/orders/bin/python
     """
+    from dataflow_runtime.workflows.discovery import find_workflows
+
     example = "--python orders=venv/bin/python"
     given = options.key_values(pythons, "--python: expected NAME=PATH", example)
     own = {name: _checked(name, Path(path).expanduser().absolute()) for name, path in given.items()}

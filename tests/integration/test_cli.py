@@ -156,7 +156,7 @@ def test_a_dagster_yaml_that_cannot_be_read_is_one_short_line(site: Any, text: s
     ("variable", "warning"),
     [
         ("DATAFLOW_HOEM", "DATAFLOW_HOEM: unknown variable; did you mean 'DATAFLOW_HOME'?"),
-        ("DATAFLOW__GOD__SOURCE__TYPE", "no workflow of this name; did you mean 'GOOD'?"),
+        ("DATAFLOW__GOD__SOURCE__TYPE", "no workflow of this name; did you mean 'DATAFLOW__GOOD'?"),
     ],
 )
 def test_misspelt_variables_are_warned_of(site: Any, variable: str, warning: str) -> None:
