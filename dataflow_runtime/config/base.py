@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from datetime import timedelta
+from datetime import date, timedelta
 from functools import cache
 from typing import Annotated, Any
 
@@ -134,6 +134,13 @@ def _duration(value: object) -> object:
     return length
 
 
+def _day(value: object) -> object:
+    try:
+        return date.fromisoformat(value) if isinstance(value, str) else value
+    except ValueError:
+        raise ValueError("expected a date such as 2026-01-31") from None
+
+
 def _duration_text(value: timedelta | float) -> str | float:
     if not isinstance(value, timedelta):
         return value
@@ -180,6 +187,7 @@ Text = Annotated[str, Field(min_length=1)]
 Header = Annotated[str, AfterValidator(_stripped)]
 Secret = Annotated[SecretStr, AfterValidator(_stripped), Field(min_length=1)]
 DatabaseUrl = Annotated[Secret, AfterValidator(_database_url)]
+Day = Annotated[date, BeforeValidator(_day)]
 PositiveInt = Annotated[int, Field(gt=0)]
 NonNegativeInt = Annotated[int, Field(ge=0)]
 PositiveFloat = Annotated[float, Field(gt=0)]

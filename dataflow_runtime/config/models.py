@@ -6,7 +6,6 @@ A workflow may bring a subclass of `WorkflowConfig` through the entry-point grou
 
 from __future__ import annotations
 
-from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, available_timezones
@@ -26,6 +25,7 @@ from dataflow_runtime.config.base import (
     ColumnType,
     ConfigModel,
     DatabaseUrl,
+    Day,
     Identifier,
     Lookback,
     NonNegativeFloat,
@@ -166,7 +166,7 @@ class ScheduleConfig(ConfigModel):
     cron: Annotated[str, Field(max_length=200)] | None = None
     timezone: str = "UTC"
     partitions: Literal["hourly", "daily", "weekly", "monthly"] | None = None
-    partitions_start: date | None = None
+    partitions_start: Day | None = None
 
     @field_validator("cron")
     @classmethod
