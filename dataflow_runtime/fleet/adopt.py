@@ -13,12 +13,14 @@ import tempfile
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from dataflow_runtime.errors import DataflowError
 from dataflow_runtime.fleet.checkouts import ANSWERS_FILE, advertised, read_checkout, read_yaml
-from dataflow_runtime.fleet.template import Template, render
+from dataflow_runtime.fleet.git import git
+from dataflow_runtime.fleet.template import Template, copier_errors
 from dataflow_runtime.fleet.upgrade import Clone
 
 __all__ = ["Adoption", "adopt", "guess_answers"]
@@ -77,13 +79,18 @@ def adopt(
     Raises:
         DataflowError: It is adopted already, not in git, or an answer is not allowed.
     """
+    import copier
+
     if (folder / ANSWERS_FILE).exists():
         raise DataflowError(f"{folder} is known to its template already: it has a {ANSWERS_FILE}")
     guesses = guess_answers(folder)
     with tempfile.TemporaryDirectory(prefix="dataflow-adopt-") as temporary:
         # The template derives the default name from the folder's.
         rendered = Path(temporary, folder.resolve().name)
-        render(template.source, template.latest, answers, rendered, guesses=guesses, ask=ask)
+        copy = partial(copier.run_copy, vcs_ref=template.latest, quiet=True, skip_tasks=True)
+        with copier_errors("its answers cannot be rendered"):
+            data = dict(answers)
+            copy(template.source, rendered, data, user_defaults=guesses, defaults=not ask)
         checkout = read_checkout(rendered)
         if checkout is None:
             raise DataflowError(f"the template {template.source} does not render workflows")
@@ -92,13 +99,11 @@ def adopt(
         if clone.exists:
             hint = "delete it, or name another one with --branch"
             raise DataflowError(f"there is a branch {clone.branch} already: {hint}")
-        found = Adoption(
-            str(folder), checkout.workflow, template.latest, clone.branch, {}, [], [], {}, []
-        )
-        found.answers.update(checkout.answers)
+        known = (str(folder), checkout.workflow, template.latest, clone.branch, checkout.answers)
+        found = Adoption(*known, added=[], same=[], differs={}, left_out=[])
         for file in sorted(path for path in rendered.rglob("*") if path.is_file()):
             _sort(file, file.relative_to(rendered), clone.project, found, examples)
-        clone.add(*found.added)
+        git(clone.project, "add", "--force", "--", *found.added)
         clone.commit(f"Adopt {checkout.workflow} to the template at {template.latest}")
         clone.publish()
     return found

@@ -102,33 +102,17 @@ def _git_url(source: str) -> str:
     return source.removeprefix("git+")
 
 
-def render(
-    source: str,
-    version: str,
-    answers: Mapping[str, Any],
-    folder: Path,
-    *,
-    guesses: Mapping[str, Any] | None = None,
-    ask: bool = False,
-) -> None:
+def render(source: str, version: str, answers: Mapping[str, Any], folder: Path) -> None:
     """Render a template at a version into a folder. Runs no task, whomever the user trusts.
-
-    Args:
-        source: The template, as Copier records it.
-        version: Its tag or commit.
-        answers: The answers to its questions.
-        folder: The folder, which is made.
-        guesses: Defaults of the questions that have no answer.
-        ask: Whether Copier asks those questions in the terminal.
 
     Raises:
         DataflowError: Copier refuses an answer or the template.
     """
     import copier
 
-    copy = partial(copier.run_copy, user_defaults=dict(guesses or {}), skip_tasks=True, quiet=True)
+    copy = partial(copier.run_copy, defaults=True, quiet=True, skip_tasks=True)
     with copier_errors("its answers cannot be rendered"):
-        copy(source, folder, dict(answers), vcs_ref=version, defaults=not ask)
+        copy(source, folder, dict(answers), vcs_ref=version)
 
 
 @contextmanager

@@ -98,10 +98,6 @@ class Clone:
         start = f"refs/remotes/origin/{self.branch}" if self.exists else self.head
         git(self.path, "checkout", "--quiet", "--detach", start)
 
-    def add(self, *names: str) -> None:
-        """Stage files of the workflow, whatever it ignores."""
-        git(self.project, "add", "--force", "--", *names)
-
     def commit(self, *paragraphs: str) -> None:
         """Commit what is staged."""
         message = "\n\n".join(filter(None, paragraphs))
