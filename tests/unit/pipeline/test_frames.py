@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dataflow_runtime.errors import DataflowError
@@ -120,6 +120,7 @@ VALUES = (
 )
 
 
+@settings(deadline=None)  # how long one takes depends on what else runs
 @given(st.lists(VALUES, min_size=1, max_size=4))
 def test_nothing_is_lost(values: list[Any]) -> None:
     found = column(*values)
