@@ -2,7 +2,7 @@
 
 A package advertises its workflows through the entry-point group ``dataflow.workflows``. Their metadata is read from
 the literal arguments of `register_workflow` in the syntax tree of the advertised module, so a broken or hostile
-package cannot harm a listing. Describing plugins before loading them is the idea of flake8 and npe2.
+package cannot harm a listing. The idea of describing plugins before loading them is flake8's and npe2's.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from __future__ import annotations
 import ast
 import importlib.metadata
 import importlib.util
+import os
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from importlib.machinery import ModuleSpec, PathFinder
@@ -69,7 +71,36 @@ class InstalledWorkflow:
 
 
 def find_workflows() -> list[InstalledWorkflow]:
-    """Return every advertised workflow, sorted by name. A broken one is in the list, with its `error`."""
+    """Return every advertised workflow, sorted by name. A broken one has an `error`.
+
+    The last answer is kept until a folder of ``sys.path`` or a module that was read changes.
+    """
+    global _last
+    stamps, workflows = _last
+    if not stamps or stamps != _stamps(workflows):
+        workflows = _find()
+        # A module that is missing may appear anywhere, so nothing is kept then.
+        found = all(workflow.file for workflow in workflows)
+        _last = (_stamps(workflows) if found else {}, workflows)
+    return list(workflows)
+
+
+_last: tuple[dict[str, object], list[InstalledWorkflow]] = ({}, [])
+
+
+def _stamps(workflows: list[InstalledWorkflow]) -> dict[str, object]:
+    paths = [*sys.path, *(str(workflow.file) for workflow in workflows)]
+    stamps: dict[str, object] = {}
+    for path in paths:
+        try:
+            found = os.stat(path or os.curdir)  # noqa: PTH116 - perf
+            stamps[path] = (found.st_mtime_ns, found.st_size, found.st_ino)
+        except OSError:
+            stamps[path] = None
+    return stamps
+
+
+def _find() -> list[InstalledWorkflow]:
     found = [workflow for module in _advertised() for workflow in _registered(module)]
     found.sort(key=lambda workflow: (workflow.name, workflow.package))
     claims: dict[str, list[InstalledWorkflow]] = {}

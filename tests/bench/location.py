@@ -179,4 +179,38 @@ def run_trivial(folder: Path) -> Ratio:
     )
 
 
-BENCHES: list[Bench] = [(load_200_with_assets, 1.1), (run_trivial, 1.3)]
+STEP = """\
+import resource, sys
+from dagster._core.code_pointer import ModuleCodePointer  # as a run's or a step's process does
+repository = ModuleCodePointer("dataflow_runtime.dagster_repo", sys.argv[1]).load_target()
+assert repository.name == sys.argv[1]
+assert sum(name.startswith("bench_") and "." not in name for name in sys.modules) == 1
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+SERVER = """\
+import inspect, resource
+from dataflow_runtime import dagster_repo
+for _, repository in inspect.getmembers(dagster_repo):
+    repository.load_all_definitions()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+def step_of_200(folder: Path) -> Ratio:
+    """The process of a step, 200 workflows installed : the same with one installed"""
+    many, one = install(folder / "many", 200), install(folder / "one", 1)
+    step = [PYTHON, "-c", STEP, "bench_000"]
+    for environment in (many, one):  # parse the dbt project once
+        subprocess.run(step, env=environment, check=True, capture_output=True)
+    result = compared(lambda: seconds(step, many), lambda: seconds(step, one), repeats=7)
+    server = [PYTHON, "-c", SERVER]
+    used = subprocess.run(server, env=many, check=True, capture_output=True, text=True).stdout
+    return result._replace(note=f"the code server of 200 workflows takes {used.split()[-1]} MB")
+
+
+BENCHES: list[Bench] = [
+    (load_200_with_assets, 1.1),
+    (step_of_200, 1.15),
+    (run_trivial, 1.1),
+]

@@ -370,3 +370,31 @@ def test_hints_reach_the_command(site: Any) -> None:
     assert "hint: did you mean 'primary_key'?" in outcome.stdout
     (result,) = site.json("check", "registers_nothing")
     assert hint in result["problems"][0]["hint"]
+
+
+@pytest.mark.e2e
+def test_six_broken_workflows_of_fifty_say_why_and_the_others_load(site: Any) -> None:
+    site.install("import_error", "sys_exit", "registers_nothing", "bad_config")
+    site.write("unwritten", {"unwritten/job.py": "def (:\n"}, {"unwritten": "unwritten.job"})
+    table = "@asset(key=['shared', 'table'])\ndef {name}_table(): ...\n"
+    for number in range(45):
+        name = f"flow_{number:02}"
+        # Of two workflows with one asset key both say so, and both load.
+        more = table.format(name=name) if number in (7, 8) else ""
+        add(site, name, job="the_job", more=more)
+    found, broken = build_repositories()
+    flows = [name for name in found if name.startswith("flow_")]
+    assert len(flows) == 45
+    assert all(found[name].has_job("the_job") for name in flows)
+    reasons = {failure.name: failure.kind.value for failure in broken}
+    assert reasons == {
+        "import_error": "import",
+        "sys_exit": "exit",
+        "unwritten": "import",
+        "registers_nothing": "unregistered",
+        "bad_config": "config",
+        "flow_07": "asset_key",
+        "flow_08": "asset_key",
+    }
+    for name in reasons:
+        assert dg.AssetKey([name, "broken"]) in found[name].asset_graph.get_all_asset_keys()

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from itertools import pairwise
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -17,7 +17,7 @@ CURSOR = {"cursor": {"column": "at"}}
 def scheduled(configure: Any) -> Any:
     def make(partitions: str | None, *, timezone: str = "UTC", start: str = "2026-03-01") -> Any:
         schedule = {"partitions": partitions, "timezone": timezone} | (
-            {"partitions_start": start} if partitions else {}
+            {"partitions_start": date.fromisoformat(start)} if partitions else {}
         )
         return configure(processing=CURSOR, schedule=schedule)
 

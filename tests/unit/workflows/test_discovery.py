@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from dataflow_runtime.errors import UnknownWorkflowError
+from dataflow_runtime.workflows import discovery
 from dataflow_runtime.workflows.discovery import InstalledWorkflow, find_workflow, find_workflows
 
 HEAVY = ["dagster", "polars", "dlt", "dbt", "duckdb", "pydantic", "fastapi", "ruamel"]
@@ -345,3 +346,21 @@ def test_a_package_that_an_earlier_folder_shadows_counts_once(
     )
     monkeypatch.syspath_prepend(shadow)
     assert found("good").version == "0.1"
+
+
+def test_what_changes_is_found_again_and_nothing_else_is_read_twice(
+    site: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = site.install("good")
+    assert find_workflow("good").metadata["owner"] == "data-team"
+    reads = []
+    monkeypatch.setattr(discovery, "_find", lambda: reads.append(1) or [])
+    find_workflow("good")
+    assert reads == []
+    monkeypatch.undo()
+    monkeypatch.syspath_prepend(site.folder)
+    job = folder / "dagster_job.py"
+    job.write_text(job.read_text().replace("data-team", "new-owners"))
+    assert find_workflow("good").metadata["owner"] == "new-owners"
+    site.install("orders")
+    assert find_workflow("orders").package == "orders"
