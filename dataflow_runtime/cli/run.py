@@ -136,7 +136,10 @@ def _outcome(step: StepReport) -> str:
         failed = f", {len(dbt['failed'])} failed" if dbt["failed"] else ""
         return f"{dbt['models']} models built, {dbt['tests']} tests passed{failed}"
     counts = [(key, step.result.get(key)) for key in ("extracted", "rejected", "loaded")]
-    return ", ".join(f"{count:,} rows {key}" for key, count in counts if count is not None)
+    words = [f"{count:,} rows {key}" for key, count in counts if count is not None]
+    if duplicates := step.result.get("duplicates"):
+        words.append(f"{duplicates:,} duplicates of a primary key left out")
+    return ", ".join(words)
 
 
 def _print_summary(report: RunReport) -> None:
@@ -144,11 +147,13 @@ def _print_summary(report: RunReport) -> None:
     # A job of other ops than ours reports neither rows nor a warehouse.
     if report.tables or report.rows["extracted"]:
         warehouse = report.warehouse or {}
+        duplicates = sum(step.result.get("duplicates", 0) for step in report.steps)
         rejected = [f"{report.rows['rejected']:,} rows"]
         rejected += [f"  {name}: {count:,}" for name, count in sorted(report.rejected_by.items())]
         rows += [
             ("extracted", f"{report.rows['extracted']:,} rows"),
             ("rejected", "\n".join(rejected)),
+            *([("duplicates", f"{duplicates:,} rows")] if duplicates else []),
             ("loaded", f"{report.rows['loaded']:,} rows"),
             ("dbt", f"{report.dbt['models']} models built, {report.dbt['tests']} tests passed"),
             ("tables", "\n".join(report.tables) or "–"),

@@ -161,10 +161,9 @@ def transform_op(pipeline: Pipeline, retry: dg.RetryPolicy | None) -> dg.OpDefin
     def transform(context: dg.OpExecutionContext, manifest: StagedRun) -> dg.Output[StagedRun]:
         with reported(pipeline):
             manifest = pipeline.run_transform(manifest)
-        return dg.Output(
-            manifest,
-            metadata=_metadata(manifest, "extracted", "rejected", "rejected_by", "duplicates"),
-        )
+        counted = ["rejected", "rejected_by", "duplicates"]
+        counted += ["extracted"] if manifest.files else []
+        return dg.Output(manifest, metadata=_metadata(manifest, *counted))
 
     return transform
 
