@@ -1,4 +1,4 @@
-"""What the tests of the template share: a copy of it outside git, its releases in a repository, rendering, git."""
+"""Fixtures of the template's tests: a copy of it, its releases in a repository, rendering, git."""
 
 import json
 import os
@@ -34,7 +34,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def render(template: Path) -> Render:
-    """Return a function that renders the template into a folder, with answers; it never needs trust."""
+    """Return a function that renders the template into a folder, with answers, without trust."""
 
     def run(
         destination: Path,
@@ -89,7 +89,7 @@ def commit() -> Callable[[Path], Path]:
 
 @pytest.fixture(scope="session")
 def make_releases(commit: Callable[[Path], Path]) -> Callable[[Path], Path]:
-    """Return a function that makes a repository of the template: each release a tagged commit, then this checkout."""
+    """Return a function that makes a repository: a tagged commit a release, then this checkout."""
 
     def write(folder: Path, files: dict[str, bytes]) -> None:
         for name in release.READ_BY_COPIER:
@@ -142,7 +142,7 @@ class Environment:
         (Path(purelib) / "packages_of_the_tests.pth").write_text(line)
 
     def run(self, program: str, *arguments: str, folder: Path, **variables: str) -> str:
-        """Run a program of the environment in a folder and return its output; a failure shows all of it."""
+        """Run a program of the environment in a folder; return its output, or fail and show it."""
         environment = {**os.environ, **variables}
         environment.pop("DATAFLOW_HOME", None)
         command = [str(self.scripts / program), *arguments]

@@ -71,7 +71,7 @@ def write_files(files: Mapping[str, bytes], folder: Path) -> None:
 
 
 def copy_template(folder: Path) -> Path:
-    """Copy what Copier reads of this checkout into a folder, committed or not; return the folder."""
+    """Copy what Copier reads of this checkout, committed or not, into a folder; return that."""
     write_files(template_files(ROOT), folder)
     return folder
 

@@ -1,4 +1,4 @@
-"""Each answer: which are refused, with which reason, and that those accepted arrive everywhere as they are."""
+"""Which answers are refused, for which reason; accepted ones are rendered unchanged everywhere."""
 
 import ast
 import itertools
@@ -70,7 +70,8 @@ def test_the_name_comes_from_the_folder(
         ("o" * 41, "at most 40"),
         (
             "lambda",
-            "'lambda' is taken: it is a Python keyword, a module of the standard library, or a package",
+            "'lambda' is taken: it is a Python keyword, a module of the standard library, "
+            "or a package",
         ),
         ("json", "choose another name, such as 'json_workflow'"),
         ("dagster", "'dagster' is taken"),

@@ -1,4 +1,4 @@
-"""The template as pytest-copie renders it, for teams that test a fork of theirs with that plugin."""
+"""The template as pytest-copie renders it, for teams that test their own fork with it."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""docs/example_workflow is a fresh rendering, filled in: what it shares with the template stays equal to it."""
+"""docs/example_workflow is a fresh rendering, filled in; what it did not change stays equal."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +10,7 @@ from dataflow_runtime import __version__
 
 Render = Callable[..., Path]
 
-# What the example makes its own. Everything else comes from the template, byte for byte: mend it there, then here.
+# What the example changes. Everything else is the template's, byte for byte: fix it there first.
 EDITED = {
     "README.md",
     "src/example_workflow/config.yaml",

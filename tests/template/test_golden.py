@@ -1,6 +1,6 @@
-"""One rendering, word for word, so that a change of the template shows as what it changes in a workflow.
+"""One rendering, word for word: a change of the template shows what it changes in a workflow.
 
-``UPDATE_GOLDEN=1 pytest tests/template/test_golden.py`` writes it anew.
+``UPDATE_GOLDEN=1 pytest tests/template/test_golden.py`` updates it.
 """
 
 import os
@@ -15,7 +15,7 @@ Render = Callable[..., Path]
 GOLDEN = Path(__file__).parent / "golden"
 # The smallest: no assets, no schedule, and no path of a machine in it.
 ANSWERS = {"workflow_name": "golden", "assets": False, "schedule": "", "runtime_source": "index"}
-# Tested elsewhere: where the template is (test_origin.py), and the schema, which is generated (test_schema.py).
+# Tested elsewhere: the template's place (test_origin.py), the generated schema (test_schema.py).
 LEFT_OUT = {".copier-answers.yml", "config.schema.json"}
 
 

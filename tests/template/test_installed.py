@@ -1,7 +1,7 @@
-"""Rendered workflows, installed: their own checks pass, and each way to install them ends in a workflow that runs.
+"""Installed workflows pass their own checks and run, however they were installed.
 
-The environments made here see the packages of the one that the tests run in, so that only the workflow and the runtime
-are installed, not Dagster and dbt once more.
+Most environments made here see the packages of the one that the tests run in, so that only the
+workflow and the runtime are installed, not Dagster and dbt once more.
 """
 
 import itertools

@@ -60,20 +60,17 @@ def test_versions_behind_and_files_edited_or_missing(
     tag = git(releases, "tag", "--list").split()[-1]
     behind = int(git(releases, "rev-list", "--count", f"v0.1.0..{tag}"))
     assert behind >= 2
-    assert (
-        found["old"]
-        == {
-            "path": str(old),
-            "workflow": "old",
-            "version": "v0.1.0",
-            "latest": tag,
-            "behind": behind,
-            "edited": ["src/old/config.yaml"],
-            "missing": ["README.md"],
-            "runtime": __version__,  # it is required by the path of the template, where this checkout stands
-            "error": None,
-        }
-    )
+    assert found["old"] == {
+        "path": str(old),
+        "workflow": "old",
+        "version": "v0.1.0",
+        "latest": tag,
+        "behind": behind,
+        "edited": ["src/old/config.yaml"],
+        "missing": ["README.md"],
+        "runtime": __version__,  # it requires the path of this checkout, whatever its version
+        "error": None,
+    }
     assert found["untouched"] == {
         "path": str(untouched),
         "workflow": "untouched",
@@ -234,10 +231,11 @@ def test_a_template_on_a_host_is_fetched_once_for_all(
 def test_the_runtime_is_what_the_requirement_names(
     site: Any, render: Render, releases: Path, git: Git, fleet: Path
 ) -> None:
+    commit = git(releases, "rev-parse", "v0.2.0")
     asked = {
         "index": '"dataflow-runtime[run]>=0.1.0,<0.2"',
         "tag": f'"dataflow-runtime[run] @ git+{releases.as_uri()}@v0.1.0"',
-        "hash": f'"dataflow-runtime[run] @ git+{releases.as_uri()}@{git(releases, "rev-parse", "v0.2.0")}"',
+        "hash": f'"dataflow-runtime[run] @ git+{releases.as_uri()}@{commit}"',
         "path": f'"dataflow-runtime[run] @ {releases.as_uri()}"',
         "other": '"polars"',
     }

@@ -1,4 +1,4 @@
-"""What is rendered, for every combination of answers: the tree, its style, and that every file can be read."""
+"""What every combination of answers renders: the tree, its style, files that can be read."""
 
 import compileall
 import itertools

@@ -1,4 +1,4 @@
-"""The rendered schema, which `config.yaml` points editors at, is the one that the runtime validates by."""
+"""The rendered schema, which `config.yaml` points editors at, is that of the runtime's models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`copier update` from every release to this checkout, with what people change in a workflow meanwhile."""
+"""`copier update` from every release to this checkout keeps what people have changed since."""
 
 from __future__ import annotations
 
