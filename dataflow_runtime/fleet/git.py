@@ -74,7 +74,7 @@ def cause(output: str) -> str:
     """
     paragraph = re.split(r"\n\s*\n", output.strip(), maxsplit=1)[0]
     advice = ("hint:", "warning:", "Unexpected exit code", "Command line")
-    lines = [line.strip(" |") for line in paragraph.splitlines()]
+    lines = [re.sub(r"^(Stderr:)?[\s|]*", "", line) for line in paragraph.splitlines()]
     lines = [line for line in lines if not line.startswith(advice)]
     return without_credentials("; ".join(lines))
 
