@@ -119,7 +119,10 @@ def _fitting_widths(columns: Sequence[Sequence[str]]) -> list[int] | None:
 def _folded(cell: str, width: int) -> list[str]:
     lines = []
     for line in cell.split("\n"):
-        lines += textwrap.wrap(line, width, break_long_words=False, break_on_hyphens=False) or [""]
+        if len(line) <= width:
+            lines.append(line.rstrip())
+        else:
+            lines += textwrap.wrap(line, width, break_long_words=False, break_on_hyphens=False)
     return lines
 
 

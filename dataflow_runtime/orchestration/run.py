@@ -24,6 +24,7 @@ from dataflow_runtime.orchestration._dagster import (
     leave_signals_alone,
     open_home,
 )
+from dataflow_runtime.orchestration.executors import build_executor
 from dataflow_runtime.orchestration.listing import RUN_TAG
 from dataflow_runtime.orchestration.report import (
     OnStep,
@@ -96,6 +97,7 @@ def run_workflow(
     """
     # A bad value is an error of the command, so it is found before the run starts.
     config_manager.load_config(name, env=env, overrides=overrides)
+    build_executor(name)
     if parse_window(start, end) and partition is not None:
         raise UsageError(
             "--partition and --from/--to do not go together",

@@ -226,7 +226,7 @@ def test_an_unknown_executor_is_exit_code_2(site: Any) -> None:
     assert "in_process, multiprocess" in outcome.stderr
     outcome = site.run("run", "good", DATAFLOW_EXECUTOR="json:dumps")
     assert outcome.returncode == 2
-    assert "is no Dagster executor" in outcome.stderr
+    assert "is not a Dagster executor" in outcome.stderr
 
 
 @pytest.mark.parametrize(
