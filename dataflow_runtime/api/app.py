@@ -34,16 +34,15 @@ class _Api(FastAPI):
 
     def openapi(self) -> dict[str, Any]:
         """Return the OpenAPI document; made once."""
-        made = self.openapi_schema
-        document = super().openapi()
-        if made is None:
-            for operations in document["paths"].values():
-                for operation in operations.values():
-                    for status, response in operation["responses"].items():
-                        if not status.startswith("2"):
-                            content = response["content"]
-                            content[MEDIA_TYPE] = content.pop("application/json")
-        return document
+        if self.openapi_schema is None:
+            paths = super().openapi()["paths"].values()
+            operations = [operation for path in paths for operation in path.values()]
+            for operation in operations:
+                for status, response in operation["responses"].items():
+                    if not status.startswith("2"):
+                        content = response["content"]
+                        content[MEDIA_TYPE] = content.pop("application/json")
+        return super().openapi()
 
 
 def create_app(*, token: str | None = None, hosts: Collection[str] | None = LOOPBACK) -> FastAPI:

@@ -6,37 +6,24 @@ import math
 import re
 import sys
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from functools import lru_cache
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
+from dataflow_runtime import errors
 from dataflow_runtime.api.models import ErrorDocument, ErrorItem
 from dataflow_runtime.config import ConfigError, ConfigProblem, mask
 from dataflow_runtime.config.problems import display_path
-from dataflow_runtime.errors import (
-    BusyError,
-    ConflictError,
-    DataflowError,
-    UnknownWorkflowError,
-    UsageError,
-)
 from dataflow_runtime.settings import get_settings
 
-__all__ = [
-    "KINDS",
-    "MEDIA_TYPE",
-    "ApiError",
-    "add_handlers",
-    "error_items",
-    "error_response",
-    "public",
-    "responses",
-]
+__all__ = ["KINDS", "ApiError", "add_handlers", "error_items", "public", "respond", "responses"]
 
 MEDIA_TYPE = "application/problem+json"
 MOST_ITEMS = 100
@@ -63,12 +50,12 @@ KINDS: Mapping[str, tuple[int, str]] = {
     "busy": (503, "Server is busy"),
 }
 _KIND_OF_STATUS = {404: "not-found", 405: "method-not-allowed", 408: "timeout", 413: "too-large"}
-_KIND_OF_ERROR: Mapping[type[DataflowError], str] = {
-    UnknownWorkflowError: "unknown-workflow",
-    UsageError: "unknown-environment",
-    ConflictError: "conflict",
-    BusyError: "busy",
-    DataflowError: "refused",
+_KIND_OF_ERROR: Mapping[type[errors.DataflowError], str] = {
+    errors.UnknownWorkflowError: "unknown-workflow",
+    errors.UsageError: "unknown-environment",
+    errors.ConflictError: "conflict",
+    errors.BusyError: "busy",
+    errors.DataflowError: "refused",
 }
 
 
@@ -76,35 +63,26 @@ class ApiError(Exception):
     """An error of a kind of `KINDS`. Its texts go to the client as they are: see `public`."""
 
     def __init__(
-        self, kind: str, detail: str, hint: str | None = None, errors: Iterable[ErrorItem] = ()
+        self, kind: str, detail: str, hint: str | None = None, items: Iterable[ErrorItem] = ()
     ) -> None:
         super().__init__(detail)
-        self.kind, self.detail, self.hint, self.errors = kind, detail, hint, list(errors)
+        self.kind, self.detail, self.hint, self.items = kind, detail, hint, list(items)
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return the documented errors of an operation: those of its own, and any other."""
-    titles: dict[int, list[str]] = {}
-    for status, title in KINDS.values():
-        titles.setdefault(status, []).append(title)
-    texts: dict[int | str, str] = {status: ", ".join(titles[status]) for status in statuses}
+    texts: dict[int | str, str] = {status: HTTPStatus(status).phrase for status in statuses}
     texts["default"] = "Any other error"
     return {key: {"description": text, "model": ErrorDocument} for key, text in texts.items()}
 
 
-def error_response(error: ApiError, headers: Mapping[str, str] | None = None) -> Response:
+def respond(error: ApiError, headers: Mapping[str, str] | None = None) -> Response:
     """Return an error as a problem document."""
     status, title = KINDS[error.kind]
-    document = ErrorDocument(
-        type=f"urn:dataflow:problem:{error.kind}",
-        title=title,
-        status=status,
-        detail=error.detail,
-        hint=error.hint,
-        errors=error.errors,
-    )
+    kind = f"urn:dataflow:problem:{error.kind}"
+    document = ErrorDocument(kind, title, status, error.detail, error.hint, error.items)
     headers = headers or ({"Retry-After": "10"} if status == 503 else {})
-    return Response(document.model_dump_json(), status, headers, MEDIA_TYPE)
+    return JSONResponse(asdict(document), status, headers, MEDIA_TYPE)
 
 
 def error_items(problems: Iterable[ConfigProblem], folder: Path | None) -> list[ErrorItem]:
@@ -119,8 +97,8 @@ def error_items(problems: Iterable[ConfigProblem], folder: Path | None) -> list[
 def add_handlers(app: FastAPI) -> None:
     """Make every error of the app a problem document."""
 
-    async def api_error(_request: Request, error: Any) -> Response:
-        return error_response(error)
+    async def api_error(_: Request, error: Any) -> Response:
+        return respond(error)
 
     async def http_error(request: Request, error: Any) -> Response:
         kind = _KIND_OF_STATUS.get(error.status_code, "invalid-request")
@@ -130,7 +108,7 @@ def add_handlers(app: FastAPI) -> None:
             for template, operations in app.openapi()["paths"].items():
                 if re.fullmatch(re.sub(r"{\w+}", "[^/]+", template), request.url.path):
                     headers["Allow"] = ", ".join(operations).upper()
-        return error_response(ApiError(kind, error.detail), headers)
+        return respond(ApiError(kind, error.detail), headers)
 
     async def invalid_request(_request: Request, error: Any) -> Response:
         # Without the values: a secret may be among them.
@@ -139,24 +117,22 @@ def add_handlers(app: FastAPI) -> None:
             for found in error.errors()[:MOST_ITEMS]
         ]
         detail = "the request is not of the documented form"
-        return error_response(ApiError("invalid-request", detail, errors=items))
+        return respond(ApiError("invalid-request", detail, items=items))
 
     async def dataflow_error(request: Request, error: Any) -> Response:
-        installed = (await request.app.state.server.installed()).by_name
-        workflow = installed.get(request.path_params.get("name"))
-        folder = workflow.directory if workflow else None
+        folder = await request.app.state.server.folder(request.path_params.get("name"))
         if isinstance(error, ConfigError):
             items = error_items(error.problems, folder)
             detail = "the configuration cannot be used"
-            return error_response(ApiError("invalid-config", detail, errors=items))
+            return respond(ApiError("invalid-config", detail, items=items))
         kind = next(kind for known, kind in _KIND_OF_ERROR.items() if isinstance(error, known))
         detail, hint = public(error.message, folder), public(error.hint, folder)
-        return error_response(ApiError(kind, detail, hint))
+        return respond(ApiError(kind, detail, hint))
 
     app.add_exception_handler(ApiError, api_error)
     app.add_exception_handler(HTTPException, http_error)
     app.add_exception_handler(RequestValidationError, invalid_request)
-    app.add_exception_handler(DataflowError, dataflow_error)
+    app.add_exception_handler(errors.DataflowError, dataflow_error)
 
 
 def public(value: Any, folder: Path | None = None) -> Any:
@@ -169,7 +145,9 @@ def public(value: Any, folder: Path | None = None) -> Any:
             return _public_text(value, folder)
         case dict():
             return {_public_text(str(key), folder): public(value[key], folder) for key in value}
-        case list() | tuple() | set():
+        case tuple():
+            return tuple(public(child, folder) for child in value)
+        case list() | set():
             return [public(child, folder) for child in value]
         case float() if not math.isfinite(value):
             return str(value)

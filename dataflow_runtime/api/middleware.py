@@ -16,7 +16,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from dataflow_runtime.api.errors import ApiError, error_response
+from dataflow_runtime.api.errors import ApiError, respond
 from dataflow_runtime.config import mask
 from dataflow_runtime.config.tree import MAX_BYTES
 
@@ -71,7 +71,7 @@ class Requests:
                 await self._app(get, _limited(receive), answer)
             else:
                 challenge = {"WWW-Authenticate": "Bearer"} if error.kind == "unauthorized" else {}
-                await error_response(error, challenge)(get, receive, answer)
+                await respond(error, challenge)(get, receive, answer)
         except asyncio.CancelledError:
             await answer.fail(ApiError("busy", "the server is stopping"), get, receive)
         except Exception as error:
@@ -151,7 +151,7 @@ class _Answer:
     async def fail(self, error: ApiError, scope: Scope, receive: Receive) -> None:
         """Send an error, unless it is too late."""
         if not self.status:
-            await error_response(error)(scope, receive, self)
+            await respond(error)(scope, receive, self)
 
 
 def _limited(receive: Receive) -> Receive:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints
@@ -13,7 +14,8 @@ __all__ = ["Config", "EnvName", "ErrorDocument", "ErrorItem", "Run", "RunRequest
 EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+$", max_length=64)]
 
 
-class Config(BaseModel):
+@dataclass(frozen=True)
+class Config:
     """What a workflow runs with, secrets masked; `origins` by dotted key, where asked for."""
 
     name: str
@@ -22,7 +24,8 @@ class Config(BaseModel):
     origins: dict[str, Origin] | None
 
 
-class ErrorItem(BaseModel):
+@dataclass(frozen=True)
+class ErrorItem:
     """One mistake: where it is and what to do; `file` is relative to the workflow's folder."""
 
     path: str
@@ -33,7 +36,8 @@ class ErrorItem(BaseModel):
     hint: str | None = None
 
 
-class ErrorDocument(BaseModel):
+@dataclass(frozen=True)
+class ErrorDocument:
     """An error, after RFC 9457. Script against `type`, ``urn:dataflow:problem:<kind>``."""
 
     type: str
@@ -44,7 +48,8 @@ class ErrorDocument(BaseModel):
     errors: list[ErrorItem]
 
 
-class Validation(BaseModel):
+@dataclass(frozen=True)
+class Validation:
     """The outcome of a validation, as ``dataflow-runtime config validate`` prints it."""
 
     name: str
@@ -66,7 +71,8 @@ class RunRequest(BaseModel):
     partition: str | None = Field(None, description="Partition, of a partitioned workflow.")
 
 
-class Run(BaseModel):
+@dataclass(frozen=True)
+class Run:
     """What a run did, or has done so far: the shape of ``dataflow-runtime run --json``."""
 
     workflow: str

@@ -31,7 +31,7 @@ T = TypeVar("T")
 router = APIRouter()
 
 
-def _state(request: Request) -> State:
+async def _state(request: Request) -> State:
     state: State = request.app.state.server
     return state
 
@@ -118,7 +118,7 @@ async def get_config(server: Server, name: str, env: Env = None, origins: bool =
     """Every value of every layer, secrets masked; `origins` says where each comes from."""
     workflow = await server.workflow(name)
     config = await server.recent(("config", name, env), partial(_show, workflow, env))
-    return config if origins else config.model_copy(update={"origins": None})
+    return config if origins else replace(config, origins=None)
 
 
 def _show(workflow: InstalledWorkflow, env: str | None) -> Config:
@@ -127,7 +127,7 @@ def _show(workflow: InstalledWorkflow, env: str | None) -> Config:
         key: replace(origin, file=public(origin.file, workflow.directory))
         for key, origin in found.origins.items()
     }
-    return Config(name=found.name, env=found.env, config=found.config, origins=origins)
+    return Config(found.name, found.env, found.config, origins)
 
 
 @router.post(
@@ -156,7 +156,7 @@ def _validate(workflow: InstalledWorkflow, env: str | None, candidate: str | Non
             checked = config_manager.validate_candidate(workflow.name, candidate, env=env)
         errors = error_items(checked.problems, workflow.directory)
         warnings = error_items(checked.warnings, workflow.directory)
-    return Validation(name=checked.name, valid=checked.valid, errors=errors, warnings=warnings)
+    return Validation(checked.name, checked.valid, errors, warnings)
 
 
 def _candidate(content_type: str, body: bytes) -> str | None:
@@ -266,10 +266,7 @@ def _cancel(server: State, run_id: UUID) -> Any:
 async def _shown(server: State, run: Any) -> Run:
     from dataflow_runtime.orchestration.report import workflow_of
 
-    # The workflow may be removed; its runs are still recorded.
-    workflow = (await server.installed()).by_name.get(workflow_of(run))
-    folder = workflow.directory if workflow else None
-    return await run_in_threadpool(_report, server, run, folder)
+    return await run_in_threadpool(_report, server, run, await server.folder(workflow_of(run)))
 
 
 def _report(server: State, run: Any, folder: Path | None) -> Run:

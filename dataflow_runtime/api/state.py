@@ -74,6 +74,11 @@ class State:
             raise UnknownWorkflowError(name, by_name)
         return by_name[name]
 
+    async def folder(self, name: str | None) -> Path | None:
+        """Return a workflow's folder, to which paths are relative; None for one that is gone."""
+        workflow = (await self.installed()).by_name.get(name or "")
+        return workflow.directory if workflow else None
+
     def launcher(self) -> Launcher:
         """Return what starts runs. The first call imports Dagster: not for the event loop."""
         from dataflow_runtime.orchestration.launch import Launcher
