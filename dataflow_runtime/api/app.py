@@ -14,7 +14,7 @@ from dataflow_runtime import __version__
 from dataflow_runtime.api.errors import MEDIA_TYPE, add_handlers, responses
 from dataflow_runtime.api.middleware import Requests
 from dataflow_runtime.api.routes import router
-from dataflow_runtime.api.state import State
+from dataflow_runtime.api.state import Kept, State
 from dataflow_runtime.orchestration.listing import has_instance
 
 __all__ = ["LOOPBACK", "create_app"]
@@ -82,5 +82,6 @@ def create_app(*, token: str | None = None, hosts: Collection[str] | None = LOOP
         """Open to all, without a token."""
         return {"status": "ok", "version": __version__}
 
+    app.add_middleware(Kept, state=server)
     app.add_middleware(Requests, token=token, hosts=hosts)
     return app

@@ -132,7 +132,7 @@ class _Answer:
         if message["type"] == "http.response.start":
             self._start = message
             return
-        headers = MutableHeaders(raw=self._start["headers"])
+        headers = MutableHeaders(raw=[*self._start["headers"]])
         headers.update({**_HEADERS, "x-request-id": self._request_id, "cache-control": "no-store"})
         if self._start["status"] == 200:
             tag = f'"{hashlib.sha256(message["body"]).hexdigest()[:32]}"'

@@ -8,7 +8,6 @@ from asyncio import wrap_future
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 from uuid import UUID
@@ -117,17 +116,16 @@ def _page(
 async def get_config(server: Server, name: str, env: Env = None, origins: bool = False) -> Config:
     """Every value of every layer, secrets masked; `origins` says where each comes from."""
     workflow = await server.workflow(name)
-    config = await server.recent(("config", name, env), partial(_show, workflow, env))
-    return config if origins else replace(config, origins=None)
+    return await run_in_threadpool(_show, workflow, env, origins)
 
 
-def _show(workflow: InstalledWorkflow, env: str | None) -> Config:
+def _show(workflow: InstalledWorkflow, env: str | None, with_origins: bool) -> Config:
     found = config_manager.show(workflow.name, env=env)
     origins = {
         key: replace(origin, file=public(origin.file, workflow.directory))
         for key, origin in found.origins.items()
     }
-    return Config(found.name, found.env, found.config, origins)
+    return Config(found.name, found.env, found.config, origins if with_origins else None)
 
 
 @router.post(

@@ -8,12 +8,12 @@ import site
 import sys
 import threading
 import time
-from collections.abc import Callable, Hashable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple
 
 from starlette.concurrency import run_in_threadpool
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dataflow_runtime.api.errors import public
 from dataflow_runtime.config import ConfigFile, config_manager
@@ -24,12 +24,10 @@ from dataflow_runtime.workflows.discovery import InstalledWorkflow, find_workflo
 if TYPE_CHECKING:
     from dataflow_runtime.orchestration.launch import Launcher
 
-__all__ = ["State"]
-
-T = TypeVar("T")
+__all__ = ["Kept", "State"]
 
 _SECONDS = 1.0  # how old an answer may be
-_MOST = 500  # answers
+_MOST = 500  # answers that are kept
 
 
 class Installed(NamedTuple):
@@ -41,27 +39,25 @@ class Installed(NamedTuple):
 
 
 class State:
-    """What a server keeps between requests. Thread-safe."""
+    """What a server keeps between requests. Thread-safe.
+
+    Attributes:
+        expires: Time on the monotonic clock until which what was found stays true.
+    """
 
     def __init__(self) -> None:
-        self._recent: dict[Hashable, tuple[float, asyncio.Task[Any]]] = {}
+        self.expires = 0.0
+        self._finding: asyncio.Task[Installed] | None = None
         self._lock = threading.Lock()
         self._launcher: Launcher | None = None
 
-    async def recent(self, key: Hashable, make: Callable[[], T]) -> T:
-        """Return what `make` returned or raised at most a second ago; it is called in a thread."""
-        started, task = self._recent.get(key, (0.0, None))
-        if task is None or (task.done() and time.monotonic() - started > _SECONDS):
-            if len(self._recent) >= _MOST:
-                self._recent.clear()
-            task = asyncio.create_task(run_in_threadpool(make))
-            self._recent[key] = time.monotonic(), task
-        found: T = await asyncio.shield(task)
-        return found
-
     async def installed(self) -> Installed:
-        """Return what is installed."""
-        return await self.recent("installed", _find_installed)
+        """Return what is installed, or was a second ago."""
+        found = self._finding
+        if found is None or (found.done() and time.monotonic() > self.expires):
+            self.expires = time.monotonic() + _SECONDS
+            found = self._finding = asyncio.create_task(run_in_threadpool(_find_installed))
+        return await asyncio.shield(found)
 
     async def workflow(self, name: str) -> InstalledWorkflow:
         """Return an installed workflow.
@@ -91,6 +87,37 @@ class State:
         """Start no more runs; those that were started go on."""
         if self._launcher is not None:
             self._launcher.close()
+
+
+class Kept:
+    """ASGI middleware that gives lists and configs again, as long as what was found stays true."""
+
+    def __init__(self, app: ASGIApp, *, state: State) -> None:
+        self._app, self._state = app, state
+        self._answers: dict[tuple[str, bytes], tuple[float, list[Message]]] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        path = scope.get("path", "")
+        # Not a single workflow: its last run is always looked up.
+        is_kept = path == "/workflows/" or path.startswith("/configs/")
+        if scope.get("method") != "GET" or not is_kept:
+            await self._app(scope, receive, send)
+            return
+        expires, messages = self._answers.get((path, scope["query_string"]), (0.0, []))
+        if time.monotonic() > expires:
+            messages = []
+
+            async def keep(message: Message) -> None:
+                messages.append(message)
+
+            await self._app(scope, receive, keep)
+            if messages[0]["status"] == 200:
+                if len(self._answers) >= _MOST:
+                    self._answers.clear()
+                self._answers[path, scope["query_string"]] = self._state.expires, messages
+        for message in messages:
+            await send({**message})
 
 
 def _find_installed() -> Installed:
