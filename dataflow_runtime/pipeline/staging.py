@@ -7,12 +7,14 @@ back once they are whole.
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 from typing import Any
 
 import polars as pl
@@ -32,7 +34,9 @@ __all__ = [
     "files_of",
     "is_remote",
     "remove",
+    "remove_abandoned",
     "remove_old",
+    "scratch",
     "sink",
     "writing",
 ]
@@ -122,6 +126,25 @@ def file_system(folder: str) -> Iterator[tuple[Any, str]]:
 
 
 @contextmanager
+def scratch() -> Iterator[Path]:
+    """Give an empty folder on this machine, which is removed at the end."""
+    with TemporaryDirectory(prefix=f"dataflow-{os.getpid()}-") as folder:
+        yield Path(folder)
+
+
+def remove_abandoned() -> None:
+    """Remove the `scratch` folders of processes that were killed."""
+    for folder in Path(gettempdir()).glob("dataflow-*-*"):
+        process = folder.name.split("-")[1]
+        try:
+            os.kill(int(process), 0)
+        except ProcessLookupError:
+            shutil.rmtree(folder, ignore_errors=True)
+        except (ValueError, PermissionError):
+            continue  # not ours, or alive
+
+
+@contextmanager
 def writing(folder: str) -> Iterator[Path]:
     """Give an empty local folder to write; what is in it at the end is in `folder`, whole.
 
@@ -133,12 +156,12 @@ def writing(folder: str) -> Iterator[Path]:
             files.makedirs(path)
         yield Path(path)
         return
-    with TemporaryDirectory(prefix="dataflow-") as local:
-        yield Path(local)
+    with scratch() as local:
+        yield local
         with file_system(folder) as (files, path):
             # An object store has no empty folders.
             files.pipe_file(f"{path}/_started", b"")
-            for file in sorted(Path(local).glob("*.parquet")):
+            for file in sorted(local.glob("*.parquet")):
                 files.put_file(str(file), f"{path}/{file.name}")
 
 
@@ -159,8 +182,8 @@ def files_of(folder: str) -> Iterator[list[str]]:
     if not is_remote(folder):
         yield found
         return
-    with TemporaryDirectory(prefix="dataflow-") as local:
-        copies = [str(Path(local, file.rpartition("/")[2])) for file in found]
+    with scratch() as local:
+        copies = [str(local / file.rpartition("/")[2]) for file in found]
         with file_system(folder) as (files, _):
             for file, copy in zip(found, copies, strict=True):
                 files.get_file(file, copy)

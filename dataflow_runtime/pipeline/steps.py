@@ -35,6 +35,7 @@ from dataflow_runtime.pipeline.staging import (
     files_of,
     is_remote,
     remove,
+    remove_abandoned,
     remove_old,
     sink,
     writing,
@@ -99,6 +100,7 @@ class Pipeline:
         root = self._root
         config = config_manager.load_config(self.workflow, env=env, overrides=overrides)
         remove_old(root, _KEEP_STAGING)
+        remove_abandoned()
         window = resolve(config, window)
         run = StagedRun(run_id, f"{root}/{run_id}", window=window, env=env, overrides=overrides)
         rows = self.extract(config.within(window))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import statistics
 import subprocess
@@ -98,6 +99,23 @@ start = time.perf_counter()
 with duckdb.connect(sys.argv[2]) as connection:
     connection.execute(f"create table orders as from read_parquet('{sys.argv[1]}')")
 print(time.perf_counter() - start)
+"""
+
+WIDE = """
+import duckdb, sys
+columns = [f"(i * {n} % 9973) / 7.0 as number_{n}" for n in range(1, 9)]
+columns += [f"'word_' || (i * {n} % 1009) as word_{n}" for n in range(1, 9)]
+columns += [f"timestamptz '2024-01-01 00:00:00+00' + interval (i * {n}) second as time_{n}" for n in range(1, 4)]
+duckdb.sql(f"copy (select i as id, {', '.join(columns)} from range(3000000) t(i)) to '{sys.argv[1]}' (format parquet)")
+"""
+
+WIDE_DLT = """
+import dlt, sys
+import pyarrow.parquet as pq
+rows = dlt.resource(pq.ParquetFile(sys.argv[1]).iter_batches(batch_size=100_000), name="orders",
+                    write_disposition=sys.argv[3], primary_key="id")
+pipeline = dlt.pipeline("plain", destination=dlt.destinations.duckdb(sys.argv[2]), pipelines_dir=sys.argv[2] + ".dlt")
+pipeline.run(rows, loader_file_format="parquet")
 """
 
 ADBC_FETCH = """
@@ -202,6 +220,38 @@ def parquet_to_duckdb(folder: Path) -> Ratio:
     file = orders(folder, rows).replace(".csv", ".parquet")
     subprocess.run([PYTHON, "-c", TO_PARQUET, file.replace(".parquet", ".csv"), file], check=True)
     return to_duckdb(folder, rows, READ_PARQUET, file=file)
+
+
+def wide_replace_cpu(folder: Path) -> Ratio:
+    """Parquet of 3 M rows of 20 columns, replaced in DuckDB, CPU of the process : dlt's Arrow path"""
+    return wide(folder, "replace")
+
+
+def wide_merge_cpu(folder: Path) -> Ratio:
+    """Parquet of 3 M rows of 20 columns, merged into DuckDB, CPU of the process : dlt's Arrow path"""
+    return wide(folder, "merge")
+
+
+def wide(folder: Path, disposition: str) -> Ratio:
+    """Compare the CPU time of a run, without dbt, with that of a script of dlt."""
+    file = str(folder / "wide.parquet")
+    subprocess.run([PYTHON, "-c", WIDE, file], check=True)
+    environment = {**site(folder), "ORDERS": file, "DISPOSITION": disposition}
+    config = folder / "site" / "bulk" / "config.yaml"
+    config.write_text(re.sub(r"  columns: .*\n", "", CONFIG))
+    module = folder / "site" / "bulk" / "dagster_job.py"
+    module.write_text(module.read_text().replace("checks=CHECKS", "checks={}"))
+    ours = cpu([RUNTIME, "run", "bulk"], environment)
+    peer = cpu([PYTHON, "-c", WIDE_DLT, file, str(folder / "peer.duckdb"), disposition], environ())
+    return Ratio.of([(ours, peer)])
+
+
+def cpu(command: list[str], environment: Mapping[str, str]) -> float:
+    """Return the CPU seconds of a process."""
+    run = subprocess.Popen(command, env=environment, stdout=-3, stderr=-3)
+    _, status, usage = os.wait4(run.pid, 0)
+    assert status == 0, command
+    return usage.ru_utime + usage.ru_stime
 
 
 def to_duckdb(
@@ -466,6 +516,8 @@ BENCHES: list[Bench] = [
     (csv_to_duckdb_against_dlt, 0.1),
     (csv_to_duckdb_against_dlt_arrow, 1.0),
     (parquet_to_duckdb, 2.5),
+    (wide_replace_cpu, 1.0),
+    (wide_merge_cpu, 1.0),
     (csv_to_postgres_replace, 1.6),
     (csv_to_postgres_merge, 3.0),
     (postgres_to_duckdb, 2.0),

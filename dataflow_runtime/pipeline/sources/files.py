@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,6 +22,7 @@ from dataflow_runtime.config.sources import FileSource
 from dataflow_runtime.errors import DataflowError, TransientError
 from dataflow_runtime.pipeline.frames import from_records
 from dataflow_runtime.pipeline.schema import conform, unify
+from dataflow_runtime.pipeline.staging import scratch
 
 __all__ = ["local_files", "read", "readable"]
 
@@ -139,8 +139,8 @@ def _local(file: str) -> Iterator[Path]:
     if "://" not in file:
         yield Path(file)
         return
-    with TemporaryDirectory(prefix="dataflow-") as folder:
-        copy = Path(folder, Path(urlsplit(file).path).name or "file")
+    with scratch() as folder:
+        copy = folder / (Path(urlsplit(file).path).name or "file")
         with _at(file) as (filesystem, path):
             filesystem.get_file(path, str(copy))
         yield copy
@@ -238,8 +238,8 @@ def _utf8(local: Path, encoding: str) -> Iterator[Path]:
     if _is_utf8(encoding):
         yield local
         return
-    with TemporaryDirectory(prefix="dataflow-") as folder:
-        copy = Path(folder, "utf-8" + ".tsv" * (".tsv" in local.suffixes))
+    with scratch() as folder:
+        copy = folder / ("utf-8.tsv" if ".tsv" in local.suffixes else "utf-8")
         with _open(local, encoding) as text, copy.open("w", encoding="utf-8", newline="") as target:
             shutil.copyfileobj(text, target, 1 << 20)
         yield copy

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import time
 from collections.abc import Iterable
 from datetime import timedelta
@@ -18,7 +19,9 @@ from dataflow_runtime.pipeline.staging import (
     batched,
     count_rows,
     files_of,
+    remove_abandoned,
     remove_old,
+    scratch,
     writing,
 )
 
@@ -109,6 +112,22 @@ def test_batches_hold_every_row_in_order(heights: list[int], size: int) -> None:
     found = list(batched(frames, size))
     assert all(0 < part.height <= size for part in found)
     assert [value for part in found for value in part["a"]] == list(range(sum(heights)))
+
+
+def test_folders_of_killed_processes_are_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    process = subprocess.Popen(["true"])
+    process.wait()
+    (tmp_path / f"dataflow-{process.pid}-abandoned").mkdir()
+    (tmp_path / "dataflow-of-somebody-else").mkdir()
+    with scratch() as folder:
+        remove_abandoned()
+        assert sorted(tmp_path.iterdir()) == sorted(
+            [tmp_path / "dataflow-of-somebody-else", folder]
+        )
+    assert not folder.exists()
 
 
 def test_a_column_that_only_some_parts_have_is_null_in_the_others(rows: str) -> None:
