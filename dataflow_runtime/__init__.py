@@ -1,9 +1,9 @@
 """Runtime of workflows rendered by dataflow-template.
 
-A workflow registers its job with `register_workflow`; discovery, configuration, the command line and one Dagster code
-location for all workflows follow from that. The names below are the ones that rendered workflows import. Importing this
-package imports neither Dagster nor Polars nor pydantic: `pipeline_ops`, `pipeline_assets` and `run_workflow` are
-imported on first use.
+A workflow registers its job with `register_workflow`. Discovery, configuration, the command line
+and the Dagster code location build on that. Rendered workflows import the names below. Importing
+this package imports neither Dagster nor Polars nor pydantic: `pipeline_ops`, `pipeline_assets` and
+`run_workflow` are imported on first use.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A Dagster code location of one workflow: the attribute of this module with the workflow's name.
 
-``dagster dev -m dataflow_runtime.code_location -a my_workflow``, or an entry of the ``workspace.yaml`` that
-`dataflow-runtime workspace` writes.
+``dagster dev -m dataflow_runtime.code_location -a my_workflow``, or an entry of the
+``workspace.yaml`` that `dataflow-runtime workspace` writes.
 """
 
 from typing import Any

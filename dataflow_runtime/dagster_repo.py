@@ -1,6 +1,6 @@
-"""The Dagster code location of all installed workflows: ``dagster dev -m dataflow_runtime.dagster_repo``.
+"""The Dagster code location of all installed workflows, with one repository for each.
 
-It has one repository per workflow. ``DATAFLOW_WORKFLOWS=a,b`` narrows it.
+``dagster dev -m dataflow_runtime.dagster_repo``. ``DATAFLOW_WORKFLOWS=a,b`` narrows it.
 """
 
 # Any other name in this module would hide a workflow of that name.

@@ -1,4 +1,4 @@
-"""The runtime's own settings: every ``DATAFLOW_*`` variable (design section 10), read in one place."""
+"""The runtime's own settings: every ``DATAFLOW_*`` variable, read in one place."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ run_monitoring:
 
 
 def _default_home() -> Path:
-    """Return the ``.dataflow`` folder of the working directory or of its nearest parent that has one."""
+    """Return the ``.dataflow`` folder of the working directory or its nearest parent with one."""
     here = Path.cwd()
     for folder in (here, *here.parents):
         if (folder / HOME_NAME).is_dir():
@@ -61,13 +61,14 @@ class Settings(BaseSettings):
         home: State: warehouses, staging, Dagster's instance.
         env: Name of the config overlay (``config.<env>.yaml``), None for none.
         workflows: The only workflows that the Dagster code location loads; empty for all.
-        executor: ``in_process``, ``multiprocess``, ``dask``, ``k8s``, or ``module:attribute`` of a Dagster executor.
-        staging: Folder, or fsspec URL, of the Parquet files between steps, None for ``<home>/staging``.
+        executor: ``in_process``, ``multiprocess``, ``dask``, ``k8s``, or ``module:attribute``.
+        staging: Folder or fsspec URL of the files between steps; None for ``<home>/staging``.
         api_token: Bearer token of the REST API.
         dashboards_title: Title of the dashboards' site.
-        dashboards_base_path: Path below which a host serves the site, such as ``/data``; empty for its root.
-        dashboards_theme: ``system``, ``light``, ``dark``, or a YAML file with Evidence's ``theme`` and ``appearance``.
-        dashboards_schedule: Cron expression of the Dagster schedule that rebuilds the site, None for on demand only.
+        dashboards_base_path: Path below which a host serves the site; empty for its root.
+        dashboards_theme: ``system``, ``light``, ``dark``, or a YAML file with Evidence's ``theme``
+            and ``appearance``.
+        dashboards_schedule: Cron expression that rebuilds the site; None for on demand only.
     """
 
     model_config = SettingsConfigDict(
@@ -103,7 +104,7 @@ class Settings(BaseSettings):
         return Path(os.environ.get("DAGSTER_HOME") or self.home / "dagster")
 
     def make_home(self) -> bool:
-        """Make the home folder, and Dagster's, where they are missing; return whether the home was made now.
+        """Make the home folder and Dagster's if they are missing; return whether home is new.
 
         Raises:
             UsageError: One of them cannot be made.

@@ -51,7 +51,7 @@ __all__ = [
 
 
 def defines_location() -> bool:
-    """Return whether this process loads a code location, and does not rebuild a part of it for a run.
+    """Return whether this process loads a code location, not only a part of it for a run.
 
     Dagster keeps the distinction in its load context, which it does not export.
     """
@@ -68,8 +68,8 @@ def defines_location() -> bool:
 def with_labels(job: Any, labels: Mapping[str, Any]) -> Any:
     """Return a job with other tags, metadata, owners, description or partitions.
 
-    The public `graph.to_job(…)` would lose the decorator's config, hooks, resources and executor; an asset job has
-    no public way at all.
+    The public `graph.to_job(…)` would lose the decorator's config, hooks, resources and executor.
+    An asset job has no public way at all.
     """
     if isinstance(job, dg.JobDefinition):
         return job._copy(**labels)
@@ -104,7 +104,7 @@ def open_home(home: Path) -> dg.DagsterInstance:
 class TeeComputeLogManager(LocalComputeLogManager):
     """Dagster's log files of what steps print, and the terminal at the same time.
 
-    Dagster starts four processes for each step, two of them Pythons, which take longer than a small step.
+    Dagster starts four processes for each step, two of them Pythons: more work than a small step.
     """
 
     @classmethod
@@ -165,7 +165,7 @@ def job_origin(module: str, repository: str, job: str) -> Any:
 def leave_signals_alone() -> None:
     """Keep Dagster from replacing this process's signal handlers.
 
-    Its own raise inside imports, which leaves the import lock taken, and turn an interrupt into a retry.
+    Its own raise inside imports, which leaves the import lock taken, and retry interrupted steps.
     """
     from dagster._utils import interrupts
 
@@ -177,7 +177,7 @@ def leave_signals_alone() -> None:
 def ticks_before(time: datetime, cron: str, timezone: str) -> Iterator[datetime]:
     """Yield the ticks of a cron expression before a time, the latest first.
 
-    A schedule's context does not tell its previous tick, and Dagster's own reading of cron is the one that counts.
+    A schedule's context does not have its previous tick, and Dagster's reading of cron counts.
     """
     from dagster._utils.schedules import reverse_cron_string_iterator
 

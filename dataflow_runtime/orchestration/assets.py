@@ -1,4 +1,4 @@
-"""The pipeline as Dagster assets: raw tables and dbt models, with lineage, and dbt tests as asset checks."""
+"""The pipeline as Dagster assets: raw tables and dbt models with lineage, dbt tests as checks."""
 
 # No `from __future__ import annotations` here: Dagster reads the types of its `context` parameters.
 
@@ -34,10 +34,10 @@ _UNIQUE_ID = "dagster_dbt/unique_id"
 def pipeline_assets(
     workflow: str, *, extract: Extract, transform: Transform, checks: Mapping[str, pl.Expr]
 ) -> list[dg.AssetsDefinition]:
-    """Return a workflow's assets: the table, its rejected rows, and the dbt models that are built on them.
+    """Return a workflow's assets: the table, its rejected rows, and the dbt models on top of them.
 
-    Keys start with the workflow's name: ``<workflow>/raw/<table>``, ``<workflow>/<model>``. The arguments are those of
-    `pipeline_ops`; a run of a job over these assets does exactly what a job of the ops does.
+    Keys start with the workflow's name: ``<workflow>/raw/<table>``, ``<workflow>/<model>``. The
+    arguments are those of `pipeline_ops`. A job of these assets does what a job of the ops does.
 
     Raises:
         ConfigError: The workflow's config is not valid.
@@ -107,7 +107,7 @@ def _dbt_assets(pipeline: Pipeline, retry: dg.RetryPolicy | None) -> dg.AssetsDe
         name=f"{pipeline.workflow}_dbt",
         dagster_dbt_translator=_Translator(pipeline.workflow),
         retry_policy=retry,
-        # Not partitioned, as the raw tables may be: a build makes a model as a whole, of all that is loaded.
+        # Raw tables may be partitioned; dbt always builds a model from all rows.
     )
     def models(
         context: dg.AssetExecutionContext,
@@ -130,7 +130,7 @@ def _dbt_assets(pipeline: Pipeline, retry: dg.RetryPolicy | None) -> dg.AssetsDe
             )
             result = build(config, run_id=context.run.run_id, select=select)
         keys = {spec.metadata[_UNIQUE_ID]: key for key, spec in selected.items()}
-        # In the order in which dbt built them: Dagster wants an asset after those that it depends on.
+        # dbt's order: Dagster wants an asset after those that it depends on.
         for unique_id, status in result.status.items():
             if unique_id in keys and status == "success":
                 metadata = {**dbt_metadata(result), "seconds": result.seconds[unique_id]}

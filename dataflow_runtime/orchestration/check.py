@@ -1,7 +1,7 @@
 """Checks installed workflows for whatever would stop a run, each in a process of its own.
 
-A workflow that kills its process or never ends its import is named like any other broken one. Parsed
-dbt projects stay behind for the code location.
+A workflow that kills its process or never ends its import is named like any other broken one. The
+code location reuses the dbt projects that are parsed here.
 """
 
 from __future__ import annotations
@@ -210,7 +210,7 @@ def _config_problems(installed: InstalledWorkflow) -> list[WorkflowProblem]:
 
 
 def _pipeline_problems(installed: InstalledWorkflow) -> list[WorkflowProblem]:
-    """Return what is wrong with the transform and the checks, on no rows, and with the dbt project."""
+    """Return what is wrong with transform and checks, on no rows, and with the dbt project."""
     from dataflow_runtime.orchestration.ops import run_on_no_rows
     from dataflow_runtime.pipeline.dbt import manifest_path, project_dir
 

@@ -14,16 +14,16 @@ from dataflow_runtime.workflows.discovery import find_workflows
 __all__ = ["NAME", "build_repository", "is_available"]
 
 NAME = "dashboards"
-"""Name of the repository and its asset; with ``_job`` and ``_schedule``, of its job and schedule."""
+"""Name of the repository and its asset; plus ``_job`` and ``_schedule``, of job and schedule."""
 
 
 def is_available(workflows: Collection[str]) -> bool:
-    """Return whether this machine can build the site, and this location has all workflows to show."""
+    """Return whether this machine can build the site and this location has all workflows."""
     return not get_settings().workflows and NAME not in workflows and node_is_there()
 
 
 def build_repository() -> dg.RepositoryDefinition:
-    """Return the repository of the site: the asset, its job, and the schedule that the settings ask for."""
+    """Return the repository of the site: its asset, its job, and its schedule if there is one."""
     site = _site_asset()
     job = dg.define_asset_job(f"{NAME}_job", selection=dg.AssetSelection.assets(NAME))
     cron = get_settings().dashboards_schedule

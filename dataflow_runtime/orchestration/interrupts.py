@@ -1,8 +1,8 @@
 """Ends the process on SIGINT or SIGTERM: in order where that works, within seconds in any case.
 
-Python code gets a `KeyboardInterrupt`. C code, such as a query, does not see it, so a thread that the
-signal wakes ends the process when the grace period is over. That is safe: a run that is killed at any
-point and started again loads every row once. Imports neither Dagster nor anything else that is slow.
+Python code gets a `KeyboardInterrupt`. C code, such as a query, does not see it, so a thread that
+the signal wakes ends the process when the grace period is over. That is safe: a run that is killed
+at any point and started again loads every row once. Importing this module is cheap.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ ignore_beta_warnings()
 def labelled_job(
     job: Any, workflow: LoadedWorkflow, partitions: dg.PartitionsDefinition | None
 ) -> Any:
-    """Return the workflow's job with the labels of its registration and the partitions of its config.
+    """Return the workflow's job with the labels of its registration and its partitions.
 
     Labels of the job itself win. Its runs carry `RUN_TAG`, by which runs of one workflow queue.
 

@@ -1,4 +1,4 @@
-"""What can be said of the installed workflows without loading them: the rows of ``dataflow-runtime list``."""
+"""Lists the installed workflows without importing them: ``dataflow-runtime list`` and ``show``."""
 
 from __future__ import annotations
 
@@ -43,8 +43,9 @@ class CatalogEntry:
     """One workflow as listed.
 
     Attributes:
-        status: ``ok``; ``broken``, where that shows without importing; ``unknown``, where the metadata is not literal.
-        schedule: The cron expression that will run: the config's where it sets one, else the decorator's.
+        status: ``ok``; ``broken`` if that shows without an import; ``unknown`` if the metadata is
+            not literal.
+        schedule: The cron expression that will run: the config's, else the decorator's.
     """
 
     name: str
@@ -78,7 +79,7 @@ def describe(workflow: InstalledWorkflow) -> CatalogEntry:
     error = workflow.error or problem
     cron = None
     if workflow.config_file is not None:
-        # The one variable that settings.py does not read for us: importing pydantic would double the time of `list`.
+        # perf: `settings` would import pydantic, which doubles the time of `list`
         cron = configured_cron(
             workflow.name, workflow.config_file, os.environ.get("DATAFLOW_ENV") or None
         )

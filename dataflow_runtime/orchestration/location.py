@@ -1,7 +1,7 @@
-"""What Dagster sees of the modules `dagster_repo` and `code_location`: repositories, built when asked for.
+"""The repositories in the modules `dagster_repo` and `code_location`, built when asked for.
 
-Dagster lists a module with ``dir()`` and asks for each name as an attribute. To execute a run or a step it asks for
-one name only.
+Dagster lists a module with ``dir()`` and asks for each name as an attribute. To execute a run or a
+step it asks for one name only.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def repository_names() -> list[str]:
 def repository(name: str, *, alone: bool = False) -> dg.RepositoryDefinition:
     """Return the repository of this name.
 
-    A process that loads the location builds all of them at once, because only then it sees asset keys that clash.
+    A process that loads the location builds all of them at once, to see asset keys that clash.
 
     Args:
         name: Name of a workflow, with characters that Dagster does not allow replaced.
@@ -87,7 +87,7 @@ def _workflow_names() -> list[str]:
 
 
 def _report_failed_checks(instance: dg.DagsterInstance, broken: list[BrokenWorkflow]) -> None:
-    """Record the check of each broken workflow as failed: the UI shows it before anybody runs it."""
+    """Record the check of each broken workflow as failed, so that the UI shows it at once."""
     for failure in broken:
         evaluation = dg.AssetCheckEvaluation(
             asset_key=dg.AssetKey([failure.name, "broken"]),

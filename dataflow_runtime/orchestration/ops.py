@@ -60,8 +60,9 @@ def pipeline_ops(
 ) -> PipelineOps:
     """Return the ops of a workflow's pipeline.
 
-    The config of the `extract` op (``env`` and ``set``) overrides the workflow's config for the whole run; ``from`` and
-    ``to`` narrow it to a window of time. A failed step is tried again as ``retries`` of the config says.
+    ``env`` and ``set`` in the config of the `extract` op override the workflow's config for the
+    whole run; ``from`` and ``to`` limit it to a window of time. ``retries`` in the workflow's
+    config applies to each step.
 
     Args:
         workflow: The registered name; it names the config and the ops.
@@ -133,7 +134,7 @@ def extract_op(pipeline: Pipeline, retry: dg.RetryPolicy | None) -> dg.OpDefinit
         retry_policy=retry,
     )
     def extract(context: dg.OpExecutionContext) -> dg.Output[StagedRun]:
-        # A run that the UI or a schedule started is found by it, as one that `run` started.
+        # `last_run` finds runs that the UI or a schedule started, too.
         context.instance.add_run_tags(context.run_id, {RUN_TAG: pipeline.workflow})
         with reported(pipeline):
             manifest = pipeline.run_extract(
@@ -176,7 +177,7 @@ def load_op(
     Args:
         pipeline: The workflow's pipeline.
         retry: How often it is tried again.
-        outs: Outputs that stand for the loaded tables, as an asset graph needs them; by default the manifest.
+        outs: One output for each loaded table, for an asset graph; by default the staged run.
     """
 
     @dg.op(
@@ -209,7 +210,7 @@ def load_op(
 
 
 def retry_policy(workflow: str) -> dg.RetryPolicy | None:
-    """Return how often, and after how long, a failed step of the workflow is tried again; None for never."""
+    """Return the retry policy of the workflow's steps, None where they are not retried."""
     retries = config_manager.load_config(workflow).retries
     if not retries.max_retries:
         return None
@@ -231,18 +232,18 @@ def _window(context: dg.OpExecutionContext) -> Window | None:
 
 @contextmanager
 def reported(pipeline: Pipeline) -> Iterator[None]:
-    """Turn an error of a step into a Dagster failure that says what its user should read, secrets masked.
+    """Turn an error of a step into a Dagster failure with a readable message, secrets masked.
 
-    What its user has to mend first (a config, rows that are refused) fails at once; anything else may be tried again.
+    What the user has to fix (a config, rejected rows) fails at once; anything else may be retried.
     """
     try:
         yield
     except (dg.Failure, dg.RetryRequested):
-        raise  # says all that it has to say
+        raise
     except DataflowError as error:
         raise _failure(error.message, error.hint, retry=isinstance(error, TransientError)) from None
     except Exception as error:
-        # A bug in the workflow's own code: the message names the line, the traceback goes to the step's log.
+        # A bug in the workflow's own code: the traceback is in the step's log.
         frames = traceback.extract_tb(error.__traceback__)
         own = [frame for frame in frames if Path(frame.filename).is_relative_to(pipeline.folder)]
         frame = (own or frames)[-1]
@@ -269,7 +270,7 @@ def raise_failures(result: DbtResult) -> None:
             else f": {failure.message}"
         )
         lines.append(f"{failure.name}{of}{found}")
-    # A test that found rows finds them again; a node that ran into an error may have lost the warehouse.
+    # A test that found rows finds them again. An error may come from a lost connection.
     retry = all(failure.failures is None for failure in result.failed)
     raise _failure(
         "dbt build failed: " + "; ".join(lines), None, retry=retry, **dbt_metadata(result)

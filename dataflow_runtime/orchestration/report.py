@@ -1,4 +1,4 @@
-"""What a run did, read from the events that Dagster recorded, whoever started it and whether it is over."""
+"""What a run did, or has done so far, read from the events that Dagster recorded."""
 
 from __future__ import annotations
 
@@ -54,8 +54,9 @@ class RunReport:
     """What a run did: the shape of ``run --json``.
 
     Attributes:
-        status: ``success``, ``failure`` or ``canceled``; before the end ``queued``, ``running`` or ``canceling``.
-        warehouse: ``{type, location}``; None where nothing was loaded and the config cannot be read any more.
+        status: ``success``, ``failure`` or ``canceled``; before the end ``queued``, ``running`` or
+            ``canceling``.
+        warehouse: ``{type, location}``; None if nothing was loaded and the config is unreadable.
         error: ``{step, message, hint}`` of the first failure, None where there is none.
     """
 

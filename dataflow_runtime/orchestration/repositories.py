@@ -1,4 +1,4 @@
-"""Builds one Dagster repository for each installed workflow. A broken one becomes visible in its own."""
+"""Builds one Dagster repository for each installed workflow, which also shows if it is broken."""
 
 from __future__ import annotations
 
@@ -183,7 +183,7 @@ def _definitions(workflow: LoadedWorkflow) -> dict[str, Any]:
     cron = config.schedule.cron or workflow.registration.metadata.schedule
     schedules = [build_schedule(workflow.name, job, config, cron)] if cron else []
     sensors = []
-    # Dagster refuses two jobs of one name, so schedules and sensors of the module run the labelled job.
+    # Dagster refuses two jobs of one name, so schedules and sensors get the labelled job.
     for schedule in _members(workflow, dg.ScheduleDefinition):
         if schedule.has_job and schedule.job is registered:
             schedules.append(schedule.with_updated_job(job))
@@ -255,7 +255,7 @@ def _members(workflow: LoadedWorkflow, type_: type) -> Iterable[Any]:
 def _broken_repository(
     name: str, failures: list[BrokenWorkflow], definitions: Mapping[str, Any]
 ) -> dg.RepositoryDefinition:
-    """Return a repository that shows why a workflow is broken, beside the definitions that it has."""
+    """Return a repository that shows why a workflow is broken, and the definitions it has."""
     key = dg.AssetKey([name, "broken"])
     reason = "\n\n".join(_explained(failure) for failure in failures)
     spec = dg.AssetSpec(key, group_name=repository_name(name), description=reason)

@@ -1,4 +1,4 @@
-"""Runs a workflow's registered job in this process, records it in Dagster's instance, and reports what it did."""
+"""Runs a workflow's job in this process, recorded in Dagster's instance, and reports on it."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def run_workflow(
         end: Only rows whose cursor is before this ISO 8601 time.
         on_step: Called whenever a step starts or ends.
         verbose: Whether Dagster logs to stderr.
-        run_id: The run's id, by default a new one. A run that is only recorded is executed by its id.
+        run_id: The run's id, by default a new one; that of a run that is only recorded executes it.
         tags: More tags for the run.
         record_only: Whether to record the run and leave its execution to a later call with its id.
 
@@ -192,7 +192,7 @@ def _execute_in_turn(
         _cancel(instance, run)
         raise
     except Exception as error:
-        # Dagster reports what steps raise. This is something else, such as a disk without space for its records.
+        # Not a step, whose errors Dagster reports: a full disk, for example.
         message = mask(f"{type(error).__name__}: {error}")
         with suppress(Exception):
             instance.report_run_failed(run, message)

@@ -14,7 +14,7 @@ from dataflow_runtime.orchestration._dagster import ticks_before
 
 __all__ = ["build_schedule", "partitions_of"]
 
-# Cron and key format of Dagster's own daily, hourly, … partitions. A week begins on Monday, as in ISO 8601.
+# Cron and key format of Dagster's own partitions. A week begins on Monday, as in ISO 8601.
 _KINDS = {
     "hourly": ("0 * * * *", "%Y-%m-%d-%H:%M"),
     "daily": ("0 0 * * *", "%Y-%m-%d"),
@@ -38,10 +38,10 @@ def partitions_of(config: WorkflowConfig) -> dg.TimeWindowPartitionsDefinition |
 def build_schedule(
     workflow: str, job: Any, config: WorkflowConfig, cron: str
 ) -> dg.ScheduleDefinition:
-    """Return the schedule of a job. Where the job is partitioned, a tick runs what ended since the last tick.
+    """Return the schedule of a job. A tick of a partitioned job runs what ended since the last one.
 
-    A cron expression that fires more often than partitions end has ticks without a run; one that fires less often
-    has ticks with several.
+    A cron expression that fires more often than partitions end has ticks without a run; one that
+    fires less often has ticks with several.
     """
     name, timezone = f"{workflow}_schedule", config.schedule.timezone
     partitions = partitions_of(config)
@@ -64,7 +64,7 @@ def build_schedule(
 def _ended(
     partitions: dg.TimeWindowPartitionsDefinition, cron: str, timezone: str, tick: datetime
 ) -> list[str]:
-    """Return the keys of the partitions that ended between the tick before `tick` and `tick`, oldest first."""
+    """Return the keys of the partitions that ended since the tick before `tick`, oldest first."""
     before = next(time for time in ticks_before(tick, cron, timezone) if time < tick)
     keys = reversed(partitions.get_partition_keys(current_time=tick))
     recent = takewhile(lambda key: partitions.time_window_for_partition_key(key).end > before, keys)

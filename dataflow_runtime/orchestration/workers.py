@@ -108,7 +108,7 @@ def worker_of(run: dg.DagsterRun) -> tuple[str | None, int]:
 
 @contextmanager
 def run_lock(run_id: str) -> Iterator[None]:
-    """Hold the lock that shows that a run's process is alive: the system frees it however the process ends.
+    """Hold the lock that shows that a run's process is alive; the system frees it when it dies.
 
     Raises:
         RunExistsError: Another process holds it.
@@ -129,7 +129,7 @@ def run_lock(run_id: str) -> Iterator[None]:
 
 @contextmanager
 def turn_of(workflow: str) -> Iterator[None]:
-    """Wait for the other runs of the workflow on this machine; a killed one keeps nobody waiting."""
+    """Wait for the other runs of the workflow on this machine; killed ones do not count."""
     import filelock
 
     lock = _lock(workflow)

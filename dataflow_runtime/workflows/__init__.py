@@ -1,4 +1,4 @@
-"""Knows the workflows: the registry, static discovery of installed packages, and loading them.
+"""Finds, loads and registers workflows.
 
 Imports the standard library only.
 """

@@ -1,8 +1,9 @@
 """Finds the installed workflows, but imports none of them. Standard library only.
 
-A package advertises its workflows through the entry-point group ``dataflow.workflows``. Their metadata is read from
-the literal arguments of `register_workflow` in the syntax tree of the advertised module, so a broken or hostile
-package cannot harm a listing. The idea of describing plugins before loading them is flake8's and npe2's.
+A package advertises its workflows through the entry-point group ``dataflow.workflows``. Their
+metadata is read from the literal arguments of `register_workflow` in the syntax tree of the module,
+so a broken or hostile package cannot harm a listing. flake8 and npe2 describe plugins before
+loading them in the same way.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class InstalledWorkflow:
     """A workflow that an installed package advertises, before any of its code is imported.
 
     Attributes:
-        name: The registered name; the entry point's where the decorator's argument is not a literal.
+        name: The registered name; the entry point's if the decorator's argument is not literal.
         package: The distribution's name.
         version: The distribution's version.
         module: The module that registers it, e.g. ``my_workflow.dagster_job``.
@@ -55,7 +56,7 @@ class InstalledWorkflow:
 
     @property
     def directory(self) -> Path | None:
-        """The folder of the registering module, with ``config.yaml``, ``dbt/`` and ``evidence/``."""
+        """The folder of the module, with ``config.yaml``, ``dbt/`` and ``evidence/``."""
         return self.file.parent if self.file else None
 
     @property
@@ -194,7 +195,7 @@ def _registered(advertised: list[InstalledWorkflow]) -> list[InstalledWorkflow]:
 
 
 def _described(advertised: list[InstalledWorkflow], tree: ast.Module) -> list[InstalledWorkflow]:
-    """Return the workflows with name, line and metadata of the module's calls of `register_workflow`."""
+    """Return the workflows with what the module's calls of `register_workflow` say."""
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
     calls = [call for call in calls if _is_register_call(call)]
     by_name = {entry.name: entry for entry in advertised}
@@ -228,13 +229,13 @@ def _metadata(arguments: dict[str | None, ast.expr]) -> dict[str, Any] | None:
 
 
 def _find_spec(module: str) -> ModuleSpec | None:
-    # importlib.util.find_spec("package.module") would import the package, so only "package" goes there.
+    # importlib.util.find_spec("package.module") would import the package.
     top, *rest = module.split(".")
     spec = importlib.util.find_spec(top)
     for part in rest:
         if spec is None or spec.submodule_search_locations is None:
             return None
-        # By its last part: for a namespace package, the full name would be looked up in sys.modules.
+        # By its last part: the full name of a namespace package is looked up in sys.modules.
         spec = PathFinder.find_spec(part, list(spec.submodule_search_locations))
     return spec
 

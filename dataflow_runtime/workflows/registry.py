@@ -77,12 +77,12 @@ _registrations: dict[str, Registration] = {}
 
 
 def register_workflow(*, name: str, metadata: Mapping[str, Any] | None = None) -> Callable[[J], J]:
-    """Register the decorated Dagster job (op job, asset job or graph) under `name` and return it unchanged.
+    """Register the decorated Dagster job (op job, asset job or graph) and return it unchanged.
 
     Args:
         name: The workflow's name: what commands, URLs and environment variables call it.
-        metadata: ``description``, ``owner``, ``schedule`` (cron) and ``tags``; other keys are kept as ``extra``.
-            Literal values are shown by ``dataflow-runtime list`` without importing the workflow.
+        metadata: ``description``, ``owner``, ``schedule`` (cron) and ``tags``; other keys are kept
+            as ``extra``. ``dataflow-runtime list`` shows literal values without an import.
 
     Raises:
         DataflowError: The name is not an identifier, or a metadata value has the wrong type.
