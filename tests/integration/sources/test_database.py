@@ -186,6 +186,24 @@ def test_numeric_is_exact(
     assert found.to_list() == expected
 
 
+@pytest.mark.e2e
+@pytest.mark.parametrize("chunk_size", [1, 50_000])
+def test_numbers_intervals_and_arrays_are_loaded_unchanged(
+    warehouse: Any, load: Any, postgres: str, chunk_size: int
+) -> None:
+    query = """SELECT 1 AS id, 1.5::numeric AS n, interval '1 mon' AS i, timetz '12:30+02' AS t
+        UNION ALL SELECT 2, 1e20, 'infinity', NULL UNION ALL SELECT 3, 1e-20, NULL, '12:30+03'"""
+    database = {"url": postgres, "query": query, "chunk_size": chunk_size}
+    overrides = {"source.type": "database", "source.database": database}
+    load(**overrides, **{"processing.batch_size": chunk_size})
+    found = warehouse.query("select id, n, i, t from things_raw.things order by id")
+    assert [(id_, Decimal(n), i, t) for id_, n, i, t in found] == [
+        (1, Decimal("1.5"), "1 mon", "12:30:00+02"),
+        (2, Decimal("1e20"), "infinity", None),
+        (3, Decimal("1e-20"), None, "12:30:00+03"),
+    ]
+
+
 def test_types_do_not_depend_on_the_chunk(execute: Any, configure: Any, postgres: str) -> None:
     execute(
         "CREATE TABLE things (at timestamptz, amount numeric)",
