@@ -185,7 +185,8 @@ def _as_list(value: object) -> object:
 
 Text = Annotated[str, Field(min_length=1)]
 Header = Annotated[str, AfterValidator(_stripped)]
-Secret = Annotated[SecretStr, AfterValidator(_stripped), Field(min_length=1)]
+SecretText = Annotated[SecretStr, AfterValidator(_stripped)]
+Secret = Annotated[SecretText, Field(min_length=1)]
 DatabaseUrl = Annotated[Secret, AfterValidator(_database_url)]
 Day = Annotated[date, BeforeValidator(_day)]
 PositiveInt = Annotated[int, Field(gt=0)]

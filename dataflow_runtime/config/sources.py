@@ -17,6 +17,7 @@ from dataflow_runtime.config.base import (
     PositiveInt,
     Ratio,
     Secret,
+    SecretText,
     Text,
     rule,
 )
@@ -53,7 +54,7 @@ class BasicAuth(ConfigModel):
 
     type: Literal["basic"]
     username: Header
-    password: Secret
+    password: SecretText
 
 
 class ApiKeyAuth(ConfigModel):

@@ -228,6 +228,11 @@ def test_secret_overrides_reach_the_steps_unrecorded(
     assert configs.load_config("wf", overrides=recorded) == wanted
 
 
+def test_a_password_may_be_empty(installed: Install, configs: ConfigManager) -> None:
+    installed("wf", API + "    auth: {type: basic, username: key, password: ''}\n")
+    assert configs.show("wf").config["source"]["api"]["auth"]["password"] == ""
+
+
 def test_types_of_columns_are_no_secrets(installed: Install, configs: ConfigManager) -> None:
     installed(
         "wf", "source:\n  type: mock\nprocessing:\n  columns: {key: string, token: integer}\n"
