@@ -365,10 +365,12 @@ class ConfigManager:
             return file, env
         known, what = _overlays(file), f"workflow {name!r} has no config.{env}.yaml"
         if given is None:
-            for config in self.list_configs():
-                known += config.environments
-            if env in known:
+            workflows = self._installed().workflows.values()
+            files = [workflow.config_file for workflow in workflows if workflow.config_file]
+            if any(overlay_file(other, env).exists() for other in files):
                 return file, env
+            for other in files:
+                known += _overlays(other)
             what = f"DATAFLOW_ENV: no workflow has a config.{env}.yaml"
         known = sorted(set(known))
         there_are = f"there are: {', '.join(known)}" if known else None
