@@ -92,18 +92,17 @@ class UnknownKeyError(ConfigError):
     exit_code = 2
 
 
-def render_problem(problem: ConfigProblem, *, color: bool = False) -> str:
+def render_problem(problem: ConfigProblem) -> str:
     """Return the problem as users see it: headline, source line, caret, hint."""
-    bold, red, dim, off = ("\x1b[1m", "\x1b[31m", "\x1b[2m", "\x1b[0m") if color else ("",) * 4
-    lines = [f"{bold}{problem.headline}{off}"]
+    lines = [problem.headline]
     if problem.snippet is not None and problem.line and problem.column:
         margin = f"  {problem.line} | "
-        lines.append(f"{dim}{margin}{off}{problem.snippet}")
+        lines.append(f"{margin}{problem.snippet}")
         caret = "^" * max(1, min(problem.width, len(problem.snippet) - problem.column + 1))
         # A tab before the caret keeps its width in any terminal.
         before = problem.snippet[: problem.column - 1].ljust(problem.column - 1)
         indent = re.sub(r"[^\t]", " ", before)
-        lines.append(f"{dim}{' ' * (len(margin) - 2)}| {off}{indent}{red}{caret}{off}")
+        lines.append(f"{' ' * (len(margin) - 2)}| {indent}{caret}")
     if problem.hint:
         lines.append(f"  hint: {problem.hint}")
     return "\n".join(lines)
