@@ -7,6 +7,7 @@ import tempfile
 import tomllib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -72,20 +73,18 @@ def compare(
         folder: Where clones of the templates are kept for the next time.
         source: The template of all checkouts, whatever their answers say; None to follow them.
     """
-    templates: dict[str, Template | DataflowError] = {}
-    rows = []
-    for checkout in checkouts:
-        address = source or checkout.source
-        if checkout.error is None and address not in templates:
-            try:
-                templates[address] = Template(address, folder)
-            except DataflowError as error:
-                templates[address] = error
-        rows.append(_compare(checkout, templates.get(address)))
-    return rows
+    fetch = cache(partial(_fetch, folder=folder))  # each template once, whether or not it fails
+    return [_compare(checkout, fetch(source or checkout.source)) for checkout in checkouts]
 
 
-def _compare(checkout: Checkout, template: Template | DataflowError | None) -> Compared:
+def _fetch(source: str, folder: Path) -> Template | DataflowError:
+    try:
+        return Template(source, folder)
+    except DataflowError as error:
+        return error
+
+
+def _compare(checkout: Checkout, template: Template | DataflowError) -> Compared:
     status = Status(str(checkout.path), checkout.workflow, version=checkout.version or None)
     if checkout.error or not isinstance(template, Template):
         reason = checkout.error or str(template)

@@ -23,7 +23,6 @@ __all__ = ["Template", "copier_errors", "render", "workers"]
 
 # Where the default branch of the template is kept: a clone without a remote has no HEAD of its own.
 _DEFAULT_BRANCH = "refs/fleet/head"
-_HOSTS = {"gh:": "https://github.com/", "gl:": "https://gitlab.com/"}
 
 
 class Template:
@@ -95,11 +94,9 @@ class Template:
 
 
 def _git_url(source: str) -> str:
-    for prefix, host in _HOSTS.items():
-        if source.startswith(prefix):
-            path = source.removeprefix(prefix).lstrip("/").removesuffix(".git")
-            return f"{host}{path}.git"
-    return source.removeprefix("git+")
+    url = re.sub(r"^gh:/?(.+?)(\.git)?$", r"https://github.com/\1.git", source)
+    url = re.sub(r"^gl:/?(.+?)(\.git)?$", r"https://gitlab.com/\1.git", url)
+    return url.removeprefix("git+")
 
 
 def render(source: str, version: str, answers: Mapping[str, Any], folder: Path) -> None:

@@ -131,7 +131,7 @@ def _upgrade(row: Compared, *, branch: str | None, apply: bool) -> Upgrade:
         return replace(result, error=status.error)
     try:
         if not status.behind and template.source == checkout.source:
-            conflicts = _find_marked(checkout.path, "HEAD")
+            conflicts = _grep(checkout.path, *_MARKERS, "HEAD")
             outcome: Outcome = "conflicts" if conflicts else "current"
             return replace(result, outcome=outcome, conflicts=tuple(conflicts))
         if git(checkout.path, "status", "--porcelain", "--", "."):
@@ -186,7 +186,7 @@ def _update(clone: Clone, checkout: Checkout, template: Template) -> None:
     merge_adjacent_lines(clone.path)
     git(clone.path, "add", "--all", "--", clone.below)
     dropped = _restore_dropped(clone, drift)
-    conflicts = sorted({*_find_marked(clone.path, "--cached", "--", clone.below), *dropped})
+    conflicts = sorted({*_grep(clone.path, *_MARKERS, "--cached", "--", clone.below), *dropped})
     git(clone.path, "reset", "--quiet", "--soft", clone.head)
     subject = f"Update the template of {checkout.workflow} from {checkout.version}"
     clone.commit(
@@ -231,16 +231,11 @@ def _restore_dropped(clone: Clone, drift: Drift) -> list[str]:
 
 def _find_unresolved(clone: Clone, base: str) -> tuple[str, ...]:
     """Return the files with markers, and those named by the upgrade if nobody committed since."""
-    unresolved = set(_find_marked(clone.path, "HEAD", "--", clone.below))
+    unresolved = set(_grep(clone.path, *_MARKERS, "HEAD", "--", clone.below))
     if git(clone.path, "rev-list", "--count", f"{base}..HEAD") == "1":
         named = git(clone.path, "log", "-1", "--format=%(trailers:key=Conflict,valueonly)")
         unresolved.update(filter(None, named.splitlines()))
     return tuple(sorted(unresolved))
-
-
-def _find_marked(folder: Path, *where: str) -> list[str]:
-    """Return the files with conflict markers in a commit, or in the index."""
-    return _grep(folder, *_MARKERS, *where)
 
 
 def _grep(folder: Path, *arguments: str) -> list[str]:
