@@ -250,7 +250,11 @@ def _error(event: DagsterEvent, workflow: str) -> dict[str, str | None] | None:
     if "message" in metadata:
         hint = metadata["hint"].value if "hint" in metadata else None
         return {"step": step, "message": mask(str(metadata["message"].value)), "hint": hint}
-    return {"step": step, "message": mask(_raised(event.step_failure_data.error)), "hint": None}
+    error = event.step_failure_data.error
+    if error is not None and error.cls_name == "ChildProcessCrashException":
+        hint = "it may have run out of memory, or crashed in native code"
+        return {"step": step, "message": "the step's process was killed or crashed", "hint": hint}
+    return {"step": step, "message": mask(_raised(error)), "hint": None}
 
 
 def _raised(error: Any) -> str:

@@ -139,6 +139,32 @@ def test_show_reads_the_last_run_as_dagster_does_but_without_importing_it(
     assert site.python(code) == "success False\n"
 
 
+CRASH = """
+import os, signal
+from dagster import job, op
+from dataflow_runtime import register_workflow
+
+@op
+def boom():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+@register_workflow(name="crashes")
+@job
+def crashes_job():
+    boom()
+"""
+
+
+@pytest.mark.e2e
+def test_a_step_whose_process_is_killed_has_a_readable_error(site: Any) -> None:
+    files = {"crashes/job.py": CRASH, "crashes/config.yaml": "source: {type: mock}\n"}
+    site.write("crashes", files, {"crashes": "crashes.job"})
+    outcome = site.run("run", "crashes", DATAFLOW_EXECUTOR="multiprocess")
+    assert outcome.returncode == 1
+    assert "error: boom: the step's process was killed or crashed\nhint: " in outcome.stderr
+    assert in_no_output(outcome, "Traceback", "site-packages")
+
+
 @pytest.mark.parametrize("text", ["telemetry: {enabled: [\n", "telemetri: {}\n", "\udcff"])
 def test_a_dagster_yaml_that_cannot_be_read_is_one_short_line(site: Any, text: str) -> None:
     site.install("good")
