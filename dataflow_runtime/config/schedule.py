@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 from dataflow_runtime.config.core_schema import typed_scalar
@@ -130,8 +131,10 @@ def _schedules(variable: str | None, config_file: Path, env: str | None) -> Iter
             yield root.value["schedule"]
 
 
+@lru_cache(1024)
 def _parsed(source: Source) -> Node:
-    # Importing the parser takes longer than listing workflows without a schedule.
+    # Cached, as workflows of a fleet often have the same schedule. Imported here, as importing the
+    # parser takes longer than listing workflows without a schedule.
     from dataflow_runtime.config.yaml import parse_yaml
 
     return parse_yaml(source, any_value=True)
