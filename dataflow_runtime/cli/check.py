@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
 import click
@@ -25,11 +26,14 @@ def check_command(*, names: Sequence[str], as_json: bool) -> int:
     """
     require("run")
     output.announced_home()
-    with output.quiet_stdout(), output.Progress("checking the workflows") as progress:
+    # No status line that changes: what the workflows print would be mixed into it.
+    output.echo("checking the workflows …", err=True)
+    with output.quiet_stdout():
         from dataflow_runtime.orchestration.check import CheckResult, check_workflows
 
         def show(result: CheckResult) -> None:
-            progress.update(f"checked {result.name}")
+            if sys.stderr.isatty():
+                output.echo(output.clean(f"  checked {result.name}"), err=True)
 
         results = check_workflows(names, on_checked=show)
     if as_json:
