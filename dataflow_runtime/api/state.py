@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import os
 import site
 import sys
 import threading
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -36,6 +38,7 @@ class Installed(NamedTuple):
     by_name: dict[str, InstalledWorkflow]
     listed: list[CatalogEntry]
     configs: list[ConfigFile]
+    stamps: list[object]
 
 
 class State:
@@ -48,6 +51,7 @@ class State:
     def __init__(self) -> None:
         self.expires = 0.0
         self._finding: asyncio.Task[Installed] | None = None
+        self._installed: Installed | None = None
         self._lock = threading.Lock()
         self._launcher: Launcher | None = None
 
@@ -56,8 +60,14 @@ class State:
         found = self._finding
         if found is None or (found.done() and time.monotonic() > self.expires):
             self.expires = time.monotonic() + _SECONDS
-            found = self._finding = asyncio.create_task(run_in_threadpool(_find_installed))
+            found = self._finding = asyncio.create_task(run_in_threadpool(self._find))
         return await asyncio.shield(found)
+
+    def _find(self) -> Installed:
+        known = self._installed
+        if known is None or known.stamps != _stamps(known.by_name.values()):
+            known = self._installed = _find_installed()
+        return known
 
     async def workflow(self, name: str) -> InstalledWorkflow:
         """Return an installed workflow.
@@ -126,9 +136,14 @@ def _find_installed() -> Installed:
     for folder in site.getsitepackages():
         if folder in sys.path:
             site.addsitedir(folder)
+    started = time.time_ns()
     workflows = find_workflows()
     # Of two with one name the first counts.
     by_name = {workflow.name: workflow for workflow in reversed(workflows)}
+    stamps = _stamps(by_name.values())
+    # What changes while it is read, or in the same tick of the file system's clock, is read again.
+    if any(isinstance(stamp, tuple) and stamp[0] > started - 10**8 for stamp in stamps):
+        stamps = [object()]
     listed = [
         CatalogEntry(**public(describe(workflow).to_json(), workflow.directory))
         for workflow in workflows
@@ -137,4 +152,23 @@ def _find_installed() -> Installed:
         replace(config, file=Path(config.file.name) if config.file else None)
         for config in config_manager.list_configs()
     ]
-    return Installed(by_name, listed, configs)
+    return Installed(by_name, listed, configs, stamps)
+
+
+def _stamps(workflows: Iterable[InstalledWorkflow]) -> list[object]:
+    """Return what changes when a package comes or goes, or a file of a workflow changes."""
+    overlay = f"config.{os.environ.get('DATAFLOW_ENV')}.yaml"
+    paths: list[str | Path] = [*sys.path]
+    stamps: list[object] = []
+    for workflow in workflows:
+        if workflow.file is None or workflow.config_file is None:
+            return [object()]  # its module may appear in any folder
+        file = workflow.config_file
+        paths += [workflow.file, file.parent, file, file.parent / overlay]
+    for path in paths:
+        try:
+            found = os.stat(path)  # noqa: PTH116
+            stamps.append((found.st_mtime_ns, found.st_size, found.st_ino))
+        except OSError:
+            stamps.append(str(path))
+    return stamps
