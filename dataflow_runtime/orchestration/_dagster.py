@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import warnings
@@ -37,6 +38,7 @@ __all__ = [
     "AssetJob",
     "RunAlreadyExists",
     "TeeComputeLogManager",
+    "dagster_name",
     "defines_location",
     "execute",
     "ignore_beta_warnings",
@@ -44,6 +46,7 @@ __all__ = [
     "is_valid_tag_key",
     "job_origin",
     "leave_signals_alone",
+    "log_check",
     "open_home",
     "ticks_before",
     "with_labels",
@@ -76,6 +79,19 @@ def with_labels(job: Any, labels: Mapping[str, Any]) -> Any:
     from dagster_shared.record import replace
 
     return replace(job, **labels)
+
+
+def dagster_name(name: str) -> str:
+    """Return a name with what Dagster does not allow replaced."""
+    return re.sub(r"\W", "_", name)
+
+
+def log_check(context: dg.OpExecutionContext, evaluation: dg.AssetCheckEvaluation) -> None:
+    """Record the evaluation of an asset check from an op.
+
+    `log_event` is annotated for other events; an output for each check would need one step each.
+    """
+    context.log_event(evaluation)  # type: ignore[arg-type]
 
 
 def execute(

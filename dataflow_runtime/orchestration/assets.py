@@ -10,6 +10,7 @@ import polars as pl
 from dagster_dbt import DagsterDbtTranslator, dbt_assets
 
 from dataflow_runtime.config import config_manager
+from dataflow_runtime.orchestration._dagster import dagster_name
 from dataflow_runtime.orchestration.ops import (
     dbt_metadata,
     extract_op,
@@ -52,7 +53,11 @@ def _raw_assets(pipeline: Pipeline, retry: dg.RetryPolicy | None) -> dg.AssetsDe
     config = config_manager.load_config(pipeline.workflow)
     workflow, table = pipeline.workflow, config.output.table
     kinds: set[str] = {config.output.warehouse}
-    outs = {"table": dg.Out(dg.Nothing), "rejected": dg.Out(dg.Nothing)}
+    key = dg.AssetKey([workflow, "raw", table])
+    checks = [dg.AssetCheckSpec(dagster_name(name), asset=key) for name in pipeline.checks]
+    check_outs = [check.get_python_identifier() for check in checks]
+    outs = {name: dg.Out(dg.Nothing) for name in ("table", "rejected", *check_outs)}
+    columns = [dg.TableColumn(name, kind) for name, kind in config.processing.columns.items()]
     ops = (
         extract_op(pipeline, retry),
         transform_op(pipeline, retry),
@@ -63,11 +68,13 @@ def _raw_assets(pipeline: Pipeline, retry: dg.RetryPolicy | None) -> dg.AssetsDe
         name=f"{workflow}_raw",
         group_name=workflow,
         partitions_def=partitions_of(config),
+        check_specs=checks,
         outs={
             "table": dg.AssetOut(
-                key=[workflow, "raw", table],
+                key=key,
                 description="Rows that passed the checks.",
                 kinds=kinds,
+                metadata={"dagster/column_schema": dg.TableSchema(columns)} if columns else None,
             ),
             "rejected": dg.AssetOut(
                 key=[workflow, "raw", f"{table}_rejected"],
@@ -78,7 +85,7 @@ def _raw_assets(pipeline: Pipeline, retry: dg.RetryPolicy | None) -> dg.AssetsDe
     )
     def raw() -> Any:
         extract, transform, load = ops
-        return tuple(load(transform(extract())))
+        return dict(zip(outs, load(transform(extract())), strict=True))
 
     return raw
 

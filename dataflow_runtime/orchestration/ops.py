@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ import polars as pl
 from dataflow_runtime.config import Window, WorkflowConfig, config_manager
 from dataflow_runtime.config.secrets import mask
 from dataflow_runtime.errors import DataflowError, TransientError, UsageError
+from dataflow_runtime.orchestration._dagster import dagster_name, log_check
 from dataflow_runtime.orchestration.listing import RESULT, RUN_TAG
 from dataflow_runtime.orchestration.run_config import parse_window, step_overrides
 from dataflow_runtime.pipeline.casting import dtype_of
@@ -198,13 +200,21 @@ def load_op(
         if outs is None:
             yield dg.Output(manifest, metadata=metadata)
             return
-        rows = (manifest.loaded, manifest.rejected)
-        for name, table, count in zip(outs, tables(config), rows, strict=True):
-            yield dg.Output(
-                None,
-                output_name=name,
-                metadata={**metadata, "dagster/table_name": table, "dagster/row_count": count},
+        for check in pipeline.checks:
+            refused = manifest.rejected_by.get(check, 0)
+            evaluation = dg.AssetCheckEvaluation(
+                asset_key=dg.AssetKey([pipeline.workflow, "raw", config.output.table]),
+                check_name=dagster_name(check),
+                passed=refused == 0,
+                severity=dg.AssetCheckSeverity.WARN,  # the rows are rejected, the run goes on
+                metadata={"rejected_rows": refused},
             )
+            log_check(context, evaluation)
+        # The outputs after the tables are those of the checks, which are evaluated above.
+        details = [*zip(tables(config), (manifest.loaded, manifest.rejected), strict=True)]
+        for name, found in zip_longest(outs, details):
+            facts = {"dagster/table_name": found[0], "dagster/row_count": found[1]} if found else {}
+            yield dg.Output(None, name, metadata={**metadata, **facts} if found else None)
 
     return load
 

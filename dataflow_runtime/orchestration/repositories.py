@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ import dagster as dg
 
 from dataflow_runtime.config import config_manager
 from dataflow_runtime.errors import DataflowError, FailureKind, UnknownWorkflowError
-from dataflow_runtime.orchestration._dagster import AssetJob
+from dataflow_runtime.orchestration._dagster import AssetJob, dagster_name
 from dataflow_runtime.orchestration.executors import build_executor, shared_resources
 from dataflow_runtime.orchestration.labels import dashboard_of, labelled_asset, labelled_job
 from dataflow_runtime.orchestration.schedules import build_schedule, partitions_of
@@ -90,7 +89,7 @@ def build_repositories(
 
 def repository_name(workflow: str) -> str:
     """Return the name of a workflow's repository: its own, without what Dagster does not allow."""
-    return re.sub(r"\W", "_", workflow)
+    return dagster_name(workflow)
 
 
 def build_job(name: str) -> dg.JobDefinition:

@@ -17,6 +17,22 @@ import pytest
 pytestmark = pytest.mark.e2e
 
 
+def test_a_check_that_rejects_rows_is_a_failed_asset_check(site: Any, run: Any) -> None:
+    from dataflow_runtime.orchestration.run import open_instance
+
+    assets = site.install("shipments") / "assets.py"
+    assets.write_text(assets.read_text().replace("< 100", "< 0"))
+    report = run("shipments", overrides={"processing.max_rejected_ratio": 1})
+    assert report.error is None
+    with open_instance() as instance:
+        (record, *_) = instance.get_records_for_run(
+            report.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION
+        ).records
+    found = record.event_log_entry.dagster_event.asset_check_evaluation_data
+    assert (found.check_name, found.passed) == ("weight_below_100", False)
+    assert found.metadata["rejected_rows"].value == report.rejected_by["weight_below_100"] > 0
+
+
 def test_a_run_of_assets_is_the_same_run(site: Any, run: Any) -> None:
     from dataflow_runtime.orchestration.run import open_instance
 
@@ -42,7 +58,13 @@ def test_a_run_of_assets_is_the_same_run(site: Any, run: Any) -> None:
         "shipments/raw/shipments_rejected",
         "shipments/stg_shipments",
     ]
-    assert checks
+    evaluated = {}
+    for record in checks:
+        found = record.event_log_entry.dagster_event.asset_check_evaluation_data
+        evaluated[found.check_name] = (found.passed, found.metadata)
+    passed, metadata = evaluated["weight_below_100"]
+    assert passed
+    assert metadata["rejected_rows"].value == 0
     report = run("shipments", overrides={"source.mock.rows": 10, "source.mock.bad_ratio": 0})
     assert report.rows == {"extracted": 10, "rejected": 0, "loaded": 10}
 
