@@ -1,4 +1,4 @@
-"""``python -m dataflow_runtime.cli``: the command line, for processes that know no path of the script."""
+"""``python -m dataflow_runtime.cli``: the command line, where the script's path is not known."""
 
 from dataflow_runtime.cli import main
 
