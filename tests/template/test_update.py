@@ -88,8 +88,8 @@ def edit(workflow: Path) -> None:
     )
     replace(
         package / "config.yaml",
-        "batch_size: 50000 # rows held in memory at a time",
-        "batch_size: 10000 # less RAM",
+        "max_rejected_ratio: 0.5",
+        "max_rejected_ratio: 0.1",
     )
     replace(package / "config.yaml", "# Schedule\n", "# Schedule, agreed with the shop (2026-03)\n")
     with (package / "config.yaml").open("a") as file:
@@ -184,6 +184,23 @@ def test_where_both_sides_changed_a_line_the_conflict_stays_with_both(
     assert text.count("<<<<<<< before updating") == text.count(">>>>>>> after updating") == 1
     assert "    retries: 8 # of a slow request" in text
     assert "    max_retries: 5 # of a request" in text
+
+
+def test_a_line_that_the_template_drops_goes_unless_its_owner_changed_it(
+    releases: Path, render: Render, git: Git, commit: Commit, tmp_path: Path
+) -> None:
+    untouched = commit(render(tmp_path / "orders", source=releases, vcs_ref="v0.3.0"))
+    changed = render(tmp_path / "visits", source=releases, vcs_ref="v0.3.0")
+    replace(changed / "src" / "visits" / "config.yaml", "batch_size: 50000", "batch_size: 10000")
+    commit(changed)
+
+    update(untouched)
+    update(changed)
+
+    assert unmerged(untouched, git) == set()
+    assert "batch_size" not in (untouched / "src" / "orders" / "config.yaml").read_text()
+    assert unmerged(changed, git) == {"src/visits/config.yaml"}
+    assert "batch_size: 10000" in (changed / "src" / "visits" / "config.yaml").read_text()
 
 
 def test_a_dependency_below_the_comment_survives_a_new_runtime(
