@@ -17,7 +17,7 @@ import polars as pl
 from dataflow_runtime.errors import DataflowError
 from dataflow_runtime.pipeline.casting import cast
 
-__all__ = ["SOURCE", "Checked", "Transform", "check_rows", "is_lazy", "row_keys"]
+__all__ = ["REJECTED_SCHEMA", "SOURCE", "Checked", "Transform", "check_rows", "is_lazy", "row_keys"]
 
 Transform: TypeAlias = Callable[[Any], Any]
 """``transform(rows)``: a Polars LazyFrame to a LazyFrame, or (as up to release 0.3) DataFrames."""

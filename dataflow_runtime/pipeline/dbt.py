@@ -18,6 +18,8 @@ from typing import Any
 from dataflow_runtime.config import WorkflowConfig
 from dataflow_runtime.config.secrets import mask
 from dataflow_runtime.errors import DataflowError
+from dataflow_runtime.pipeline.schema import Columns
+from dataflow_runtime.pipeline.staging import scratch
 from dataflow_runtime.pipeline.warehouse import duckdb_path, exclusive, postgres_parts
 from dataflow_runtime.settings import get_settings, temporary_environment
 
@@ -26,6 +28,7 @@ __all__ = [
     "Failure",
     "artifacts_dir",
     "build",
+    "build_on_no_rows",
     "environment",
     "manifest_path",
     "project_dir",
@@ -104,6 +107,33 @@ def build(config: WorkflowConfig, *, run_id: str, select: Sequence[str] = ()) ->
             return _result(target)
         finally:
             _keep_artifacts(target, artifacts_dir(config, run_id))
+
+
+def build_on_no_rows(config: WorkflowConfig, columns: Columns) -> None:
+    """Build the models on raw tables without rows in a DuckDB file of their own.
+
+    It takes seconds, touches no warehouse, and finds SQL that is wrong or names an absent column.
+
+    Args:
+        config: The workflow's config; nothing is built where its warehouse is not DuckDB.
+        columns: The columns of the raw table.
+
+    Raises:
+        DataflowError: A model cannot be built; the message names each.
+    """
+    if config.output.warehouse != "duckdb":
+        return  # its SQL may be another dialect
+    from dataflow_runtime.pipeline.load.duckdb import create_tables
+
+    with scratch() as folder:
+        database, target = folder / "raw.duckdb", folder / "target"
+        create_tables(config, database, columns)
+        variables = {"DATAFLOW_DUCKDB_PATH": str(database), "DBT_TARGET_PATH": str(target)}
+        _invoke(config, ["run", "--empty"], variables)
+        failed = _result(target).failed
+    if failed:
+        reasons = "; ".join(f"{failure.name}: {failure.message}" for failure in failed)
+        raise DataflowError(reasons, hint="correct the models, or what transform() returns")
 
 
 def artifacts_dir(config: WorkflowConfig, run_id: str) -> Path:
@@ -202,15 +232,19 @@ def _keep_artifacts(target: Path, kept: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _invoke(config: WorkflowConfig, arguments: Sequence[str]) -> None:
+def _invoke(
+    config: WorkflowConfig, arguments: Sequence[str], variables: Mapping[str, str] | None = None
+) -> None:
     from dbt.cli.main import dbtRunner
 
-    project, parsed = project_dir(config), _state(config) / "target" / "partial_parse.msgpack"
+    variables = {**environment(config), **(variables or {})}
+    project = project_dir(config)
+    parsed = Path(variables["DBT_TARGET_PATH"], "partial_parse.msgpack")
     if not (project / "dbt_project.yml").is_file():
         raise DataflowError(
             f"{project}: no dbt_project.yml", hint="the workflow's folder has no dbt project"
         )
-    with temporary_environment(environment(config)):
+    with temporary_environment(variables):
         try:
             outcome = dbtRunner().invoke(["--quiet", "--log-level", "none", *arguments])
             if outcome.exception is not None and outcome.result is None and parsed.exists():

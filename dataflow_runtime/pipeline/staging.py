@@ -117,7 +117,7 @@ def file_system(folder: str) -> Iterator[tuple[Any, str]]:
         raise DataflowError(
             f"staging {mask(folder)}: {error}", hint='for s3://: pip install "dataflow-runtime[s3]"'
         ) from error
-    except (OSError, ValueError) as error:
+    except Exception as error:  # each file system has errors of its own
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise DataflowError(
             mask(f"staging {folder}: {reason}"),

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import duckdb
 import polars as pl
 
 from dataflow_runtime.config import WorkflowConfig
+from dataflow_runtime.pipeline.checks import REJECTED_SCHEMA
 from dataflow_runtime.pipeline.load.engine import Engine
+from dataflow_runtime.pipeline.schema import Columns
 from dataflow_runtime.pipeline.warehouse import duckdb_path, literal, quoted
 
-__all__ = ["BOUNDED", "connect", "read_parquet"]
+__all__ = ["BOUNDED", "connect", "create_tables", "read_parquet"]
 
 BOUNDED = "set memory_limit = '256MB'; set preserve_insertion_order = false"
 """Keeps DuckDB's memory bounded, whatever the number of rows; it spills to disk beyond."""
@@ -26,6 +29,15 @@ def connect(config: WorkflowConfig) -> Iterator[Engine]:
         connection.execute(BOUNDED)
         connection.execute("set timezone = 'UTC'")
         yield _DuckDB(connection, config.output.schema_)
+
+
+def create_tables(config: WorkflowConfig, file: Path, columns: Columns) -> None:
+    """Create the raw tables of a workflow, without rows, in a new file."""
+    rejected = {**REJECTED_SCHEMA, "run_id": pl.String(), "rejected_at": pl.Datetime("us", "UTC")}
+    with duckdb.connect(file) as connection:
+        engine = _DuckDB(connection, config.output.schema_)
+        engine.create(config.output.table, columns)
+        engine.create(f"{config.output.table}_rejected", rejected)
 
 
 def read_parquet(files: Sequence[str]) -> str:

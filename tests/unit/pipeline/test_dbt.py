@@ -7,8 +7,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
+from dataflow_runtime.errors import DataflowError
 from dataflow_runtime.pipeline import dbt
 
 
@@ -89,3 +91,17 @@ def test_processes_that_parse_at_once_leave_a_whole_manifest(project: Any) -> No
     assert [process.returncode for process in processes] == [0, 0, 0]
     [manifest] = found
     assert list(json.loads(Path(manifest).read_bytes())["nodes"]) == ["model.p.m"]
+
+
+def test_a_model_that_names_an_absent_column_fails_on_no_rows(project: Any, tmp_path: Path) -> None:
+    folder = project.root / "dbt"
+    (folder / "profiles.yml").write_text(
+        "p: {target: duckdb, outputs: {duckdb: {type: duckdb, "
+        "path: \"{{ env_var('DATAFLOW_DUCKDB_PATH') }}\"}}}\n"
+    )
+    (folder / "m.sql").write_text("select id, seen from things_raw.things\n")
+    columns = {"id": pl.Int64(), "seen": pl.Datetime("us", "UTC")}
+    dbt.build_on_no_rows(project, columns)
+    with pytest.raises(DataflowError, match=r'm: .*"seen" not found'):
+        dbt.build_on_no_rows(project, {"id": pl.Int64()})
+    assert not (tmp_path / "home" / "things.duckdb").exists()
