@@ -41,23 +41,6 @@ class Interruption:
         if self.requested:
             raise KeyboardInterrupt
 
-    def _handle(self, _signal: int, frame: FrameType | None) -> None:
-        self.requested = True
-        # In an import, the exception would leave a half-made module and a lock that stays taken.
-        if not _is_importing(frame):
-            raise KeyboardInterrupt
-
-    def _watch(self, signals: int) -> None:
-        os.read(signals, 1)
-        select.select([signals], [], [], GRACE)
-        speaker = threading.Thread(target=self.last_words, daemon=True)
-        speaker.start()
-        speaker.join(_LAST_WORDS)
-        for child in multiprocessing.active_children():
-            child.kill()
-        os.write(2, b"interrupted\n")
-        os._exit(130)
-
 
 _current: Interruption | None = None
 
@@ -81,13 +64,20 @@ def ends_on_signals() -> Iterator[Interruption]:
     """
     global _current
     _current = interruption = Interruption()
+
+    def handle(_signal: int, frame: FrameType | None) -> None:
+        interruption.requested = True
+        # In an import, the exception would leave a half-made module and a lock that stays taken.
+        if not _is_importing(frame):
+            raise KeyboardInterrupt
+
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     wakeup = signal.set_wakeup_fd(writing)
     for number in before:
-        signal.signal(number, interruption._handle)
-    threading.Thread(target=interruption._watch, args=(reading,), daemon=True).start()
+        signal.signal(number, handle)
+    threading.Thread(target=_end_by_force, args=(interruption, reading), daemon=True).start()
     try:
         yield interruption
     finally:
@@ -104,3 +94,16 @@ def _is_importing(frame: FrameType | None) -> bool:
             return True
         frame = frame.f_back
     return False
+
+
+def _end_by_force(interruption: Interruption, signals: int) -> None:
+    """End the process `GRACE` seconds after a signal, or at the second one."""
+    os.read(signals, 1)
+    select.select([signals], [], [], GRACE)
+    speaker = threading.Thread(target=interruption.last_words, daemon=True)
+    speaker.start()
+    speaker.join(_LAST_WORDS)
+    for child in multiprocessing.active_children():
+        child.kill()
+    os.write(2, b"interrupted\n")
+    os._exit(130)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -93,12 +93,12 @@ def register_workflow(*, name: str, metadata: Mapping[str, Any] | None = None) -
             f"workflow name {name!r}: expected letters, digits and underscores, no digit first"
         )
     parsed = WorkflowMetadata.from_mapping(metadata or {})
-    caller = sys._getframe(1)
-    module, file, line = (
-        caller.f_globals.get("__name__", "?"),
-        caller.f_code.co_filename,
-        caller.f_lineno,
-    )
+    here = inspect.currentframe()
+    assert here is not None
+    assert here.f_back is not None
+    caller = here.f_back
+    module = caller.f_globals.get("__name__", "?")
+    file, line = caller.f_code.co_filename, caller.f_lineno
 
     def register(job: J) -> J:
         registration = Registration(
