@@ -47,15 +47,13 @@ def _default_home() -> Path:
 
 
 def _split(value: object) -> object:
-    return (
-        tuple(part.strip() for part in value.split(",") if part.strip())
-        if isinstance(value, str)
-        else value
-    )
+    if not isinstance(value, str):
+        return value
+    return tuple(part.strip() for part in value.split(",") if part.strip())
 
 
 class Settings(BaseSettings):
-    """What the environment says.
+    """The values of the ``DATAFLOW_*`` variables.
 
     Attributes:
         home: State: warehouses, staging, Dagster's instance.
@@ -107,24 +105,23 @@ class Settings(BaseSettings):
         """Make the home folder and Dagster's if they are missing; return whether home is new.
 
         Raises:
-            UsageError: One of them cannot be made.
+            UsageError: One of them cannot be made or written to.
         """
         new = not self.home.is_dir()
-        for variable, folder in (("DATAFLOW_HOME", self.home), ("DAGSTER_HOME", self.dagster_home)):
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                reason = f"{folder}: {error.strerror or error}"
-                raise UsageError(
-                    f"{variable}: {reason}", hint=f"{variable} names another folder"
-                ) from error
-        # State is never committed by accident.
-        for file, text in (
-            (self.home / ".gitignore", "*\n"),
-            (self.dagster_home / "dagster.yaml", _DAGSTER_YAML),
+        for variable, file, text in (
+            # State is never committed by accident.
+            ("DATAFLOW_HOME", self.home / ".gitignore", "*\n"),
+            ("DAGSTER_HOME", self.dagster_home / "dagster.yaml", _DAGSTER_YAML),
         ):
-            if not file.exists():
-                file.write_text(text, encoding="utf-8")
+            try:
+                file.parent.mkdir(parents=True, exist_ok=True)
+                if not file.exists():
+                    file.write_text(text, encoding="utf-8")
+            except OSError as error:
+                raise UsageError(
+                    f"{variable}: {file.parent}: {error.strerror or error}",
+                    hint=f"set {variable} to a folder that you can write to",
+                ) from error
         return new
 
 
@@ -143,7 +140,7 @@ def get_settings() -> Settings:
 
 @contextmanager
 def temporary_environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables meanwhile, for the tools and processes below that read them."""
+    """Set environment variables while the block runs, for tools and processes that read them."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:

@@ -173,9 +173,21 @@ def test_a_dagster_yaml_that_cannot_be_read_is_one_short_line(site: Any, text: s
     (folder / "dagster.yaml").write_text(text, errors="surrogateescape")
     outcome = site.run("run", "good")
     assert outcome.returncode == 1
-    assert str(folder) in outcome.stderr
+    error, hint = outcome.stderr.splitlines()[-2:]
+    assert error.startswith(f"error: DAGSTER_HOME: {folder} cannot be opened: ")
+    assert hint.startswith("hint: ")
     assert in_no_output(outcome, "Traceback", "this is unexpected")
     assert max(map(len, outcome.stderr.splitlines())) < 500
+
+
+def test_a_dagster_home_that_cannot_be_written_to_is_named_with_a_hint(site: Any) -> None:
+    site.install("good")
+    outcome = site.run("run", "good", DAGSTER_HOME="/sys")
+    assert outcome.returncode == 2
+    error, hint = outcome.stderr.splitlines()
+    assert error == "error: DAGSTER_HOME: /sys: Permission denied"
+    assert hint == "hint: set DAGSTER_HOME to a folder that you can write to"
+    assert outcome.stdout == ""
 
 
 @pytest.mark.parametrize(
