@@ -98,6 +98,21 @@ def test_a_registered_graph_runs(site: Any, run: Any) -> None:
     assert (report.status, report.error) == ("success", None)
 
 
+def test_an_own_op_that_raises_is_one_line_with_its_place(site: Any, run: Any) -> None:
+    code = (
+        "from dagster import job, op\nfrom dataflow_runtime import register_workflow\n"
+        "@op\ndef work():\n    int('x')\n"
+        "@register_workflow(name='raises')\n@job\ndef raises_job():\n    work()\n"
+    )
+    files = {"raises/job.py": code, "raises/config.yaml": "source: { type: mock }\n"}
+    site.write("raises", files, {"raises": "raises.job"})
+    report = run("raises")
+    assert report.status == "failure"
+    place = f"{site.folder / 'raises' / 'job.py'}:5"
+    message = f"ValueError: invalid literal for int() with base 10: 'x' ({place})"
+    assert report.error == {"step": "work", "message": message, "hint": None}
+
+
 def test_reexecution_from_failure_loads_what_was_staged(site: Any, run: Any) -> None:
     from dagster._core.definitions.reconstruct import build_reconstructable_job
 
