@@ -1,4 +1,4 @@
-"""Imports the installed workflows, each on its own: a broken one does not affect the others."""
+"""Imports installed workflows one by one: a broken one does not affect the others."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ import contextlib
 import importlib
 import sys
 import traceback
-from collections.abc import Collection
 from dataclasses import dataclass
 from types import ModuleType
 
 from dataflow_runtime.errors import DataflowError, FailureKind
-from dataflow_runtime.workflows.discovery import InstalledWorkflow, find_workflow, find_workflows
+from dataflow_runtime.workflows.discovery import InstalledWorkflow
 from dataflow_runtime.workflows.registry import Registration, forget, registrations
 
-__all__ = ["BrokenWorkflow", "LoadedWorkflow", "load", "load_workflow", "load_workflows"]
+__all__ = ["BrokenWorkflow", "LoadedWorkflow", "load"]
 
 
 @dataclass(frozen=True)
@@ -22,7 +21,7 @@ class LoadedWorkflow:
     """A workflow whose module was imported.
 
     Attributes:
-        installed: What was known before.
+        installed: What is known without loading it.
         registration: Its job and metadata.
         module: The registering module; its schedules, sensors and assets belong to the workflow.
     """
@@ -72,37 +71,8 @@ class BrokenWorkflow:
         return DataflowError(str(self), hint=self.hint)
 
 
-def load_workflows(
-    names: Collection[str] = (),
-) -> tuple[list[LoadedWorkflow], list[BrokenWorkflow]]:
-    """Import the installed workflows, or only the named ones; return the good and the broken ones.
-
-    Raises:
-        UnknownWorkflowError: No installed package advertises one of the names.
-    """
-    installed = [find_workflow(name) for name in names] if names else find_workflows()
-    outcomes = [load(workflow) for workflow in installed]
-    return (
-        [outcome for outcome in outcomes if isinstance(outcome, LoadedWorkflow)],
-        [outcome for outcome in outcomes if isinstance(outcome, BrokenWorkflow)],
-    )
-
-
-def load_workflow(name: str) -> LoadedWorkflow:
-    """Import one workflow.
-
-    Raises:
-        UnknownWorkflowError: No installed package advertises it.
-        DataflowError: It is broken; the message says where and why.
-    """
-    outcome = load(find_workflow(name))
-    if isinstance(outcome, BrokenWorkflow):
-        raise outcome.error()
-    return outcome
-
-
 def load(installed: InstalledWorkflow) -> LoadedWorkflow | BrokenWorkflow:
-    """Import an installed workflow; whatever its module raises is an outcome, not an exception."""
+    """Import an installed workflow. If its module raises, return a `BrokenWorkflow`."""
     if installed.error is not None and installed.error_kind in _NOT_IMPORTED:
         return _broken(installed, installed.error_kind, installed.error)
     before = registrations().keys()
@@ -123,7 +93,7 @@ def load(installed: InstalledWorkflow) -> LoadedWorkflow | BrokenWorkflow:
     return LoadedWorkflow(installed=installed, registration=registration, module=module)
 
 
-# Importing would not tell more about these, or would let one of two packages win a name.
+# An import adds nothing about a missing module, and would let one of two packages win a name.
 _NOT_IMPORTED = (FailureKind.DUPLICATE, FailureKind.MISSING)
 
 

@@ -5,29 +5,29 @@ from typing import Any
 
 import pytest
 
-from dataflow_runtime.errors import DataflowError, UnknownWorkflowError
-from dataflow_runtime.workflows.loading import (
-    BrokenWorkflow,
-    LoadedWorkflow,
-    load_workflow,
-    load_workflows,
-)
+from dataflow_runtime.workflows.discovery import find_workflow, find_workflows
+from dataflow_runtime.workflows.loading import BrokenWorkflow, LoadedWorkflow, load
 from dataflow_runtime.workflows.registry import registrations
 
 
 def broken(name: str) -> BrokenWorkflow:
-    loaded, (failure,) = load_workflows([name])
-    assert loaded == []
+    failure = load(find_workflow(name))
+    assert isinstance(failure, BrokenWorkflow)
     assert failure.name == name
     assert f"workflow {name!r} ({failure.installed.package} 1.0) is broken: " in str(failure)
     assert failure.reason in str(failure)
     return failure
 
 
+def good(name: str) -> LoadedWorkflow:
+    workflow = load(find_workflow(name))
+    assert isinstance(workflow, LoadedWorkflow)
+    return workflow
+
+
 def test_a_good_one(site: Any) -> None:
     site.install("good")
-    workflow = load_workflow("good")
-    assert isinstance(workflow, LoadedWorkflow)
+    workflow = good("good")
     assert workflow.module.__name__ == "good.dagster_job"
     assert workflow.registration.job is workflow.module.good_job
     assert workflow.registration.metadata.extra == {"runbook": "on the wall"}
@@ -35,8 +35,7 @@ def test_a_good_one(site: Any) -> None:
 
 def test_only_the_named_are_imported(site: Any) -> None:
     site.install("good", "two_in_one")
-    loaded, failures = load_workflows(["north"])
-    assert ([workflow.name for workflow in loaded], failures) == (["north"], [])
+    assert good("north").name == "north"
     assert "good.dagster_job" not in sys.modules
 
 
@@ -120,10 +119,10 @@ def test_a_syntax_error(site: Any) -> None:
 
 def test_a_name_that_two_packages_claim_loads_neither(site: Any) -> None:
     site.install("claims_twice_a", "claims_twice_b", "good")
-    loaded, failures = load_workflows()
-    assert "twice" not in {workflow.name for workflow in loaded}
-    assert "good" in {workflow.name for workflow in loaded}
-    twice = [failure for failure in failures if failure.name == "twice"]
+    outcomes = [load(workflow) for workflow in find_workflows()]
+    assert [found.name for found in outcomes if isinstance(found, LoadedWorkflow)] == ["good"]
+    twice = [found for found in outcomes if isinstance(found, BrokenWorkflow)]
+    assert [failure.name for failure in twice] == ["twice", "twice"]
     assert [failure.kind for failure in twice] == ["duplicate", "duplicate"]
     assert "(claims_twice_b 1.0)" in twice[0].reason
     assert "(claims_twice_a 1.0)" in twice[1].reason
@@ -137,9 +136,8 @@ def test_a_name_registered_by_a_module_that_claims_another_too(site: Any) -> Non
         "from dataflow_runtime import register_workflow\nregister_workflow(name='go' + 'od')(1)\n"
     )
     site.write("sly", {"sly/job.py": code}, {"sly": "sly.job"})
-    loaded, failures = load_workflows(["good", "sly"])
-    assert [workflow.name for workflow in loaded] == ["good"]
-    (failure,) = failures
+    good("good")
+    failure = broken("sly")
     assert "registered twice" in failure.reason
     assert str(site.folder / "good" / "dagster_job.py") in failure.reason
 
@@ -154,35 +152,29 @@ def test_bad_metadata(site: Any) -> None:
 
 def test_what_is_not_literal_is_known_once_loaded(site: Any) -> None:
     site.install("not_literal")
-    assert load_workflow("not_literal").registration.metadata.description == "Known once loaded"
+    assert good("not_literal").registration.metadata.description == "Known once loaded"
 
 
 def test_printing_goes_to_stderr(site: Any, capsys: pytest.CaptureFixture[str]) -> None:
     site.install("prints_on_import")
-    load_workflow("prints_on_import")
+    good("prints_on_import")
     output = capsys.readouterr()
     assert output.out == ""
     assert "hello from the workflow" in output.err
 
 
-def test_one_that_is_broken_raises_when_asked_for_by_name(site: Any) -> None:
+def test_the_error_for_a_command_keeps_the_hint(site: Any) -> None:
     site.install("registers_nothing")
-    with pytest.raises(DataflowError, match="is broken") as raised:
-        load_workflow("registers_nothing")
-    assert raised.value.hint is not None
+    failure = broken("registers_nothing")
+    assert (failure.error().message, failure.error().hint) == (str(failure), failure.hint)
+    assert failure.hint is not None
 
 
-def test_an_interrupt_is_no_broken_workflow(site: Any) -> None:
+def test_an_interrupt_is_not_caught(site: Any) -> None:
     site.write(
         "interrupted",
         {"interrupted/job.py": "raise KeyboardInterrupt\n"},
         {"interrupted": "interrupted.job"},
     )
     with pytest.raises(KeyboardInterrupt):
-        load_workflow("interrupted")
-
-
-def test_an_unknown_name(site: Any) -> None:
-    site.install("good")
-    with pytest.raises(UnknownWorkflowError):
-        load_workflows(["good", "goood"])
+        load(find_workflow("interrupted"))
