@@ -81,11 +81,11 @@ def pipeline_ops(
     @dg.op(
         name=f"{workflow}_dbt", description="Builds and tests the dbt models.", retry_policy=retry
     )
-    def dbt_op(context: dg.OpExecutionContext, manifest: StagedRun) -> dg.Output[None]:
+    def dbt_op(context: dg.OpExecutionContext, run: StagedRun) -> dg.Output[None]:
         with reported(pipeline):
-            result = build(pipeline.config(manifest), run_id=context.run_id)
+            result = build(pipeline.config(run), run_id=context.run_id)
             raise_failures(result)
-            pipeline.finish(manifest.run_id)
+            pipeline.finish(run.run_id)
         return dg.Output(None, metadata=dbt_metadata(result))
 
     return PipelineOps(
@@ -139,16 +139,13 @@ def extract_op(pipeline: Pipeline, retry: dg.RetryPolicy | None) -> dg.OpDefinit
         # `last_run` finds runs that the UI or a schedule started, too.
         context.instance.add_run_tags(context.run_id, {RUN_TAG: pipeline.workflow})
         with reported(pipeline):
-            manifest = pipeline.run_extract(
-                context.run_id,
-                **step_overrides(context.op_config),
-                window=_window(context),
-            )
-            used = config_manager.show(pipeline.workflow, **step_overrides(context.op_config))
+            options = step_overrides(context.op_config)
+            run = pipeline.run_extract(context.run_id, **options, window=_window(context))
+            used = config_manager.show(pipeline.workflow, **options)
         config = dg.MetadataValue.json(used.config)  # secrets are masked in it
         # Rows of files that are read in place are counted when transform reads them.
-        counted = () if manifest.files else ("extracted",)
-        return dg.Output(manifest, metadata={**_metadata(manifest, *counted), "config": config})
+        counted = () if run.files else ("extracted",)
+        return dg.Output(run, metadata={**_metadata(run, *counted), "config": config})
 
     return extract
 
@@ -161,12 +158,12 @@ def transform_op(pipeline: Pipeline, retry: dg.RetryPolicy | None) -> dg.OpDefin
         description="Parses, transforms and checks the rows.",
         retry_policy=retry,
     )
-    def transform(context: dg.OpExecutionContext, manifest: StagedRun) -> dg.Output[StagedRun]:
+    def transform(context: dg.OpExecutionContext, run: StagedRun) -> dg.Output[StagedRun]:
         with reported(pipeline):
-            manifest = pipeline.run_transform(manifest)
+            run = pipeline.run_transform(run)
         counted = ["rejected", "rejected_by", "duplicates"]
-        counted += ["extracted"] if manifest.files else []
-        return dg.Output(manifest, metadata=_metadata(manifest, *counted))
+        counted += ["extracted"] if run.files else []
+        return dg.Output(run, metadata=_metadata(run, *counted))
 
     return transform
 
@@ -188,20 +185,20 @@ def load_op(
         out=dict(outs) if outs else {"result": dg.Out(StagedRun)},
         retry_policy=retry,
     )
-    def load(context: dg.OpExecutionContext, manifest: StagedRun) -> Iterator[dg.Output[Any]]:
+    def load(context: dg.OpExecutionContext, run: StagedRun) -> Iterator[dg.Output[Any]]:
         with reported(pipeline):
             dbt_follows = any(
                 node.name == f"{pipeline.workflow}_dbt" for node in context.job_def.all_node_defs
             )
-            manifest = pipeline.run_load(manifest, last=not dbt_follows)
-            config = pipeline.config(manifest)
+            run = pipeline.run_load(run, last=not dbt_follows)
+            config = pipeline.config(run)
         warehouse = {"type": config.output.warehouse, "location": location(config)}
-        metadata = _metadata(manifest, "loaded", tables=list(tables(config)), warehouse=warehouse)
+        metadata = _metadata(run, "loaded", tables=list(tables(config)), warehouse=warehouse)
         if outs is None:
-            yield dg.Output(manifest, metadata=metadata)
+            yield dg.Output(run, metadata=metadata)
             return
         for check in pipeline.checks:
-            refused = manifest.rejected_by.get(check, 0)
+            refused = run.rejected_by.get(check, 0)
             evaluation = dg.AssetCheckEvaluation(
                 asset_key=dg.AssetKey([pipeline.workflow, "raw", config.output.table]),
                 check_name=dagster_name(check),
@@ -211,7 +208,7 @@ def load_op(
             )
             log_check(context, evaluation)
         # The outputs after the tables are those of the checks, which are evaluated above.
-        details = [*zip(tables(config), (manifest.loaded, manifest.rejected), strict=True)]
+        details = [*zip(tables(config), (run.loaded, run.rejected), strict=True)]
         for name, found in zip_longest(outs, details):
             facts = {"dagster/table_name": found[0], "dagster/row_count": found[1]} if found else {}
             yield dg.Output(None, name, metadata={**metadata, **facts} if found else None)
@@ -244,7 +241,7 @@ def _window(context: dg.OpExecutionContext) -> Window | None:
 def reported(pipeline: Pipeline) -> Iterator[None]:
     """Turn an error of a step into a Dagster failure with a readable message, secrets masked.
 
-    What the user has to fix (a config, rejected rows) fails at once; anything else may be retried.
+    What the user has to fix (a config, rejected rows) is not retried; anything else may be.
     """
     try:
         yield
@@ -274,12 +271,10 @@ def raise_failures(result: DbtResult) -> None:
     lines = []
     for failure in result.failed:
         of = f" of model {failure.model}" if failure.model else ""
-        found = (
-            f": {failure.failures} failing rows"
-            if failure.failures is not None
-            else f": {failure.message}"
-        )
-        lines.append(f"{failure.name}{of}{found}")
+        found = failure.message
+        if failure.failures is not None:
+            found = f"{failure.failures} failing rows"
+        lines.append(f"{failure.name}{of}: {found}")
     # A test that found rows finds them again. An error may come from a lost connection.
     retry = all(failure.failures is None for failure in result.failed)
     raise _failure(
@@ -296,8 +291,8 @@ def dbt_metadata(result: DbtResult) -> dict[str, Any]:
     }
 
 
-def _metadata(manifest: StagedRun, *keys: str, **more: Any) -> dict[str, Any]:
-    found = {key: value for key, value in asdict(manifest).items() if key in keys}
+def _metadata(run: StagedRun, *keys: str, **more: Any) -> dict[str, Any]:
+    found = {key: value for key, value in asdict(run).items() if key in keys}
     plotted = {f"rows_{key}": value for key, value in found.items() if isinstance(value, int)}
     return {RESULT: dg.MetadataValue.json({**found, **more}), **plotted}
 
