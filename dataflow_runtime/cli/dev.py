@@ -39,7 +39,8 @@ def dev_command(*, port: int, host: str) -> int:
     """
     require("run")
     options.listen(host, port).close()
-    from dataflow_runtime.orchestration.run import end_killed_runs, open_instance
+    from dataflow_runtime.orchestration.run import open_instance
+    from dataflow_runtime.orchestration.workers import end_killed_runs
     from dataflow_runtime.settings import get_settings
     from dataflow_runtime.workflows.discovery import find_workflow
 

@@ -1,7 +1,7 @@
-"""Checks installed workflows for whatever would stop a run, each in a process of its own.
+"""Checks installed workflows for everything that would stop a run, each in its own process.
 
-A workflow that kills its process or never ends its import is named like any other broken one. The
-code location reuses the dbt projects that are parsed here.
+So a workflow that kills its process, or whose import never ends, is reported like any other broken
+one. The code location reuses the dbt projects that are parsed here.
 """
 
 from __future__ import annotations
@@ -108,16 +108,15 @@ def check_again() -> list[BrokenWorkflow]:
 
     The code location asks before it imports them into its own process.
     """
-    file = _killers_file()
-    names = set(json.loads(file.read_text("utf-8"))) if file.exists() else set()
+    names = _killers()
     broken = []
     for installed in find_workflows():
         if installed.name not in names:
             continue
         for problem in _check_in_process(installed).problems:
             if problem.kind in _KILLED:
-                reason, file_name = problem.message, problem.file
-                broken.append(BrokenWorkflow(installed, problem.kind, reason, file_name, None))
+                found = (problem.kind, problem.message, problem.file, None)
+                broken.append(BrokenWorkflow(installed, *found))
     return broken
 
 
@@ -128,15 +127,19 @@ def _killers_file() -> Path:
     return get_settings().home / "killed_in_check.json"
 
 
-def _remember_killers(results: list[CheckResult]) -> None:
+def _killers() -> set[str]:
     file = _killers_file()
-    names = set(json.loads(file.read_text("utf-8"))) if file.exists() else set()
+    return set(json.loads(file.read_text("utf-8"))) if file.exists() else set()
+
+
+def _remember_killers(results: list[CheckResult]) -> None:
+    names = _killers()
     for result in results:
         names.discard(result.name)
         if any(problem.kind in _KILLED for problem in result.problems):
             names.add(result.name)
-    if names or file.exists():
-        file.write_text(json.dumps(sorted(names)), "utf-8")
+    if names or _killers_file().exists():
+        _killers_file().write_text(json.dumps(sorted(names)), "utf-8")
 
 
 def _check_in_process(installed: InstalledWorkflow) -> CheckResult:
@@ -180,8 +183,7 @@ def _check(installed: InstalledWorkflow) -> CheckResult:
         return _result(installed, problems or _pipeline_problems(installed), built.asset_keys)
     # An invalid config breaks the import as well; reporting it once is enough.
     if not (built.kind is FailureKind.CONFIG and problems):
-        place = (built.file, built.line, built.hint)
-        problems.append(WorkflowProblem(built.kind, built.reason, *place))
+        problems.append(_problem(built))
     return _result(installed, problems)
 
 
@@ -210,7 +212,7 @@ def _config_problems(installed: InstalledWorkflow) -> list[WorkflowProblem]:
 
 
 def _pipeline_problems(installed: InstalledWorkflow) -> list[WorkflowProblem]:
-    """Return what is wrong with transform and checks, on no rows, and with the dbt project."""
+    """Return what is wrong with transform and checks, run without rows, and with the dbt project."""
     from dataflow_runtime.orchestration.ops import run_on_no_rows
     from dataflow_runtime.pipeline.dbt import manifest_path, project_dir
 
@@ -246,7 +248,9 @@ def _key_clashes(
     claims = zip(installed, (result.asset_keys for result in results), strict=True)
     problems: dict[str, list[WorkflowProblem]] = {}
     for clash in key_clashes(claims):
-        place = (clash.file, clash.line, clash.hint)
-        problem = WorkflowProblem(clash.kind, clash.reason, *place)
-        problems.setdefault(clash.name, []).append(problem)
+        problems.setdefault(clash.name, []).append(_problem(clash))
     return problems
+
+
+def _problem(broken: BrokenWorkflow) -> WorkflowProblem:
+    return WorkflowProblem(broken.kind, broken.reason, broken.file, broken.line, broken.hint)

@@ -28,8 +28,15 @@ from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
 
 from dataflow_runtime.config import config_manager
 from dataflow_runtime.errors import BusyError, ConflictError, DataflowError
-from dataflow_runtime.orchestration import run as runs
 from dataflow_runtime.orchestration.report import workflow_of
+from dataflow_runtime.orchestration.run import open_instance
+from dataflow_runtime.orchestration.workers import (
+    WAITING,
+    WORKER_TAG,
+    RunExistsError,
+    end_killed_runs,
+    worker_of,
+)
 
 __all__ = ["Launcher", "cancel", "current"]
 
@@ -42,7 +49,7 @@ MOST_RUNNING = 8  # processes of runs at a time, of each workflow one
 MOST_WAITING = 100  # runs that wait to be loaded or to be executed
 
 _KEYS = uuid.UUID("6f6d3c0e-3a44-5f0e-9d0c-3c1f4b6f2a57")
-_QUEUE = RunsFilter(statuses=[DagsterRunStatus.NOT_STARTED], tags={runs.WORKER_TAG: runs.WAITING})
+_QUEUE = RunsFilter(statuses=[DagsterRunStatus.NOT_STARTED], tags={WORKER_TAG: WAITING})
 
 
 class Launcher:
@@ -56,7 +63,7 @@ class Launcher:
     def __init__(self) -> None:
         """Start what an earlier server left in the queue."""
         self._open = ExitStack()
-        self.instance = self._open.enter_context(runs.open_instance())
+        self.instance = self._open.enter_context(open_instance())
         self._loaders = ThreadPoolExecutor(LOADERS)
         self._asked: list[Future[tuple[DagsterRun, bool]]] = []
         self._closing = threading.Event()
@@ -161,7 +168,7 @@ class Launcher:
         """Tell a process what to run; at its end, start the runs of the queue whose turn it is."""
         process.communicate(json.dumps(options))
         run = current(self.instance, run_id)
-        if run is not None and runs.worker_of(run)[1] == 0 and not options.get("record_only"):
+        if run is not None and worker_of(run)[1] == 0 and not options.get("record_only"):
             # Else it would be started again and again.
             self.instance.report_run_failed(run, "its process ended before the run began")
         with self._lock:
@@ -177,10 +184,10 @@ class Launcher:
 
 
 def current(instance: DagsterInstance, run_id: str) -> DagsterRun | None:
-    """Return a run as it is now, None for an unknown one; one whose process is gone has ended."""
+    """Return the present state of a run, or None. A run whose process is gone has ended."""
     run = instance.get_run_by_id(run_id)
     if run is not None and not run.is_finished:
-        runs.end_killed_runs(instance, run_id=run_id)
+        end_killed_runs(instance, run_id=run_id)
         run = instance.get_run_by_id(run_id)
     return run
 
@@ -191,7 +198,7 @@ def cancel(instance: DagsterInstance, run: DagsterRun) -> None:
     Raises:
         ConflictError: It is over, or its process is on another machine or out of reach.
     """
-    host, pid = runs.worker_of(run)
+    host, pid = worker_of(run)
     if run.is_finished:
         raise ConflictError(f"the run is over: {run.status.value.lower()}")
     if host is None:
@@ -207,7 +214,7 @@ def cancel(instance: DagsterInstance, run: DagsterRun) -> None:
         try:
             os.kill(pid, signal.SIGINT)
         except ProcessLookupError:
-            runs.end_killed_runs(instance, run_id=run.run_id)
+            end_killed_runs(instance, run_id=run.run_id)
 
 
 def _digest(name: str, request: Mapping[str, Any], key: str) -> str:
@@ -241,6 +248,6 @@ def _refusal(name: str, output: IO[str]) -> DataflowError:
         error = json.load(output)["error"]
     except ValueError:
         return _not_loaded(name, "cannot be run: its process ended while it loaded the workflow")
-    if error["kind"] == runs.RunExistsError.__name__:
+    if error["kind"] == RunExistsError.__name__:
         return _under_way()
     return DataflowError(error["message"], hint=error["hint"])

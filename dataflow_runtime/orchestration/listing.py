@@ -213,7 +213,7 @@ def last_run(instance: DagsterInstance, name: str) -> dict[str, Any] | None:
     """
     from dagster import RunsFilter
 
-    from dataflow_runtime.orchestration.run import end_killed_runs
+    from dataflow_runtime.orchestration.workers import end_killed_runs
 
     end_killed_runs(instance, name)
     records = instance.get_run_records(RunsFilter(tags={RUN_TAG: name}), limit=1)

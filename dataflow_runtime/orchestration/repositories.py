@@ -1,4 +1,4 @@
-"""Builds one Dagster repository for each installed workflow, which also shows if it is broken."""
+"""Builds one Dagster repository for each installed workflow; a broken one shows the reason."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, cast
 import dagster as dg
 
 from dataflow_runtime.config import config_manager
-from dataflow_runtime.errors import DataflowError, FailureKind, UnknownWorkflowError
+from dataflow_runtime.errors import DataflowError, FailureKind
 from dataflow_runtime.orchestration._dagster import AssetJob, dagster_name
 from dataflow_runtime.orchestration.executors import build_executor, shared_resources
 from dataflow_runtime.orchestration.labels import dashboard_of, labelled_asset, labelled_job
@@ -65,10 +65,8 @@ def build_repositories(
         UnknownWorkflowError: No installed package advertises one of the names.
     """
     installed = find_workflows()
-    advertised = {workflow.name for workflow in installed}
     for name in names:
-        if name not in advertised:
-            raise UnknownWorkflowError(name, advertised)
+        find_workflow(name)
     if names:
         installed = [workflow for workflow in installed if workflow.name in names]
     deadly = [failure.installed for failure in known]
@@ -105,7 +103,7 @@ def build_job(name: str) -> dg.JobDefinition:
 
 
 def build_workflow(installed: InstalledWorkflow) -> BuiltWorkflow | BrokenWorkflow:
-    """Import a workflow and build its repository; whatever is wrong with it is an outcome."""
+    """Import a workflow and build its repository. If either fails, return a `BrokenWorkflow`."""
     names, filters = dict(vars(dg)), list(warnings.filters)
     loaded = load(installed)
     # One workflow's `simplefilter("error")` would turn the warnings of all others into errors.
@@ -125,13 +123,12 @@ def build_workflow(installed: InstalledWorkflow) -> BuiltWorkflow | BrokenWorkfl
         repository = _repository(installed.name, definitions)
         repository.load_all_definitions()
     except Exception as error:
-        kind, hint = FailureKind.DEFINITIONS, None
+        kind, reason, hint = FailureKind.DEFINITIONS, str(error), None
         if isinstance(error, DataflowError):
-            hint = error.hint
-        if isinstance(error, DataflowError) and error.failure_kind is FailureKind.CONFIG:
-            kind = FailureKind.CONFIG
+            reason, hint = error.message, error.hint
+            if error.failure_kind is FailureKind.CONFIG:
+                kind = FailureKind.CONFIG
         place = loaded.registration
-        reason = error.message if isinstance(error, DataflowError) else str(error)
         return BrokenWorkflow(installed, kind, reason, place.file, place.line, hint)
     return BuiltWorkflow(loaded, definitions, repository)
 

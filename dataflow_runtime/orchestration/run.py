@@ -41,23 +41,12 @@ from dataflow_runtime.orchestration.workers import (
     WORKER_TAG,
     RunExistsError,
     end_killed_runs,
-    lock_of,
     run_lock,
     turn_of,
-    worker_of,
 )
 from dataflow_runtime.settings import get_settings, temporary_environment
 
-__all__ = [
-    "WAITING",
-    "WORKER_TAG",
-    "RunExistsError",
-    "end_killed_runs",
-    "lock_of",
-    "open_instance",
-    "run_workflow",
-    "worker_of",
-]
+__all__ = ["open_instance", "run_workflow"]
 
 
 def run_workflow(

@@ -1,4 +1,4 @@
-"""Which process executes a run, and what becomes of runs whose process is gone."""
+"""Records which process executes a run, and ends runs whose process is gone."""
 
 from __future__ import annotations
 
@@ -25,7 +25,6 @@ __all__ = [
     "RunExistsError",
     "end_killed_runs",
     "executes",
-    "lock_of",
     "run_lock",
     "turn_of",
     "worker_of",
@@ -37,7 +36,7 @@ WORKER_TAG = "dataflow/worker"
 WAITING = f"{platform.node()}:0"
 """The `WORKER_TAG` of a run that is recorded and waits for a server of this host to start it."""
 
-_PROCESS_TAG = "dataflow/process"  # the same of a run that Dagster has launched
+_PROCESS_TAG = "dataflow/process"  # the same for a run that Dagster has launched
 
 _NOT_FINISHED = [
     dg.DagsterRunStatus.NOT_STARTED,
@@ -57,7 +56,7 @@ class RunExistsError(DataflowError):
 
 @contextmanager
 def executes(instance: dg.DagsterInstance, run: dg.DagsterRun, workflow: str) -> Iterator[None]:
-    """Hold a run's lock and its workflow's turn in this process, whatever launched the run.
+    """Hold the run's lock, and make it wait for its turn, whatever launched the run.
 
     Dagster's queue does not know the workflow of a run that the UI starts from assets.
     """
@@ -73,9 +72,9 @@ def executes(instance: dg.DagsterInstance, run: dg.DagsterRun, workflow: str) ->
 def end_killed_runs(
     instance: dg.DagsterInstance, workflow: str | None = None, *, run_id: str | None = None
 ) -> None:
-    """Record the end of runs whose process on this host is gone: of all, of a workflow, or of one.
+    """End all runs whose process on this host is gone, or those of a workflow, or one run.
 
-    Dagster's daemon does not know these processes: the runs would block their workflow's queue.
+    Dagster's daemon does not know these processes, so the runs would block the workflow's queue.
     """
     runs = dg.RunsFilter(
         run_ids=[run_id] if run_id else None,
@@ -115,7 +114,7 @@ def run_lock(run_id: str) -> Iterator[None]:
     """
     import filelock
 
-    lock = lock_of(run_id)
+    lock = _lock(f"runs/{run_id}")
     try:
         lock.acquire(blocking=False)
     except filelock.Timeout:
@@ -137,7 +136,7 @@ def turn_of(workflow: str) -> Iterator[None]:
         lock.acquire(blocking=False)
     except filelock.Timeout:
         _logger.warning(
-            "another run of %s is under way on this machine: waiting for its end", workflow
+            "another run of %s is in progress on this machine: waiting for its end", workflow
         )
         lock.acquire()
     try:
@@ -146,15 +145,10 @@ def turn_of(workflow: str) -> Iterator[None]:
         lock.release()
 
 
-def lock_of(run_id: str) -> BaseFileLock:
-    """Return the lock of a run, not acquired."""
-    return _lock(f"runs/{run_id}")
-
-
 def _lock(name: str) -> BaseFileLock:
     import filelock
 
-    # A server acquires and releases the lock of a waiting run in different threads.
+    # The process holds the lock, whichever of its threads releases it.
     lock = filelock.FileLock(get_settings().home / "locks" / f"{name}.lock", thread_local=False)
     Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
     return lock
