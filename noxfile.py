@@ -1,5 +1,7 @@
-"""The one entry to every chore: ``nox -s demo``, ``tests``, ``lint``, ``types``, ``docs``, ``bench``, ``template``,
-``kill``, ``release``.
+"""The one entry point to every chore; ``nox --list`` shows them all.
+
+``nox -s demo``, ``tests``, ``lint``, ``types``, ``docs``, ``bench``, ``template``, ``kill``,
+``release``.
 """
 
 import os
@@ -142,7 +144,7 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Run the examples of the documentation and check its command reference against the commands."""
+    """Run the examples of the documentation and compare its command reference with the help."""
     session.install("-e", ".[all]", *GROUPS["test"])
     session.run("pytest", "tests/docs", *session.posargs, env=QUIET)
 
@@ -178,7 +180,7 @@ def kill(session: nox.Session) -> None:
 
 @nox.session
 def release(session: nox.Session) -> None:
-    """Build wheel and sdist and check that all is in step; ``-- 1.2.3`` first makes this checkout that release."""
+    """Build wheel and sdist and check the versions; ``-- 1.2.3`` first sets that version."""
     script = "tests/template/release.py"
     dist = ROOT / "dist"
     session.install(*GROUPS["release"])

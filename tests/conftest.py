@@ -1,4 +1,4 @@
-"""Fixtures that install workflow packages cheaply: into a folder of their own that is put on ``sys.path``."""
+"""Fixtures that install workflow packages cheaply: into their own folder on ``sys.path``."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ class Site:
         )
 
     def start(self, *arguments: str, **environ: str) -> subprocess.Popen[str]:
-        """Start ``dataflow-runtime`` as `run` does, and do not wait; it ends with the test at the latest."""
+        """Start a command as `run` does, without waiting; it is killed after the test."""
         process = subprocess.Popen(
             [Path(sysconfig.get_path("scripts")) / "dataflow-runtime", *arguments],
             env=self.environ | environ,
@@ -121,7 +121,7 @@ class Site:
         return process
 
     def json(self, *arguments: str | Path, **environ: str) -> Any:
-        """Return what a command prints with ``--json``; whatever else stands on stdout fails."""
+        """Return what a command prints with ``--json``; anything else on stdout fails."""
         return json.loads(self.run(*arguments, "--json", **environ).stdout)
 
     def python(self, code: str, **environ: str) -> str:
@@ -141,12 +141,12 @@ class Site:
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    """An empty folder of installed packages, with a ``DATAFLOW_HOME``, registry and ``sys.modules`` of its own."""
+    """An empty folder of installed packages, with its own home, registry and ``sys.modules``."""
     for variable in [name for name in os.environ if name.startswith("DATAFLOW_")]:
         monkeypatch.delenv(variable)
     site = Site(tmp_path / "site", tmp_path / "home")
     monkeypatch.setenv("DATAFLOW_HOME", str(site.home))
-    # Opening Dagster's instance sets it; here, so that it is put back.
+    # Opening Dagster's instance sets it; set here, it is restored after the test.
     monkeypatch.setenv("DAGSTER_HOME", str(site.home / "dagster"))
     monkeypatch.setattr(registry, "_registrations", {})
     monkeypatch.syspath_prepend(site.folder)
@@ -163,12 +163,12 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
 
 @pytest.fixture
 def run(site: Site) -> Any:
-    """Run a workflow in this process, as `dataflow_runtime.orchestration.run.run_workflow` does; returns its report."""
+    """Return `dataflow_runtime.run_workflow`, which runs a workflow in this process."""
     from dagster._core.definitions.reconstruct import ReconstructableJob
 
     from dataflow_runtime import run_workflow
 
-    # Dagster keeps the last job by its recipe, and the same name is another package in each test.
+    # Dagster caches the last job by its recipe, but each test has another package of this name.
     ReconstructableJob.get_definition.cache_clear()
     ReconstructableJob.get_repository_definition.cache_clear()
     return run_workflow

@@ -40,29 +40,29 @@ uvicorn.Server(uvicorn.Config(app, access_log=False, log_level="error")).run(soc
 
 
 class Load(NamedTuple):
-    """What clients saw: seconds a request, and the 99th percentile of how long one waits for its answer."""
+    """What clients saw: seconds per request, and the 99th percentile of their waiting times."""
 
     seconds: float
     p99: float
 
 
 def list_under_load(folder: Path) -> Ratio:
-    """GET /workflows/ with 200 workflows, a request, 8 clients : a bare FastAPI route that returns the same bytes"""
+    """GET /workflows/, 200 workflows, 8 clients, a request : the same bytes from a bare FastAPI"""
     return compared_under_load(folder, "/workflows/", CLIENTS)
 
 
 def list_one_client(folder: Path) -> Ratio:
-    """GET /workflows/ with 200 workflows, a request, 1 client : a bare FastAPI route that returns the same bytes"""
+    """GET /workflows/, 200 workflows, 1 client, a request : the same bytes from a bare FastAPI"""
     return compared_under_load(folder, "/workflows/", 1)
 
 
 def config_under_load(folder: Path) -> Ratio:
-    """GET /configs/{name}, a request, 8 clients : a bare FastAPI route that returns the same bytes"""
+    """GET /configs/{name}, 8 clients, a request : the same bytes from a bare FastAPI route"""
     return compared_under_load(folder, "/configs/bench_workflow_007", CLIENTS)
 
 
 def config_one_client(folder: Path) -> Ratio:
-    """GET /configs/{name}, a request, 1 client : a bare FastAPI route that returns the same bytes"""
+    """GET /configs/{name}, 1 client, a request : the same bytes from a bare FastAPI route"""
     return compared_under_load(folder, "/configs/bench_workflow_007", 1)
 
 

@@ -37,7 +37,11 @@ from dataflow_runtime import register_workflow
 
 @register_workflow(
     name="{name}",
-    metadata={{"description": "Orders of region {number}", "owner": "team-{team}", "tags": ["orders", "bench"]}},
+    metadata={{
+        "description": "Orders of region {number}",
+        "owner": "team-{team}",
+        "tags": ["orders", "bench"],
+    }},
 )
 @job
 def {name}_job():
@@ -46,7 +50,7 @@ def {name}_job():
 
 
 def install(folder: Path, count: int) -> Mapping[str, str]:
-    """Lay out `count` installed workflow packages in `folder`; return the environment that has them on its path."""
+    """Install `count` packages into `folder`; return an environment that can import them."""
     for number in range(count):
         name = f"bench_workflow_{number:03}"
         package = folder / name

@@ -16,7 +16,9 @@ RUNTIME = str(Path(PYTHON).with_name("dataflow-runtime"))
 
 
 class Ratio(NamedTuple):
-    """A measurement against a peer: medians, and the median of the ratios, which a noisy machine moves least.
+    """A measurement against a peer: medians, and the median of the ratios.
+
+    The ratio varies least on a noisy machine.
 
     Attributes:
         ours: What we take, in seconds, or in `unit` where one is given.
@@ -40,7 +42,8 @@ class Ratio(NamedTuple):
         return cls(ours, peer, statistics.median(ours / peer for ours, peer in pairs), unit, note)
 
 
-# A bench gets an empty folder. Its docstring is its line in the table; the number is the most that the ratio may be.
+# A bench gets an empty folder. Its docstring becomes its line in the table. The number is the
+# largest ratio allowed.
 Bench = tuple[Callable[[Path], Ratio], float]
 
 
@@ -69,7 +72,7 @@ def compared(ours: Callable[[], float], peer: Callable[[], float], *, repeats: i
 
 
 def environ(**own: str | Path) -> dict[str, str]:
-    """Return this environment, in which Python keeps what it compiles, with variables of one's own."""
+    """Return this environment plus the given variables; Python keeps its compiled files in it."""
     kept = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
     return kept | {key: str(value) for key, value in own.items()}
 

@@ -48,14 +48,15 @@ MEASURE = """\
 import json, resource, subprocess, sys, time
 start = time.perf_counter()
 subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-seconds, peak = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+seconds = time.perf_counter() - start
+peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
 print(json.dumps([seconds, peak]))
 """
 
 
 @functools.cache
 def home() -> Path:
-    """Return a ``DATAFLOW_HOME`` in which Evidence is installed: what is measured is building, not installing."""
+    """Return a ``DATAFLOW_HOME`` with Evidence installed, so that only the build is measured."""
     folder = Path(tempfile.mkdtemp(prefix="dataflow-bench-"))
     subprocess.run(
         [PYTHON, "-c", INSTALL], env=environment(folder, folder), check=True, capture_output=True
@@ -86,19 +87,20 @@ def measured(
 
 @functools.cache
 def plain() -> tuple[float, float]:
-    """Measure Evidence itself: its two commands on a project of one page, with the same packages."""
+    """Measure Evidence itself: its two commands, on a project of one page and the same packages."""
     project = home() / "dashboards" / "plain"
     installed = home() / "dashboards" / "project"
     project.mkdir()
     for name in ("package.json", ".npmrc", "evidence.config.yaml"):
         shutil.copy(installed / name, project)
-    # Of a link to the other project's packages Vite would build from there.
+    # With a link to the other project's packages, Vite would build that project.
     shutil.copytree(
         installed / "node_modules", project / "node_modules", copy_function=os.link, symlinks=True
     )
+    connection = "name: plain\ntype: duckdb\noptions: {filename: ':memory:'}\n"
     for path, text in {
         "pages/index.md": PAGE.format(name="plain"),
-        "sources/plain/connection.yaml": "name: plain\ntype: duckdb\noptions: {filename: ':memory:'}\n",
+        "sources/plain/connection.yaml": connection,
         "sources/plain/rows.sql": SOURCE,
     }.items():
         file = project / path
@@ -140,7 +142,10 @@ def build(folder: Path, count: int) -> Ratio:
     peer_seconds, peer_memory = plain()
     install(folder, home(), count)
     seconds, memory = measured([RUNTIME, "dashboards", "build"], environment(home(), folder))
-    note = f"memory {memory / 1024:.1f} GiB, Evidence alone {peer_memory / 1024:.1f} GiB ({memory / peer_memory:.2f})"
+    note = (
+        f"memory {memory / 1024:.1f} GiB, Evidence alone {peer_memory / 1024:.1f} GiB"
+        f" ({memory / peer_memory:.2f})"
+    )
     return Ratio(seconds, peer_seconds, seconds / peer_seconds, note=note)
 
 

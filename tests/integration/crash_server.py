@@ -1,12 +1,15 @@
-"""Runs workflows in forked children, and kills them where it is told: a case costs the run, and no import.
+"""Runs workflows in forked children, which it can kill: a case costs one run and no imports.
 
 A script. Each line on stdin is a case as JSON, each line on stdout its answer:
 
-- case: ``{folder, environ, overrides, kill}``; `folder` is put on ``sys.path``, `kill` is ``[step, moment]`` or null;
-- answer: ``{signal, moments, report}``; `moments` counts what can be killed in each step, `report` is the run's.
+- case: ``{folder, environ, overrides, kill}``; `folder` is put on ``sys.path``, `kill` is
+  ``[step, moment]`` or null;
+- answer: ``{signal, moments, report}``; `moments` counts where each step can be killed, `report` is
+  the report of the run.
 
-A moment is a batch that the workflow's own code hands on, a statement or commit about to be sent to a warehouse (by
-whatever library), or the end of a step, before Dagster records it.
+A moment comes before each batch that the workflow's own code passes on, before each statement or
+commit sent to a warehouse (by whatever library), and at the end of a step, before Dagster records
+it.
 """
 
 from __future__ import annotations
@@ -27,16 +30,16 @@ import psycopg2.extensions
 
 
 class Moments:
-    """Counts the moments of each step, and kills the process at the one that it is told."""
+    """Counts the moments of each step, and kills the process at a chosen one."""
 
     def __init__(self, kill: tuple[str, int] | None) -> None:
         self.counts: Counter[str] = Counter()
         self._step, self._kill = "", kill
 
     def pass_by(self, *, last: bool = False) -> None:
-        """Count one more moment of the step that is under way."""
+        """Count one more moment of the current step."""
         if self._step:
-            # At its end at the latest: threads do not send the same number of statements each time.
+            # At its end at the latest: with threads the number of statements varies.
             step, moment = self._kill or ("", 0)
             if step == self._step and (last or moment == self.counts[step]):
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -55,7 +58,7 @@ class Moments:
         return run
 
     def before(self, owner: Any, *names: str) -> None:
-        """Pass by a moment before each call of these methods."""
+        """Add a moment before each call of these methods."""
         for name in names:
             setattr(owner, name, self._before(getattr(owner, name)))
 
@@ -67,7 +70,7 @@ class Moments:
         return call
 
     def take_hold(self) -> None:
-        """Take hold of the steps and of the drivers of the warehouses."""
+        """Patch the steps and the drivers of the warehouses."""
         import duckdb
         from adbc_driver_manager import dbapi
 

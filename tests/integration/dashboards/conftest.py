@@ -1,4 +1,4 @@
-"""A world of workflows, good and broken, and their site: built once a test run, whatever the number of workers."""
+"""Workflows, good and broken, and their site: built once per test run, for all workers."""
 
 from __future__ import annotations
 
@@ -56,7 +56,8 @@ def simple(name: str, files: Mapping[str, str], description: str = "plain") -> d
     }
 
 
-# What only some of the world's dashboards have. Text that is Svelte or HTML in a description must stay text.
+# Dashboards with one special feature each. Text that looks like Svelte or HTML in a description
+# must stay text.
 BROKEN: dict[str, dict[str, str]] = {
     "bad_source": {"index.md": PAGE, "sources/rows.sql": "select * fro bad_source"},
     "no_table": {
@@ -84,22 +85,28 @@ BROKEN: dict[str, dict[str, str]] = {
 GOOD: dict[str, dict[str, str]] = {
     "empty": {
         "index.md": PAGE
-        + "```sql rows\nselect * from empty.rows\n```\n\n```sql counted\nselect count(*) as n from empty.rows\n```\n\n"
+        + "```sql rows\nselect * from empty.rows\n```\n\n"
+        + "```sql counted\nselect count(*) as n from empty.rows\n```\n\n"
         + '<Share />\n\n<BigValue data={counted} value=n title="Rows of empty" />\n\n'
-        + '<BarChart data={rows} x=id y=amount emptySet=pass emptyMessage="No rows in the chart" />\n\n'
+        + "<BarChart data={rows} x=id y=amount emptySet=pass"
+        + ' emptyMessage="No rows in the chart" />\n\n'
         + '<DataTable data={rows} emptySet=pass emptyMessage="No rows in the table" />\n',
         "components/Share.svelte": SHARE.format(name="empty"),
-        "sources/rows.sql": "select id, 1.5::decimal(9, 2) as amount, now() as at, [1] as list, true as yes from empty",
+        "sources/rows.sql": "select id, 1.5::decimal(9, 2) as amount, now() as at, [1] as list,"
+        " true as yes from empty",
     },
     "all_types": {
         "index.md": PAGE
-        + "```sql rows\nselect * from all_types.rows\n```\n\n<Share />\n\n<DataTable data={rows} />\n\n"
+        + "```sql rows\nselect * from all_types.rows\n```\n\n"
+        + "<Share />\n\n<DataTable data={rows} />\n\n"
         + "![a picture](/all_types/dot.svg)\n",
         "components/Share.svelte": SHARE.format(name="all_types"),
-        "static/dot.svg": "<svg xmlns='http://www.w3.org/2000/svg' width='8' height='8'><circle r='4'/></svg>",
+        "static/dot.svg": "<svg xmlns='http://www.w3.org/2000/svg' width='8' height='8'>"
+        "<circle r='4'/></svg>",
         "sources/rows.sql": """\
 select 12345678901::bigint as big, 1.25::decimal(9, 2) as exact, date '2024-02-29' as day,
-    timestamptz '2024-02-29 23:30:00+00' as at, [1, 2] as list, {'a': 1} as struct, null::integer as nothing,
+    timestamptz '2024-02-29 23:30:00+00' as at, [1, 2] as list, {'a': 1} as struct,
+    null::integer as nothing,
     'Zoë "<b>" {x} \\' as text
 """,
     },
@@ -258,7 +265,10 @@ def _expected(home: Path, url: str) -> dict[str, Any]:
             ).fetchall()
         ]
     with duckdb.connect(home / "sales.duckdb", read_only=True) as connection:
-        query = "select count(*), sum(value), (select count(*) from sales_raw.sales_rejected) from sales_raw.sales"
+        query = (
+            "select count(*), sum(value), (select count(*) from sales_raw.sales_rejected)"
+            " from sales_raw.sales"
+        )
         found["sales"] = connection.execute(query).fetchall()[0]
     connection = psycopg2.connect(url)
     with connection, connection.cursor() as cursor:
@@ -273,7 +283,10 @@ def _expected(home: Path, url: str) -> dict[str, Any]:
 def from_dagster(
     tmp_path_factory: pytest.TempPathFactory, site_type: type[Any], world: Built
 ) -> Built:
-    """The site of the good dashboards only, below a base path, built by Dagster's job; PostgreSQL is gone by now."""
+    """The site of the good dashboards only, below a base path, built by Dagster's job.
+
+    PostgreSQL has stopped by then.
+    """
     folder, lock = once(tmp_path_factory, "dashboards-dagster")
     home, base = world.home, "/reports/data"
     record = folder / "built.json"

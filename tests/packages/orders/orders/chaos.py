@@ -1,6 +1,8 @@
-"""Where tests take hold of a run: ``tests/integration/crash_server.py`` of each batch, others of its start.
+"""Hooks for tests that interrupt a run.
 
-``ORDERS_KILL`` names the step, ``extract`` or ``transform``, in the midst of which the process is killed.
+``tests/integration/crash_server.py`` replaces `on_batch`. ``ORDERS_KILL`` names a step,
+``extract`` or ``transform``, and the process is killed in the middle of it. ``ORDERS_WAIT`` names a
+folder in which the start of a run waits.
 """
 
 from __future__ import annotations
@@ -15,15 +17,15 @@ on_batch: Callable[[], None] = lambda: None  # noqa: E731 - replaced from outsid
 
 
 def moment(step: str) -> None:
-    """Say that a batch of the step is about to be handed on."""
+    """Mark the moment before a batch of the step is passed on."""
     on_batch()
     if step == os.environ.get("ORDERS_KILL"):
-        # Of its process group only: a process that is not the leader of one is no process to kill.
+        # Only a process that leads its own group is killed.
         os.killpg(os.getpid(), signal.SIGKILL)
 
 
 def wait_for_a_word() -> None:
-    """Say that the process is here, in the folder ``ORDERS_WAIT``, and go on once there is a file ``go`` in it."""
+    """Create a file in the folder ``ORDERS_WAIT``, then wait for a file ``go`` in it."""
     if folder := os.environ.get("ORDERS_WAIT"):
         Path(folder, f"here-{os.getpid()}").touch()
         deadline = time.monotonic() + 60
