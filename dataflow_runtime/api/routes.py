@@ -8,10 +8,10 @@ from asyncio import wrap_future
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import replace
-from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 from uuid import UUID
 
+from anyio import from_thread
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
@@ -35,7 +35,12 @@ async def _state(request: Request) -> State:
     return state
 
 
+async def _body(request: Request) -> bytes:
+    return await request.body()
+
+
 Server = Annotated[State, Depends(_state)]
+Body = Annotated[bytes, Depends(_body)]
 Limit = Annotated[int, Query(ge=1, le=1_000, description="Most entries to return.")]
 Offset = Annotated[int, Query(ge=0, le=1_000_000, description="Entries to leave out before them.")]
 Status = Literal["ok", "broken", "unknown"]
@@ -75,12 +80,9 @@ async def list_workflows(
 
 
 @router.get("/workflows/{name}", tags=["workflows"], responses=responses(404))
-async def get_workflow(server: Server, name: str) -> dict[str, Any]:
+def get_workflow(server: Server, name: str) -> dict[str, Any]:
     """Metadata, parts, a summary of the config, dbt models, the last run."""
-    return await run_in_threadpool(_details, server, await server.workflow(name))
-
-
-def _details(server: State, workflow: InstalledWorkflow) -> dict[str, Any]:
+    workflow = from_thread.run(server.workflow, name)
     details: dict[str, Any] = public(show(workflow), workflow.directory)
     # Without recorded runs Dagster is not even imported.
     last = last_run(server.launcher().instance, workflow.name) if has_instance() else None
@@ -113,19 +115,15 @@ def _page(
 
 
 @router.get("/configs/{name}", tags=["configs"], responses=responses(404, 409))
-async def get_config(server: Server, name: str, env: Env = None, origins: bool = False) -> Config:
+def get_config(server: Server, name: str, env: Env = None, origins: bool = False) -> Config:
     """Every value of every layer, secrets masked; `origins` says where each comes from."""
-    workflow = await server.workflow(name)
-    return await run_in_threadpool(_show, workflow, env, origins)
-
-
-def _show(workflow: InstalledWorkflow, env: str | None, with_origins: bool) -> Config:
-    found = config_manager.show(workflow.name, env=env)
-    origins = {
+    workflow = from_thread.run(server.workflow, name)
+    found = config_manager.show(name, env=env)
+    shown = {
         key: replace(origin, file=public(origin.file, workflow.directory))
         for key, origin in found.origins.items()
     }
-    return Config(found.name, found.env, found.config, origins if with_origins else None)
+    return Config(found.name, found.env, found.config, shown if origins else None)
 
 
 @router.post(
@@ -134,24 +132,20 @@ def _show(workflow: InstalledWorkflow, env: str | None, with_origins: bool) -> C
     responses=responses(404, 413, 415, 422),
     openapi_extra={"requestBody": _CANDIDATE},
 )
-async def validate_config(
-    request: Request, server: Server, name: str, env: Env = None
+def validate_config(
+    request: Request, server: Server, name: str, body: Body, env: Env = None
 ) -> Validation:
     """Checks the stored configuration, or a candidate for config.yaml in the body.
 
     In a candidate, variables are checked for syntax only; what they hold is not read.
     """
-    workflow = await server.workflow(name)
-    candidate = _candidate(request.headers.get("content-type", ""), await request.body())
-    return await run_in_threadpool(_validate, workflow, env, candidate)
-
-
-def _validate(workflow: InstalledWorkflow, env: str | None, candidate: str | None) -> Validation:
+    workflow = from_thread.run(server.workflow, name)
+    candidate = _candidate(request.headers.get("content-type", ""), body)
     with lent_secrets():
         if candidate is None:
-            checked = config_manager.check(workflow.name, env=env)
+            checked = config_manager.check(name, env=env)
         else:
-            checked = config_manager.validate_candidate(workflow.name, candidate, env=env)
+            checked = config_manager.validate_candidate(name, candidate, env=env)
         errors = error_items(checked.problems, workflow.directory)
         warnings = error_items(checked.warnings, workflow.directory)
     return Validation(checked.name, checked.valid, errors, warnings)
@@ -214,7 +208,7 @@ async def create_run(
     run, new = await wrap_future(await run_in_threadpool(_submit, server, workflow, asked, key))
     response.status_code = 202 if new else 200
     response.headers["Location"] = f"/runs/{run.run_id}"
-    return await run_in_threadpool(_report, server, run, workflow.directory)
+    return await run_in_threadpool(_report, server, run)
 
 
 def _submit(
@@ -234,15 +228,18 @@ def _submit(
 
 
 @router.get("/runs/{run_id}", tags=["runs"], responses=responses(404))
-async def get_run(server: Server, run_id: UUID) -> Run:
+def get_run(server: Server, run_id: UUID) -> Run:
     """What the run did, or has done so far, whoever started it."""
-    return await _shown(server, await run_in_threadpool(_find, server, run_id))
+    return _report(server, _find(server, run_id))
 
 
 @router.delete("/runs/{run_id}", tags=["runs"], status_code=202, responses=responses(404, 409))
-async def cancel_run(server: Server, run_id: UUID) -> Run:
+def cancel_run(server: Server, run_id: UUID) -> Run:
     """Interrupts the run, which then ends as `canceled`; one that is over is a conflict."""
-    return await _shown(server, await run_in_threadpool(_cancel, server, run_id))
+    from dataflow_runtime.orchestration.launch import cancel
+
+    cancel(server.launcher().instance, _find(server, run_id))
+    return _report(server, _find(server, run_id))
 
 
 def _find(server: State, run_id: UUID) -> Any:
@@ -254,20 +251,8 @@ def _find(server: State, run_id: UUID) -> Any:
     return run
 
 
-def _cancel(server: State, run_id: UUID) -> Any:
-    from dataflow_runtime.orchestration.launch import cancel
+def _report(server: State, run: Any) -> Run:
+    from dataflow_runtime.orchestration.report import report, workflow_of
 
-    cancel(server.launcher().instance, _find(server, run_id))
-    return _find(server, run_id)
-
-
-async def _shown(server: State, run: Any) -> Run:
-    from dataflow_runtime.orchestration.report import workflow_of
-
-    return await run_in_threadpool(_report, server, run, await server.folder(workflow_of(run)))
-
-
-def _report(server: State, run: Any, folder: Path | None) -> Run:
-    from dataflow_runtime.orchestration.report import report
-
+    folder = from_thread.run(server.folder, workflow_of(run))
     return Run(**public(report(server.launcher().instance, run).to_json(), folder))

@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dataflow_runtime.api.errors import public
 from dataflow_runtime.config import ConfigFile, config_manager
+from dataflow_runtime.config.tree import stamp
 from dataflow_runtime.errors import UnknownWorkflowError
 from dataflow_runtime.orchestration.listing import CatalogEntry, describe
 from dataflow_runtime.workflows.discovery import InstalledWorkflow, find_workflows
@@ -142,7 +143,7 @@ def _find_installed() -> Installed:
     by_name = {workflow.name: workflow for workflow in reversed(workflows)}
     stamps = _stamps(by_name.values())
     # What changes while it is read, or in the same tick of the file system's clock, is read again.
-    if any(isinstance(stamp, tuple) and stamp[0] > started - 10**8 for stamp in stamps):
+    if any(isinstance(found, tuple) and found[0] > started - 10**8 for found in stamps):
         stamps = [object()]
     listed = [
         CatalogEntry(**public(describe(workflow).to_json(), workflow.directory))
@@ -159,16 +160,9 @@ def _stamps(workflows: Iterable[InstalledWorkflow]) -> list[object]:
     """Return what changes when a package comes or goes, or a file of a workflow changes."""
     overlay = f"config.{os.environ.get('DATAFLOW_ENV')}.yaml"
     paths: list[str | Path] = [*sys.path]
-    stamps: list[object] = []
     for workflow in workflows:
         if workflow.file is None or workflow.config_file is None:
             return [object()]  # its module may appear in any folder
         file = workflow.config_file
         paths += [workflow.file, file.parent, file, file.parent / overlay]
-    for path in paths:
-        try:
-            found = os.stat(path)  # noqa: PTH116
-            stamps.append((found.st_mtime_ns, found.st_size, found.st_ino))
-        except OSError:
-            stamps.append(str(path))
-    return stamps
+    return [stamp(path) for path in paths]

@@ -9,37 +9,34 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from dataflow_runtime.config.manager import CheckedConfig as CheckedConfig
+from dataflow_runtime.config.manager import ConfigFile as ConfigFile
+from dataflow_runtime.config.manager import ConfigManager as ConfigManager
+from dataflow_runtime.config.manager import config_manager as config_manager
+from dataflow_runtime.config.problems import ConfigError as ConfigError
+from dataflow_runtime.config.problems import ConfigProblem as ConfigProblem
+from dataflow_runtime.config.schedule import configured_cron as configured_cron
+from dataflow_runtime.config.secrets import mask as mask
+from dataflow_runtime.config.window import Window as Window
+
 if TYPE_CHECKING:
     from dataflow_runtime.config.base import ConfigModel as ConfigModel
-    from dataflow_runtime.config.manager import CheckedConfig as CheckedConfig
-    from dataflow_runtime.config.manager import ConfigFile as ConfigFile
-    from dataflow_runtime.config.manager import ConfigManager as ConfigManager
-    from dataflow_runtime.config.manager import config_manager as config_manager
+    from dataflow_runtime.config.layers import refused_overrides as refused_overrides
     from dataflow_runtime.config.models import WorkflowConfig as WorkflowConfig
     from dataflow_runtime.config.origins import Origin as Origin
     from dataflow_runtime.config.origins import ShownConfig as ShownConfig
-    from dataflow_runtime.config.overridable import refused_overrides as refused_overrides
-    from dataflow_runtime.config.problems import ConfigError as ConfigError
-    from dataflow_runtime.config.problems import ConfigProblem as ConfigProblem
-    from dataflow_runtime.config.schedule import configured_cron as configured_cron
-    from dataflow_runtime.config.secrets import mask as mask
-    from dataflow_runtime.config.window import Window as Window
 
+# What needs pydantic.
 _MODULES = {
-    "base": ["ConfigModel"],
-    "manager": ["CheckedConfig", "ConfigFile", "ConfigManager", "config_manager"],
-    "models": ["WorkflowConfig"],
-    "origins": ["Origin", "ShownConfig"],
-    "overridable": ["refused_overrides"],
-    "problems": ["ConfigError", "ConfigProblem"],
-    "schedule": ["configured_cron"],
-    "secrets": ["mask"],
-    "window": ["Window"],
+    "ConfigModel": "base",
+    "Origin": "origins",
+    "ShownConfig": "origins",
+    "WorkflowConfig": "models",
+    "refused_overrides": "layers",
 }
 
 
 def __getattr__(name: str) -> Any:
-    for module, names in _MODULES.items():
-        if name in names:
-            return getattr(importlib.import_module(f"{__name__}.{module}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -20,7 +20,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError, PydanticKnownError
 
-from dataflow_runtime.config.secrets import MASK, is_secret_key, mask
+from dataflow_runtime.config.secrets import masked_value
 
 RULE = "config_rule"
 
@@ -74,17 +74,7 @@ class ConfigModel(BaseModel):
 
     def __repr_args__(self) -> Any:
         """Return what `repr` shows, secrets masked."""
-        return [(key, _masked(key or "", value)) for key, value in super().__repr_args__()]
-
-
-def _masked(key: str, value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _masked(str(name), child) for name, child in value.items()}
-    if isinstance(value, list):
-        return [_masked(key, child) for child in value]
-    if isinstance(value, str):
-        return MASK if is_secret_key(key) else mask(value)
-    return value
+        return [(key, masked_value(value, key or "")) for key, value in super().__repr_args__()]
 
 
 def _stripped(value: Any) -> Any:

@@ -26,7 +26,5 @@ def typed_scalar(text: str) -> Any:
         except ValueError:  # Python refuses integers of more than 4,300 digits
             return text
     if _FLOAT.fullmatch(text):
-        return float(
-            text.replace(".i", "i").replace(".I", "I").replace(".n", "n").replace(".N", "N")
-        )
+        return float(text.lower().replace(".i", "i").replace(".n", "n"))
     return text

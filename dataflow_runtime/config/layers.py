@@ -11,8 +11,9 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, get_origin
+from typing import TYPE_CHECKING, Any, get_origin
 
 from pydantic import BaseModel
 
@@ -24,6 +25,9 @@ from dataflow_runtime.config.problems import ConfigError, ConfigProblem
 from dataflow_runtime.config.tree import Layer, Node, Source, problem_at, read_source, walk
 from dataflow_runtime.config.yaml import parse_yaml
 from dataflow_runtime.errors import UsageError
+
+if TYPE_CHECKING:
+    from dataflow_runtime.config.models import WorkflowConfig
 
 
 @dataclass
@@ -283,3 +287,24 @@ def value_node(text: str, source: Source) -> Node:
     except ConfigError:
         # A password may begin with a bracket; where a list is expected, validation says so.
         return scalar
+
+
+def refused_overrides(config: WorkflowConfig, overrides: Mapping[str, object]) -> list[str]:
+    """Return the dotted keys of `overrides` that ``api.overridable`` of a stored config forbids.
+
+    Each single value counts, also those in mappings and in text that is read as a mapping.
+    """
+    refused: dict[str, None] = {}
+    for dotted, value in overrides.items():
+        for key in _keys(override_node(dotted, value), dotted):
+            if not any(fnmatchcase(key, pattern) for pattern in config.api.overridable):
+                refused[key] = None
+    return list(refused)
+
+
+def _keys(node: Node, path: str) -> Iterator[str]:
+    if not isinstance(node.value, dict) or not node.value:
+        yield path
+        return
+    for key, child in node.value.items():
+        yield from _keys(child, f"{path}.{key}")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 from dataflow_runtime.config.problems import ConfigError, ConfigProblem, UnknownKeyError
 from dataflow_runtime.config.secrets import mask
+from dataflow_runtime.config.tree import stamp
 from dataflow_runtime.errors import DataflowError, UnknownWorkflowError, UsageError, did_you_mean
 from dataflow_runtime.workflows.discovery import InstalledWorkflow, find_workflows
 
@@ -77,7 +78,7 @@ class _Loaded(NamedTuple):
 
     def is_current(self, name: str) -> bool:
         return (
-            all(_stamp(file) == stamp for file, stamp in self.files.items())
+            all(stamp(file) == found for file, found in self.files.items())
             and all(os.environ.get(key) == value for key, value in self.variables.items())
             and _overriding(name, os.environ) == self.overriding
         )
@@ -377,7 +378,7 @@ class ConfigManager:
         raise UsageError(what, hint=did_you_mean(env, known) or there_are)
 
     def _installed(self) -> _Installed:
-        stamps = tuple((folder, _stamp(folder or os.curdir)) for folder in sys.path)
+        stamps = tuple((folder, stamp(folder or os.curdir)) for folder in sys.path)
         with self._lock:
             if self._found is None or self._found.stamps != stamps:
                 workflows: dict[str, InstalledWorkflow] = {}
@@ -402,7 +403,7 @@ def _load(
 
     # Taken before reading: a change in between is seen the next time.
     environ = None if environ is None else dict(environ)
-    files = {path: _stamp(path) for path in (file, overlay_file(file, env) if env else file)}
+    files = {path: stamp(path) for path in (file, overlay_file(file, env) if env else file)}
     layers = read_layers(name, file, model, environ, env=env, overrides=overrides, texts=texts)
     outcome = Validation(layers, {"workflow": name, "root": file.parent})
     if outcome.problems:
@@ -430,15 +431,6 @@ def _overlays(file: Path) -> list[str]:
     """Return the names of the overlays beside a ``config.yaml``."""
     names = [overlay.name.split(".") for overlay in file.parent.glob("config.*.yaml")]
     return sorted(parts[1] for parts in names if len(parts) == 3)
-
-
-def _stamp(path: Path | str) -> object:
-    """Return what changes when a file does; None for one that does not exist."""
-    try:
-        found = os.stat(path)  # noqa: PTH116
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 config_manager = ConfigManager()

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from dataflow_runtime.config.layers import Layers, variables_of
 from dataflow_runtime.config.problems import ConfigProblem, display_path
-from dataflow_runtime.config.secrets import MASK, has_literal_secret, is_secret_key, mask
+from dataflow_runtime.config.secrets import MASK, has_literal_secret, is_secret_key, masked_value
 from dataflow_runtime.config.tree import Node, problem_at
 
 SecretPaths = frozenset[tuple[str, ...]]
@@ -66,18 +66,10 @@ def shown_config(
         is_secret = path in secret_paths or variables & secret_variables
         if is_secret and value not in (None, "", [], {}):
             return MASK
-        return _masked(value)
+        return masked_value(value)
 
     values = config.model_dump(mode="json", by_alias=True)
     return ShownConfig(name, env, shown(values, layers.root, ()), origins)
-
-
-def _masked(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_masked(item) for item in value]
-    if isinstance(value, dict):
-        return {key: MASK if is_secret_key(key) else _masked(item) for key, item in value.items()}
-    return mask(value) if isinstance(value, str) else value
 
 
 def _origin(node: Node | None) -> Origin:

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
+from typing import Any
 from urllib.parse import quote, quote_plus, unquote
 
 MASK = "**********"
@@ -101,6 +102,19 @@ def mask(text: str) -> str:
     if "://" in text:
         text = _URL_LOGIN.sub(rf"\1:{MASK}", text)
     return _QUERY.sub(_masked_parameter, text) if "=" in text else text
+
+
+def masked_value(value: Any, key: str = "") -> Any:
+    """Return a value of a configuration without the secrets in it, known by text or by key."""
+    if isinstance(value, dict):
+        return {name: masked_value(child, str(name)) for name, child in value.items()}
+    if isinstance(value, list):
+        return [masked_value(child, key) for child in value]
+    if isinstance(value, str):
+        return MASK if is_secret_key(key) else mask(value)
+    # A model masks its own; a number in place of a secret is a secret.
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return MASK if is_number and is_secret_key(key) else value
 
 
 def _masked_parameter(found: re.Match[str]) -> str:

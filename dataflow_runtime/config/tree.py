@@ -83,6 +83,15 @@ class Node:
         return self.value == "" and self.plain
 
 
+def stamp(path: Path | str) -> tuple[int, int, int] | None:
+    """Return what changes when a file or folder does; None for one that does not exist."""
+    try:
+        found = os.stat(path)  # noqa: PTH116
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
 def read_source(file: Path, layer: Layer) -> Source:
     """Read a YAML file.
 
