@@ -56,7 +56,7 @@ class DataflowError(Exception):
         message: What was found, where, and what is allowed.
         hint: What to do next, or None.
         exit_code: Exit code of a command that ends with this error: 1 failure, 2 wrong usage.
-        failure_kind: What is wrong with a workflow that raises this error while it is loaded.
+        failure_kind: The kind of failure of a workflow that raises this error while it loads.
     """
 
     exit_code: ClassVar[int] = 1
@@ -72,15 +72,15 @@ class DataflowError(Exception):
 
 
 class TransientError(DataflowError):
-    """Something outside (a server, a lock) failed for the moment: a step may be retried."""
+    """A server or a lock failed temporarily: the step may be retried."""
 
 
 class BusyError(DataflowError):
-    """Nothing more can be taken on now; the same may work later."""
+    """The server is at its limit now; the same request may succeed later."""
 
 
 class ConflictError(DataflowError):
-    """The present state of something, such as a run, does not allow what was asked for."""
+    """The present state, such as that of a run, does not allow the request."""
 
 
 class UsageError(DataflowError):

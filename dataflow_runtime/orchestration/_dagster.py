@@ -1,4 +1,4 @@
-"""Everything that we use of Dagster and that it does not document as public, with the reason."""
+"""The names of Dagster that it does not document as public, each with the reason to use it."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def with_labels(job: Any, labels: Mapping[str, Any]) -> Any:
     """Return a job with other tags, metadata, owners, description or partitions.
 
     The public `graph.to_job(…)` would lose the decorator's config, hooks, resources and executor.
-    An asset job has no public way at all.
+    Asset jobs have no public way.
     """
     if isinstance(job, dg.JobDefinition):
         return job._copy(**labels)
@@ -82,7 +82,7 @@ def with_labels(job: Any, labels: Mapping[str, Any]) -> Any:
 
 
 def dagster_name(name: str) -> str:
-    """Return a name with what Dagster does not allow replaced."""
+    """Replace the characters that Dagster does not allow in a name."""
     return re.sub(r"\W", "_", name)
 
 
@@ -142,7 +142,7 @@ class TeeComputeLogManager(LocalComputeLogManager):
 def _copied(stream: TextIO, descriptor: int, file: str) -> Iterator[None]:
     stream.flush()
     kept = os.dup(descriptor)
-    # Ctrl-C reaches the whole process group; the last lines shall still be copied.
+    # Ctrl-C reaches the whole process group, but the last lines must still be copied.
     command = ["tee", "-a", "-i", file]
     tee = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=kept)  # noqa: S603
     assert tee.stdin is not None
@@ -154,7 +154,7 @@ def _copied(stream: TextIO, descriptor: int, file: str) -> Iterator[None]:
         stream.flush()
         os.dup2(kept, descriptor)
         os.close(kept)
-        # A process that the step left behind may hold the pipe open: `tee` ends with it.
+        # A process that the step left behind may hold the pipe open; `tee` ends when it does.
         with suppress(subprocess.TimeoutExpired):
             tee.wait(1)
 

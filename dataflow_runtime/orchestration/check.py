@@ -212,7 +212,7 @@ def _config_problems(installed: InstalledWorkflow) -> list[WorkflowProblem]:
 
 
 def _pipeline_problems(installed: InstalledWorkflow) -> list[WorkflowProblem]:
-    """Return what is wrong with transform and checks, run without rows, and with the dbt project."""
+    """Return what is wrong with transform and checks on a frame without rows, and with dbt."""
     from dataflow_runtime.orchestration.ops import run_on_no_rows
     from dataflow_runtime.pipeline.dbt import manifest_path, project_dir
 

@@ -21,14 +21,14 @@ _KNOWN = {
     "dask": "dagster_dask:dask_executor",
     "k8s": "dagster_k8s:k8s_job_executor",
 }
-_EXTRAS = {"dask": "dask", "k8s": "k8s"}
+_EXTRAS = ("dask", "k8s")
 
 
 def build_executor(workflow: str) -> dg.ExecutorDefinition:
     """Return the executor that ``DATAFLOW_EXECUTOR`` names, for the runs of a workflow.
 
     Raises:
-        UsageError: It is neither a known word nor ``module:attribute`` of an executor.
+        UsageError: It is neither a known name nor ``module:attribute`` of an executor.
     """
     name = get_settings().executor
     module, _, attribute = _KNOWN.get(name, name).partition(":")
@@ -40,12 +40,9 @@ def build_executor(workflow: str) -> dg.ExecutorDefinition:
     try:
         executor = getattr(import_module(module), attribute)
     except (ImportError, AttributeError) as error:
-        extra = _EXTRAS.get(name)
-        hint = (
-            f'pip install "dataflow-runtime[{extra}]"'
-            if extra
-            else f"is the package of {module} installed?"
-        )
+        hint = f"is the package of {module} installed?"
+        if name in _EXTRAS:
+            hint = f'pip install "dataflow-runtime[{name}]"'
         raise UsageError(f"DATAFLOW_EXECUTOR={name}: {error}", hint=hint) from error
     if not isinstance(executor, dg.ExecutorDefinition):
         raise UsageError(
@@ -65,7 +62,7 @@ def build_executor(workflow: str) -> dg.ExecutorDefinition:
 
 
 class _InTurn(dg.Executor):
-    """Another executor, which waits for the workflow's other runs on this machine."""
+    """Wraps an executor: its runs wait for the workflow's other runs on this machine."""
 
     def __init__(self, executor: dg.Executor, workflow: str) -> None:
         self._executor = executor
@@ -95,13 +92,11 @@ def _dask_cluster() -> dict[str, Any]:
 
 
 def shared_resources() -> dict[str, dg.FilesystemIOManager]:
-    """Return the resources of every job: with staging at a URL, the outputs of ops go there, too.
+    """Return the resources of every job: if staging is at a URL, the outputs of ops go there, too.
 
-    Dagster's default keeps them in a folder of the host, where steps on other hosts miss them.
+    Dagster keeps them in a folder of the host by default, where other hosts cannot read them.
     """
     staging = get_settings().staging_root
-    return (
-        {"io_manager": dg.FilesystemIOManager(base_dir=f"{staging}/dagster")}
-        if "://" in staging
-        else {}
-    )
+    if "://" not in staging:
+        return {}
+    return {"io_manager": dg.FilesystemIOManager(base_dir=f"{staging}/dagster")}

@@ -1,4 +1,4 @@
-"""Ends the process on SIGINT or SIGTERM: in order where that works, within seconds in any case.
+"""Ends the process on SIGINT or SIGTERM: cleanly if possible, within seconds in any case.
 
 Python code gets a `KeyboardInterrupt`. C code, such as a query, does not see it, so a thread that
 the signal wakes ends the process when the grace period is over. That is safe: a run that is killed
@@ -19,7 +19,7 @@ from types import FrameType
 __all__ = ["Interruption", "current", "ends_on_signals", "is_active"]
 
 GRACE = 2.5
-"""Seconds that an interrupted process has to end in order. A second signal ends it at once."""
+"""Seconds that an interrupted process has to end cleanly. A second signal ends it at once."""
 
 _LAST_WORDS = 1.0
 
@@ -51,13 +51,13 @@ def current() -> Interruption:
 
 
 def is_active() -> bool:
-    """Return whether signals end this process in the way of `ends_on_signals`."""
+    """Return whether `ends_on_signals` handles the signals of this process."""
     return _current is not None
 
 
 @contextmanager
 def ends_on_signals() -> Iterator[Interruption]:
-    """End the process, exit code 130, when SIGINT or SIGTERM reaches it meanwhile.
+    """End the process with exit code 130 if SIGINT or SIGTERM arrives while the block runs.
 
     For commands only: after a signal the process ends even if the block is left within the grace
     period, because other threads could keep it alive.

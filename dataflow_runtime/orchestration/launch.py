@@ -77,8 +77,8 @@ class Launcher:
     ) -> Future[tuple[DagsterRun, bool]]:
         """Ask for a run; the future has it, and whether it is a new one, once it is recorded.
 
-        A run's id follows from its idempotency key, and Dagster's storage takes an id once:
-        whatever is killed, whenever, a key belongs to one run or to none yet.
+        A run's id follows from its idempotency key, and Dagster's storage takes an id once. So a
+        key belongs to one run at most, whatever process is killed at whatever point.
 
         Args:
             name: The workflow.
@@ -210,7 +210,7 @@ def cancel(instance: DagsterInstance, run: DagsterRun) -> None:
     elif not pid:
         instance.report_run_canceled(run)
     else:
-        instance.report_run_canceling(run)  # else Dagster takes the interrupt for a failure
+        instance.report_run_canceling(run)  # or Dagster records the interrupt as a failure
         try:
             os.kill(pid, signal.SIGINT)
         except ProcessLookupError:
@@ -232,7 +232,7 @@ def _same(run: DagsterRun, tags: Mapping[str, str]) -> DagsterRun:
 
 
 def _under_way() -> ConflictError:
-    message = "a request with this idempotency key is under way"
+    message = "a request with this idempotency key is in progress"
     return ConflictError(message, hint="send it again in a moment")
 
 

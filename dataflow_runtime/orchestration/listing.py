@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 RUN_TAG = "dataflow/workflow"
-"""Tag that each run of a workflow carries in Dagster, by whatever way it was started."""
+"""Tag of each run of a workflow in Dagster, however the run was started."""
 
 RESULT = "dataflow"
 """Metadata key under which each step of a run records its part of the run's report."""
@@ -97,7 +97,7 @@ def describe(workflow: InstalledWorkflow) -> CatalogEntry:
 
 
 def show_workflow(name: str) -> dict[str, Any]:
-    """Return all that is known of one workflow without importing it.
+    """Return everything about one workflow that is known without importing it.
 
     Raises:
         UnknownWorkflowError: No installed package advertises it.
@@ -106,7 +106,7 @@ def show_workflow(name: str) -> dict[str, Any]:
 
 
 def show(workflow: InstalledWorkflow) -> dict[str, Any]:
-    """Return all that an installed workflow's own files say of it."""
+    """Return what the files of an installed workflow say about it."""
     directory = workflow.directory
     models = directory / "dbt" / "models" if directory else None
     return describe(workflow).to_json() | {
@@ -171,7 +171,7 @@ def _last_run(name: str) -> dict[str, Any] | None:
 def _last_run_in_sqlite(database: Path, name: str) -> dict[str, Any] | None:
     """Return the newest run in the database that Dagster keeps where nothing else is configured.
 
-    Opening an instance takes two seconds, which is long for a command that only looks something up.
+    Opening an instance takes two seconds: too long for a command that only looks something up.
     """
     import sqlite3
 
@@ -183,9 +183,8 @@ def _last_run_in_sqlite(database: Path, name: str) -> dict[str, Any] | None:
         where key = ? and value = ? order by runs.id desc limit 1
     """
     try:
-        with closing(
-            sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True)
-        ) as connection:
+        uri = f"{database.absolute().as_uri()}?mode=ro"
+        with closing(sqlite3.connect(uri, uri=True)) as connection:
             found = connection.execute(query, (RUN_TAG, name)).fetchone()
     except sqlite3.Error as error:
         hint = "check the free disk space and the permissions there"
@@ -220,14 +219,12 @@ def last_run(instance: DagsterInstance, name: str) -> dict[str, Any] | None:
     if not records:
         return None
     record = records[0]
-    seconds = (
-        None
-        if record.end_time is None or record.start_time is None
-        else record.end_time - record.start_time
-    )
+    seconds = None
+    if record.end_time is not None and record.start_time is not None:
+        seconds = round(record.end_time - record.start_time, 2)
     return {
         "run_id": record.dagster_run.run_id,
         "status": record.dagster_run.status.value.lower(),
         "started": record.create_timestamp.isoformat(),
-        "seconds": None if seconds is None else round(seconds, 2),
+        "seconds": seconds,
     }

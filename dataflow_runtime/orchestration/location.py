@@ -14,9 +14,9 @@ import dagster as dg
 
 from dataflow_runtime.errors import UnknownWorkflowError
 from dataflow_runtime.orchestration import dashboard_asset
-from dataflow_runtime.orchestration._dagster import defines_location
+from dataflow_runtime.orchestration._dagster import dagster_name, defines_location
 from dataflow_runtime.orchestration.check import check_again
-from dataflow_runtime.orchestration.repositories import build_repositories, repository_name
+from dataflow_runtime.orchestration.repositories import build_repositories
 from dataflow_runtime.orchestration.workers import end_killed_runs
 from dataflow_runtime.settings import get_settings
 from dataflow_runtime.workflows.discovery import find_workflows
@@ -32,7 +32,7 @@ _built: dict[str, dg.RepositoryDefinition] = {}
 def repository_names() -> list[str]:
     """Return the names of the location's repositories."""
     names = _workflow_names()
-    found = sorted(map(repository_name, names))
+    found = sorted(map(dagster_name, names))
     if dashboard_asset.is_available(names):
         found.append(dashboard_asset.NAME)
     return found or [_EMPTY]
@@ -61,7 +61,7 @@ def _build(name: str, *, alone: bool) -> None:
     if name == _EMPTY:
         _built[name] = dg.create_repository_using_definitions_args(name)
         return
-    names = {repository_name(workflow.name): workflow.name for workflow in find_workflows()}
+    names = {dagster_name(workflow.name): workflow.name for workflow in find_workflows()}
     if name == dashboard_asset.NAME and name not in names:
         _built[name] = dashboard_asset.build_repository()
         return

@@ -93,7 +93,7 @@ class Steps:
         return iter(self._steps.values())
 
     def take(self, event: DagsterEvent, at: float) -> StepReport | None:
-        """Take in an event that happened at this time; return the step if it started or ended."""
+        """Apply an event that happened at this time; return the step if it started or ended."""
         if event.step_key is None:
             return None
         name = _step_name(event.step_key, self.workflow)
@@ -113,7 +113,7 @@ class Steps:
         return step if status else None
 
     def at_the_end(self) -> list[StepReport]:
-        """Return the steps of a run that is over: what did not start is skipped."""
+        """Return the steps of a run that is over: those that did not start are skipped."""
         ends = {"queued": "skipped", "running": "failure"}
         return [replace(step, status=ends.get(step.status, step.status)) for step in self]
 
@@ -258,7 +258,7 @@ def _error(event: DagsterEvent, workflow: str) -> dict[str, str | None] | None:
 
 
 def _raised(error: Any) -> str:
-    """Return one line for what an op of the user's own raised, with its file and line."""
+    """Return one line for an exception of the user's own op, with its file and line."""
     while error is not None and error.cause is not None:
         error = error.cause
     if error is None:

@@ -25,7 +25,6 @@ __all__ = [
     "build_repositories",
     "build_workflow",
     "key_clashes",
-    "repository_name",
 ]
 
 
@@ -82,12 +81,7 @@ def build_repositories(
     definitions = {workflow.loaded.name: workflow.definitions for workflow in built}
     for name, reasons in failures.items():
         repositories[name] = _broken_repository(name, reasons, definitions.get(name, {}))
-    return {repository_name(name): found for name, found in repositories.items()}, broken
-
-
-def repository_name(workflow: str) -> str:
-    """Return the name of a workflow's repository: its own, without what Dagster does not allow."""
-    return dagster_name(workflow)
+    return {dagster_name(name): found for name, found in repositories.items()}, broken
 
 
 def build_job(name: str) -> dg.JobDefinition:
@@ -160,7 +154,7 @@ def key_clashes(
 def _repository(name: str, definitions: Mapping[str, Any]) -> dg.RepositoryDefinition:
     # Dagster decides that two jobs are one by identity, so each repository gets the same objects.
     return dg.create_repository_using_definitions_args(
-        repository_name(name),
+        dagster_name(name),
         executor=build_executor(name),
         resources=shared_resources(),
         **definitions,
@@ -254,7 +248,7 @@ def _broken_repository(
     """Return a repository that shows why a workflow is broken, and the definitions it has."""
     key = dg.AssetKey([name, "broken"])
     reason = "\n\n".join(_explained(failure) for failure in failures)
-    spec = dg.AssetSpec(key, group_name=repository_name(name), description=reason)
+    spec = dg.AssetSpec(key, group_name=dagster_name(name), description=reason)
 
     @dg.asset_check(asset=key, name="loads", description=reason)
     def loads() -> dg.AssetCheckResult:

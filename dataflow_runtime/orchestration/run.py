@@ -19,6 +19,7 @@ from dataflow_runtime.errors import DataflowError, UsageError
 from dataflow_runtime.orchestration import interrupts
 from dataflow_runtime.orchestration._dagster import (
     RunAlreadyExists,
+    dagster_name,
     execute,
     job_origin,
     leave_signals_alone,
@@ -34,7 +35,6 @@ from dataflow_runtime.orchestration.report import (
     report,
     unrecorded_failure,
 )
-from dataflow_runtime.orchestration.repositories import repository_name
 from dataflow_runtime.orchestration.run_config import parse_window, run_config
 from dataflow_runtime.orchestration.workers import (
     WAITING,
@@ -63,7 +63,7 @@ def run_workflow(
     tags: Mapping[str, str] | None = None,
     record_only: bool = False,
 ) -> RunReport:
-    """Run a workflow's registered job and return the report; a failed run is a report, too.
+    """Run a workflow's registered job and return the report, also of a failed run.
 
     Args:
         name: The workflow.
@@ -74,7 +74,7 @@ def run_workflow(
         end: Only rows whose cursor is before this ISO 8601 time.
         on_step: Called whenever a step starts or ends.
         verbose: Whether Dagster logs to stderr.
-        run_id: The run's id, by default a new one; that of a run that is only recorded executes it.
+        run_id: The run's id, by default a new one. A recorded run of this id is executed.
         tags: More tags for the run.
         record_only: Whether to record the run and leave its execution to a later call with its id.
 
@@ -84,7 +84,7 @@ def run_workflow(
         RunExistsError: There is a run with this id.
         KeyboardInterrupt: The run was interrupted; Dagster has it as canceled.
     """
-    # A bad value is an error of the command, so it is found before the run starts.
+    # A bad value is an error of the command: find it before the run starts.
     config_manager.load_config(name, env=env, overrides=overrides)
     build_executor(name)
     if parse_window(start, end) and partition is not None:
@@ -132,7 +132,7 @@ def _record(
     Raises:
         RunExistsError: Another process has just recorded it.
     """
-    repository = repository_name(tags[RUN_TAG])
+    repository = dagster_name(tags[RUN_TAG])
     try:
         return instance.create_run_for_job(
             job_def=job,
@@ -181,7 +181,7 @@ def _execute_in_turn(
         _cancel(instance, run)
         raise
     except Exception as error:
-        # Not a step, whose errors Dagster reports: a full disk, for example.
+        # Dagster reports the errors of steps; this is another one, such as a full disk.
         message = mask(f"{type(error).__name__}: {error}")
         with suppress(Exception):
             instance.report_run_failed(run, message)
@@ -207,7 +207,7 @@ def _execute(
             if step is not None and on_step is not None:
                 on_step(step)
             if interruption.requested:
-                instance.report_run_canceling(run)  # or Dagster takes the interrupt for a failure
+                instance.report_run_canceling(run)  # or Dagster records the interrupt as a failure
                 raise KeyboardInterrupt
     interruption.check()
 
