@@ -1,4 +1,4 @@
-"""Every curl line of docs/api.md is run against a server, and every kind of problem is documented."""
+"""Runs each curl line of docs/api.md against a server; all kinds of problems are documented."""
 
 from __future__ import annotations
 

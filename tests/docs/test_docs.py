@@ -1,4 +1,4 @@
-"""The documentation says what is so: the command reference is the commands' own help, links lead somewhere."""
+"""The documentation is right: its command reference is the commands' help, its links work."""
 
 from __future__ import annotations
 

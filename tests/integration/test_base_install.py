@@ -13,8 +13,8 @@ import sys
 
 MISSING = {
     "adbc_driver_manager", "adbc_driver_postgresql", "copier", "dagster", "dagster_dbt",
-    "dagster_webserver", "dbt", "dlt", "duckdb", "fastapi", "filelock", "fsspec", "polars", "pyarrow",
-    "sqlalchemy", "starlette", "uvicorn", "watchfiles",
+    "dagster_webserver", "dbt", "dlt", "duckdb", "fastapi", "filelock", "fsspec", "polars",
+    "pyarrow", "sqlalchemy", "starlette", "uvicorn", "watchfiles",
 }
 
 class Block:

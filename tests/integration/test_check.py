@@ -146,7 +146,8 @@ def test_the_code_location_has_a_repository_for_each_workflow(site: Any) -> None
         "from dataflow_runtime import dagster_repo\n"
         "for name, found in inspect.getmembers(dagster_repo):\n"
         "    jobs = [job for job in found.job_names if not job.startswith('__')]\n"
-        "    print(found.name, jobs, [key.to_user_string() for key in found.asset_graph.get_all_asset_keys()])\n"
+        "    keys = found.asset_graph.get_all_asset_keys()\n"
+        "    print(found.name, jobs, [key.to_user_string() for key in keys])\n"
     )
     broken = ["bad_config", "import_error", "sys_exit", "twice", "unwritten"]
     lines = site.python(listed).splitlines()
@@ -194,7 +195,10 @@ def test_what_a_workflow_brings_to_dagster(site: Any) -> None:
 
 
 def test_names_of_ops_jobs_and_schedules_are_each_workflows_own(site: Any) -> None:
-    schedule = "import dagster as dg\ns = dg.ScheduleDefinition(name='nightly', job=the_job, cron_schedule='0 0 * * *')\n"
+    schedule = (
+        "import dagster as dg\n"
+        "s = dg.ScheduleDefinition(name='nightly', job=the_job, cron_schedule='0 0 * * *')\n"
+    )
     add(site, "first", job="the_job", more=schedule)
     add(site, "second", job="the_job", more=schedule)
     results = check("first", "second")
@@ -246,7 +250,8 @@ def test_the_definitions_of_a_shared_module_belong_to_its_first_workflow(site: A
     with (folder / "jobs.py").open("a") as file:
         file.write(
             "\nimport dagster as dg\n\n@dg.asset\ndef shared() -> None: ...\n\n"
-            "nightly = dg.ScheduleDefinition(name='nightly', job=north_job, cron_schedule='0 0 * * *')\n"
+            "nightly = dg.ScheduleDefinition(\n"
+            "    name='nightly', job=north_job, cron_schedule='0 0 * * *'\n)\n"
         )
     results = check("north", "south")
     assert results["north"].problems == results["south"].problems == []

@@ -1,4 +1,4 @@
-"""`dataflow-runtime config …` as users call it: real processes, installed packages, exit codes, JSON, secrets."""
+"""`dataflow-runtime config …` as users call it: processes, packages, exit codes, JSON, secrets."""
 
 from __future__ import annotations
 
@@ -102,7 +102,8 @@ def test_list(workflows: Workflows) -> None:
     (file.parent / "config.prod.yaml").touch()
     found = {config["name"]: config for config in workflows.json("list")}
     assert found["feed"] == {
-        "name": "feed", "package": "feed", "file": str(file), "environments": ["prod"], "exists": True
+        "name": "feed", "package": "feed", "file": str(file), "environments": ["prod"],
+        "exists": True,
     }  # fmt: skip
     assert "feed/config.yaml" in workflows.run("list").stdout
 
@@ -155,8 +156,8 @@ def test_validate(workflows: Workflows) -> None:
     ]
     text = workflows.run("validate", "bad", "good", code=1).stdout
     assert (
-        "bad/config.yaml:4:15: processing.batch_size: Input should be a valid integer, found 'lots'\n"
-        in text
+        "bad/config.yaml:4:15: processing.batch_size: Input should be a valid integer,"
+        " found 'lots'\n" in text
     )
     assert "  4 |   batch_size: lots\n    |               ^^^^\n" in text
     assert "\x1b" not in text
@@ -170,8 +171,8 @@ def test_a_literal_secret_is_a_warning(workflows: Workflows) -> None:
     workflows.install("feed", CONFIG.replace("client_secret: ${TOKEN}", f"client_secret: {SECRET}"))
     done = workflows.run("validate", "feed")
     assert (
-        "warning: feed/config.yaml:14:22: source.api.auth.client_secret: a secret is written into the file"
-        in done.stdout
+        "warning: feed/config.yaml:14:22: source.api.auth.client_secret:"
+        " a secret is written into the file" in done.stdout
     )
     assert SECRET not in done.stdout + done.stderr
 
@@ -219,8 +220,10 @@ def test_set_from_eight_processes(workflows: Workflows) -> None:
 
 
 def test_schema_and_own_model(workflows: Workflows) -> None:
-    model = "from dataflow_runtime.config import WorkflowConfig\nclass Model(WorkflowConfig):\n    limit: int\n"
-    model = f"print('noise')\n{model}"
+    model = (
+        "print('noise')\nfrom dataflow_runtime.config import WorkflowConfig\n"
+        "class Model(WorkflowConfig):\n    limit: int\n"
+    )
     workflows.install("own", "source:\n  type: mock\nlimit: x\n", settings=model)
     assert "limit" not in json.loads(workflows.run("schema").stdout)["properties"]
     assert "limit" in json.loads(workflows.run("schema", "own").stdout)["properties"]
@@ -240,7 +243,10 @@ def test_no_output_holds_a_secret(workflows: Workflows) -> None:
         + "  x: : y\n"
     )
     workflows.install("literal", literal)
-    unquoted = f"source:\n  type: api\n  api:\n    auth: {{type: bearer, token: {SECRET}, x: 1}}\n    password: {SECRET}\n"
+    unquoted = (
+        "source:\n  type: api\n  api:\n"
+        f"    auth: {{type: bearer, token: {SECRET}, x: 1}}\n    password: {SECRET}\n"
+    )
     workflows.install("unquoted", unquoted)
     set_secret = f"source.api.auth.client_secret={SECRET}"
     outputs = [
@@ -274,7 +280,8 @@ def test_no_output_holds_a_secret(workflows: Workflows) -> None:
         variable = {f"DATAFLOW__FEED__{name}": SECRET}
         done = subprocess.run(
             [*CLI, "--verbose", "config", "show", "feed", "--origins"],
-            cwd=workflows.folder, env=workflows.env | variable, capture_output=True, text=True, timeout=60,
+            cwd=workflows.folder, env=workflows.env | variable, capture_output=True, text=True,
+            timeout=60,
         )  # fmt: skip
         outputs.append(done)
     for done in outputs:
@@ -287,7 +294,8 @@ def test_nothing_heavy_is_imported(workflows: Workflows, command: list[str]) -> 
     code = (
         "import atexit, sys\n"
         "heavy = {'dagster', 'polars', 'dlt', 'dbt', 'duckdb', 'pyarrow', 'sqlalchemy', 'feed'}\n"
-        "atexit.register(lambda: print('HEAVY', sorted(heavy & set(sys.modules)), file=sys.stderr))\n"
+        "report = lambda: print('HEAVY', sorted(heavy & set(sys.modules)), file=sys.stderr)\n"
+        "atexit.register(report)\n"
         f"sys.argv[1:] = {['config', *command]!r}\n"
         "from dataflow_runtime.cli import main; main()\n"
     )
@@ -304,7 +312,10 @@ def test_nothing_heavy_is_imported(workflows: Workflows, command: list[str]) -> 
 
 def test_an_old_name_of_a_key_is_a_warning(workflows: Workflows) -> None:
     workflows.install("feed", CONFIG.replace("    headers:", "    retries: 7\n    headers:"))
-    warning = "warning: feed/config.yaml:7:5: source.api.retries: is called 'max_retries' now; the old name is read until"
+    warning = (
+        "warning: feed/config.yaml:7:5: source.api.retries: is called 'max_retries' now;"
+        " the old name is read until"
+    )
     assert warning in workflows.run("validate", "feed").stdout
     (result,) = workflows.json("validate", "feed")
     assert (result["valid"], [found["path"] for found in result["warnings"]]) == (

@@ -87,7 +87,8 @@ def test_a_failing_dbt_test_fails_the_assets_run_with_the_same_report(site: Any,
 def test_a_registered_graph_runs(site: Any, run: Any) -> None:
     code = (
         "from dagster import graph, op\nfrom dataflow_runtime import register_workflow\n"
-        "@op\ndef work(): ...\n@register_workflow(name='drawn')\n@graph\ndef a_graph():\n    work()\n"
+        "@op\ndef work(): ...\n"
+        "@register_workflow(name='drawn')\n@graph\ndef a_graph():\n    work()\n"
     )
     site.write(
         "drawn",
@@ -120,7 +121,8 @@ def test_reexecution_from_failure_loads_what_was_staged(site: Any, run: Any) -> 
 
     folder = site.install("orders")
     site.home.mkdir()
-    hold = f"import duckdb; c = duckdb.connect({str(site.home / 'orders.duckdb')!r}); print('held', flush=True); input()"
+    database = str(site.home / "orders.duckdb")
+    hold = f"import duckdb; c = duckdb.connect({database!r}); print('held', flush=True); input()"
     holder = subprocess.Popen(
         [sys.executable, "-c", hold],
         stdin=subprocess.PIPE,

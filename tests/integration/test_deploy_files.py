@@ -1,4 +1,4 @@
-"""The files of docs/deploy, as far as they can be checked without an engine: what they name exists."""
+"""The files of docs/deploy, checked without a container engine: what they name exists."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The set-up of docs/deploy as processes on loopback: PostgreSQL, code server, webserver, daemon, and a browser."""
+"""docs/deploy as processes: PostgreSQL, code server, webserver, daemon, and a browser."""
 
 from __future__ import annotations
 
@@ -53,7 +53,9 @@ def hold(prepared):
         time.sleep(0.05)
 
 
-@register_workflow(name="held", metadata={"owner": "night-shift", "description": "Waits", "tags": ["slow"]})
+@register_workflow(
+    name="held", metadata={"owner": "night-shift", "description": "Waits", "tags": ["slow"]}
+)
 @job
 def held_job():
     hold(prepare())
@@ -221,10 +223,13 @@ def deployment(tmp_path_factory: pytest.TempPathFactory, site_type: Any) -> Iter
 
         eventually(loaded, "the webserver")
         selector = {
-            "repositoryLocationName": LOCATION, "repositoryName": "ticker", "scheduleName": "ticker_schedule",
+            "repositoryLocationName": LOCATION,
+            "repositoryName": "ticker",
+            "scheduleName": "ticker_schedule",
         }  # fmt: skip
         started = deployment.query(
-            "mutation ($of: ScheduleSelector!) { startSchedule(scheduleSelector: $of) { __typename } }",
+            "mutation ($of: ScheduleSelector!) {"
+            " startSchedule(scheduleSelector: $of) { __typename } }",
             of=selector,
         )
         assert started["startSchedule"]["__typename"] == "ScheduleStateResult"
@@ -245,7 +250,7 @@ def test_a_killed_run_ends_as_failed_and_goes_on_where_it_was(deployment: Deploy
     )
     assert deployment.ended(retry["runId"]) == "SUCCESS"
     assert deployment.ended(second) == "SUCCESS"
-    # Once for the run and its retry, which went on after this step, and once for the second run, which waited.
+    # Once for the run and its retry, which continued after this step, and once for the second run.
     assert (deployment.folder / "prepared").read_text() == "once once "
 
 
@@ -264,7 +269,8 @@ def test_a_schedule_fires(deployment: Deployment) -> None:
 def test_a_backfill_does_what_the_command_does(deployment: Deployment) -> None:
     repository = {"repositoryLocationName": LOCATION, "repositoryName": "orders"}
     launched = deployment.query(
-        "mutation ($of: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $of) { __typename"
+        "mutation ($of: LaunchBackfillParams!) {"
+        " launchPartitionBackfill(backfillParams: $of) { __typename"
         " ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } } }",
         of={
             "selector": {

@@ -1,4 +1,4 @@
-"""``dev`` in a browser: all workflows, their lineage and schedules, a run from click to success, a clean stop."""
+"""``dev`` in a browser: workflows, lineage, schedule, a run from click to success, a clean stop."""
 
 from __future__ import annotations
 

@@ -143,7 +143,8 @@ def test_a_corrected_row_leaves_the_rejected_ones_with_the_load(warehouse: Any, 
     settings = {"checks": checks, "processing__primary_key": ["id", "n"]}
     load([[{"id": "a", "n": -1}, {"id": "b", "n": -2}]], **settings)
     warehouse.query(
-        "update things_raw.things_rejected set row_key = '[\"a\", \"1\"]' where checks = 'positive' and row_key like '%a%'"
+        'update things_raw.things_rejected set row_key = \'["a", "1"]\''
+        " where checks = 'positive' and row_key like '%a%'"
     )
     load([[{"id": "a", "n": 1}]], **settings)
     kept = warehouse.query("select row_key from things_raw.things_rejected")

@@ -1,4 +1,4 @@
-"""Steps past this process and this machine: Dask for real, Kubernetes and Celery as far as they go without one."""
+"""Steps on other machines: a real Dask cluster; Kubernetes and Celery as far as possible."""
 
 from __future__ import annotations
 
@@ -48,7 +48,8 @@ def test_the_executor_is_the_one_that_is_named(site: Any, name: str, expected: s
 def test_an_executor_configured_in_a_module_of_ones_own(site: Any) -> None:
     (site.folder / "ours.py").write_text(
         "from dagster_k8s import k8s_job_executor\n"
-        "fast = k8s_job_executor.configured({'job_namespace': 'etl', 'max_concurrent': 4}, name='fast')\n"
+        "config = {'job_namespace': 'etl', 'max_concurrent': 4}\n"
+        "fast = k8s_job_executor.configured(config, name='fast')\n"
     )
     assert executor_of(site, "ours:fast") == "fast"
 
@@ -74,12 +75,14 @@ def test_the_run_config_of_steps_in_kubernetes_is_checked(
     code = (
         "import dagster as dg, json, sys\n"
         "from dataflow_runtime.orchestration.repositories import build_job\n"
-        f"print(dg.validate_run_config(build_job('good'), {{'execution': {{'config': {config!r}}}}}) is not None)"
+        f"run_config = {{'execution': {{'config': {config!r}}}}}\n"
+        "print(dg.validate_run_config(build_job('good'), run_config) is not None)"
         if valid
         else "import dagster as dg\n"
         "from dataflow_runtime.orchestration.repositories import build_job\n"
+        f"run_config = {{'execution': {{'config': {config!r}}}}}\n"
         "try:\n"
-        f"    dg.validate_run_config(build_job('good'), {{'execution': {{'config': {config!r}}}}})\n"
+        "    dg.validate_run_config(build_job('good'), run_config)\n"
         "except dg.DagsterInvalidConfigError as error:\n"
         "    print('job_namespaces' in str(error))\n"
     )
@@ -87,7 +90,7 @@ def test_the_run_config_of_steps_in_kubernetes_is_checked(
 
 
 class Cluster:
-    """A Dask scheduler, workers that share nothing with it, and what all of them reach: PostgreSQL and S3."""
+    """A Dask scheduler and workers that share only PostgreSQL and S3 with it."""
 
     def __init__(self, folder: Path, site: Any, stack: ExitStack) -> None:
         from moto.server import ThreadedMotoServer
@@ -133,7 +136,8 @@ class Cluster:
         log = self._stack.enter_context((self.folder / f"{kind}.log").open("a"))
         process = subprocess.Popen(
             [sys.executable, "-m", "dask", kind, *arguments],
-            env=self.environ | environ, cwd=self.folder, stdout=log, stderr=log, start_new_session=True,
+            env=self.environ | environ, cwd=self.folder, stdout=log, stderr=log,
+            start_new_session=True,
         )  # fmt: skip
         self._stack.callback(self._end, process)
         return process
@@ -189,7 +193,8 @@ class Cluster:
         try:
             cursor = connection.cursor()
             cursor.execute(
-                "select count(*), count(distinct id), (select count(*) from orders_raw.orders_rejected),"
+                "select count(*), count(distinct id),"
+                " (select count(*) from orders_raw.orders_rejected),"
                 " (select sum(orders) from orders_marts.fct_orders_daily) from orders_raw.orders"
             )
             return list(cursor.fetchall())

@@ -1,4 +1,4 @@
-"""Disks that are full and warehouses that go away: a clear error, nothing half written, and the next run completes."""
+"""Full disks and lost warehouses: a clear error, no half-written data, and the next run works."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ DISPOSITIONS = ["merge", "append", "replace"]
 
 @contextmanager
 def full_disk(size: int) -> Iterator[None]:
-    """Refuse to let any file of this process grow beyond `size` bytes: the kernel does, as where a disk is full."""
+    """Have the kernel fail writes beyond `size` bytes in any file, as it does on a full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:

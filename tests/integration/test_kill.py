@@ -1,4 +1,4 @@
-"""``kill -9`` at any moment, then the same command again: the tables of an undisturbed run, nothing half loaded."""
+"""``kill -9`` at any moment, then the same command again: the tables of an undisturbed run."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "append": {"output.write_disposition": "append"},
     "replace": {"output.write_disposition": "replace"},
 }
-# What the source has when the second run comes. An append has no key to tell the rows by that it has loaded.
+# The source at the second run. An append has no key that identifies the rows already loaded.
 LATER = {"merge": "orders_later.csv", "append": "orders_more.csv", "replace": "orders_later.csv"}
 
-# Step, where in it (0: at its first moment, 1: when all of it is done), and whether it is the very first run.
+# Step, position in it (0: its first moment, 1: its end), and whether it is the very first run.
 PLACES = [
     *(("extract", where, False) for where in (0, 0.5, 1)),
     *(("transform", where, False) for where in (0, 0.5, 1)),
@@ -75,7 +75,7 @@ class State:
 
 @dataclass
 class Crashes:
-    """One worker's process that runs `orders`, in a home and a database that each case begins anew."""
+    """A worker's process that runs `orders`; each case gets a new home and database."""
 
     folder: Path
     url: str
@@ -111,7 +111,8 @@ class Crashes:
             shutil.copytree(state.home, self.home)
         self._admin("drop database if exists orders with (force)")
         self._admin(
-            f"create database orders template {state.database if state else 'template0'} strategy file_copy"
+            f"create database orders template {state.database if state else 'template0'}"
+            " strategy file_copy"
         )
 
     def keep(self, name: str, warehouse: str, moments: dict[str, int]) -> State:
@@ -145,11 +146,13 @@ class Crashes:
         return self.states[warehouse, disposition]
 
     def content(self, warehouse: str) -> Content:
-        """Return the rows of every table and model, without what says when and by which run they were loaded."""
+        """Return the rows of every table and model, without the columns about their load."""
         with closing(self._reader(warehouse)) as cursor:
             cursor.execute(
-                "select table_schema, table_name, string_agg('\"' || column_name || '\"', ', ' order by column_name)"
-                " from information_schema.columns where table_schema in ('orders_raw', 'orders_marts')"
+                "select table_schema, table_name,"
+                " string_agg('\"' || column_name || '\"', ', ' order by column_name)"
+                " from information_schema.columns"
+                " where table_schema in ('orders_raw', 'orders_marts')"
                 " and left(table_name, 1) <> '_' and left(column_name, 1) <> '_'"
                 " and column_name not in ('run_id', 'rejected_at') group by 1, 2"
             )

@@ -1,4 +1,4 @@
-"""What a load leaves in either warehouse, also when it is tried again: a real DuckDB file, a real PostgreSQL server."""
+"""What a load, repeated or not, leaves in a DuckDB file and on a real PostgreSQL server."""
 
 from __future__ import annotations
 

@@ -41,7 +41,8 @@ def write(file: Path, amount: str) -> None:
 def days(site: Any) -> list[Any]:
     with duckdb.connect(site.home / "orders.duckdb", read_only=True) as connection:
         return connection.execute(
-            "select day(ordered_at), count(*), sum(amount) from orders_raw.orders group by 1 order by 1"
+            "select day(ordered_at), count(*), sum(amount) from orders_raw.orders"
+            " group by 1 order by 1"
         ).fetchall()
 
 

@@ -55,7 +55,8 @@ def test_rejected_rows_are_kept_with_reason_run_time_and_values(
     report = run("orders")
     rows = query(
         site,
-        "select row_key, checks, run_id, rejected_at, row from orders_raw.orders_rejected order by row_key",
+        "select row_key, checks, run_id, rejected_at, row from orders_raw.orders_rejected"
+        " order by row_key",
     )
     assert [(key, checks) for key, checks, *_ in rows] == [
         ("o005", "amount_positive"),
@@ -81,7 +82,10 @@ def test_a_second_run_leaves_every_row_once_and_takes_what_is_new(
 ) -> None:
     run("orders")
     assert run("orders").rows["loaded"] == 36
-    counts = "select (select count(*) from orders_raw.orders), (select count(*) from orders_raw.orders_rejected)"
+    counts = (
+        "select (select count(*) from orders_raw.orders),"
+        " (select count(*) from orders_raw.orders_rejected)"
+    )
     assert query(site, counts) == [(36, 4)]
     monkeypatch.setenv("ORDERS_FILE", "orders_later.csv")
     assert run("orders").status == "success"
@@ -235,7 +239,8 @@ def test_what_transform_changes_in_the_schema_is_loaded(site: Any, orders: Path,
     transform = orders / "transform.py"
     source = transform.read_text().replace(
         "return rows.with_columns(",
-        "return rows.with_columns(big=pl.lit(2**40), tags=pl.concat_list('id', 'status')).with_columns(",
+        "rows = rows.with_columns(big=pl.lit(2**40), tags=pl.concat_list('id', 'status'))\n"
+        "    return rows.with_columns(",
     )
     transform.write_text(source)
     outcome = site.run("run", "orders", "--json")

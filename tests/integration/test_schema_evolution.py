@@ -1,4 +1,4 @@
-"""Columns that come, go and change their type: in one run and from run to run, in both warehouses."""
+"""Columns that appear, disappear or change type, within a run and between runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM at any moment of a run: exit code 130 within 5 s, never a hang, never success."""
+"""SIGINT and SIGTERM at any moment of a run: exit code 130 within 5 s, no hang, no success."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the API answers, and what it does not: the same as the commands, without secrets and paths."""
+"""The API answers what the commands print, without secrets and paths."""
 
 from __future__ import annotations
 
@@ -211,8 +211,9 @@ def test_yaml_bodies_meet_the_limits_of_files(api: Api) -> None:
 
 
 def test_a_candidate_does_not_teach_the_server_secrets(api: Api) -> None:
-    # Else whoever may validate could have any word masked in everyone's answers.
-    body = "source: {type: api, api: {url: https://a.invalid, auth: {type: bearer, token: orders_raw}}}\n"
+    # Otherwise anybody who may validate could have any word masked in everyone's answers.
+    api_source = "{url: https://a.invalid, auth: {type: bearer, token: orders_raw}}"
+    body = f"source: {{type: api, api: {api_source}}}\n"
     response = api(
         "POST", "/configs/good/validate", data=body, headers={"Content-Type": "application/yaml"}
     )
@@ -277,8 +278,9 @@ def test_documents_follow_their_schemas(api: Api) -> None:
 
 
 def test_nothing_secret_and_no_path_is_answered(api: Api, shared_site: Any) -> None:
-    """Asks everything that can be asked, with secrets planted in a variable, a candidate, overrides and the token."""
-    candidate = f"source: {{type: api, api: {{url: 'https://me:{SECRET}x@a.invalid', auth: {SECRET}}}}}\nno: ${{NO}}\n"
+    """Plants secrets in a variable, a candidate, overrides and the token, then asks everything."""
+    source = f"{{url: 'https://me:{SECRET}x@a.invalid', auth: {SECRET}}}"
+    candidate = f"source: {{type: api, api: {source}}}\nno: ${{NO}}\n"
     overrides = {
         "source.api.auth.token": f"{SECRET}y",
         "source.database.url": f"nodb://me:{SECRET}z@db/x",

@@ -1,4 +1,4 @@
-"""Schemathesis calls a real server with all that its OpenAPI document allows, and with what it does not allow."""
+"""Schemathesis sends a real server what its OpenAPI document allows, and what it forbids."""
 
 from __future__ import annotations
 

@@ -227,7 +227,8 @@ def test_a_workflow_that_never_loads_is_given_up(
     (tmp_path / "start").mkdir()
     (tmp_path / "start" / "sitecustomize.py").write_text(
         "import sys\nif 'serve' in sys.argv:\n"
-        "    import dataflow_runtime.orchestration.launch as launch\n    launch.LOAD_SECONDS = 5.0\n"
+        "    import dataflow_runtime.orchestration.launch as launch\n"
+        "    launch.LOAD_SECONDS = 5.0\n"
     )
     forks = "import os, time\nif os.fork() == 0:\n    time.sleep(300)\ntime.sleep(300)\n"
     write(site, "hangs", forks)

@@ -17,7 +17,7 @@ from tests.integration.api.conftest import Api
 pytestmark = pytest.mark.e2e
 
 ROUND = 1_000
-"""Requests of a round. Ten people who ask once a second make six thousand in ten minutes: six rounds."""
+"""Requests per round. Ten people who each ask once a second make six rounds in ten minutes."""
 
 
 def resident(process: int) -> int:
@@ -27,9 +27,12 @@ def resident(process: int) -> int:
 
 
 def mixed(run_id: str) -> list[tuple[str, str, dict[str, Any], int]]:
-    """Return requests of every kind, with the status that each must have; `{n}` is another number each time."""
+    """Return requests of every kind with the status to expect; `{n}` is a new number each time."""
     yaml = {"Content-Type": "application/yaml"}
-    candidate = "source: {type: api, api: {url: https://a.invalid, auth: {type: bearer, token: secret-{n}}}}\n"
+    candidate = (
+        "source: {type: api, api: {url: https://a.invalid,"
+        " auth: {type: bearer, token: secret-{n}}}}\n"
+    )
     return [
         ("GET", "/workflows/", {}, 200),
         ("GET", "/workflows/?limit=1&offset={n}", {}, 200),

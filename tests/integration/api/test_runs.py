@@ -49,7 +49,8 @@ if not is_worker:
 elif place == "while the worker loads the workflow":
     from dataflow_runtime.config import config_manager
 
-    config_manager.load_config = (lambda load: lambda *a, **k: (die(), load(*a, **k))[1])(config_manager.load_config)
+    load_config = config_manager.load_config
+    config_manager.load_config = lambda *a, **k: (die(), load_config(*a, **k))[1]
 elif place == "when the run is recorded":
     from dagster import DagsterInstance
 
@@ -130,7 +131,8 @@ def test_a_run_is_launched_and_reported_as_run_does(
     ]
     assert failed["error"]["step"] == "transform"
     assert failed["error"]["hint"] == (
-        f"nothing was loaded; the rejected rows are in $DATAFLOW_HOME/staging/orders/{second}/rejected"
+        "nothing was loaded; the rejected rows are in"
+        f" $DATAFLOW_HOME/staging/orders/{second}/rejected"
     )
     assert api.get("/workflows/orders")["last_run"]["run_id"] == second
     for file in (site.home / "dagster").rglob("*"):
@@ -172,15 +174,15 @@ def test_an_idempotency_key_stands_for_one_run(site: Any, serve: Callable[..., A
     other = api("POST", "/workflows/good/runs", headers={"Idempotency-Key": "key-2"})
     assert other.json()["run_id"] != first.json()["run_id"]
     assert len(recorded(site)) == 2
-    # Of its own, or of another server, at the same moment.
+    # Three clients with one key, at the same moment.
+    code = (
+        f"import requests\nr = requests.post('{api.url}/workflows/good/runs',"
+        " headers={'Idempotency-Key': 'key-3'})\nprint(r.status_code, r.json().get('run_id'))"
+    )
     asking = [
-        subprocess.Popen(
-            [sys.executable, "-c", f"import requests; r = requests.post('{api.url}/workflows/good/runs',"
-             " headers={'Idempotency-Key': 'key-3'}); print(r.status_code, r.json().get('run_id'))"],
-            stdout=subprocess.PIPE, text=True,
-        )
+        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
         for _ in range(3)
-    ]  # fmt: skip
+    ]
     answers = [process.communicate(timeout=120)[0].split() for process in asking]
     assert len(recorded(site)) == 3
     assert len({run_id for status, run_id in answers if status != "409"}) == 1

@@ -96,7 +96,8 @@ def test_headers_and_log_of_every_answer(site: Any, serve: Callable[..., Api]) -
     assert {key: (line["path"], line["status"]) for key, line in lines.items()} == statuses
     first = lines["my-request.0"]
     assert first.keys() == {
-        "time", "level", "message", "request_id", "method", "path", "status", "milliseconds", "client"
+        "time", "level", "message", "request_id", "method", "path", "status", "milliseconds",
+        "client",
     }  # fmt: skip
     assert (first["method"], first["client"], first["level"]) == ("GET", "127.0.0.1", "info")
 
@@ -108,14 +109,16 @@ def test_listings_do_not_import_dagster(site: Any) -> None:
         "import asyncio, sys\n"
         "from dataflow_runtime.api import create_app\n"
         "async def get(app, path):\n"
-        "    scope = {'type': 'http', 'method': 'GET', 'path': path, 'raw_path': path.encode(), 'query_string': b'',\n"
-        "             'headers': [(b'host', b'localhost')], 'client': None, 'server': None, 'scheme': 'http'}\n"
+        "    scope = {'type': 'http', 'method': 'GET', 'path': path, 'raw_path': path.encode(),\n"
+        "             'query_string': b'', 'headers': [(b'host', b'localhost')],\n"
+        "             'client': None, 'server': None, 'scheme': 'http'}\n"
         "    sent = []\n"
         "    async def receive(): return {'type': 'http.request', 'body': b''}\n"
         "    async def send(message): sent.append(message)\n"
         "    await app(scope, receive, send)\n"
         "    assert sent[0]['status'] == 200, sent\n"
-        "for path in ('/workflows/', '/workflows/good', '/configs/', '/configs/good', '/openapi.json', '/health'):\n"
+        "for path in ('/workflows/', '/workflows/good', '/configs/', '/configs/good',\n"
+        "             '/openapi.json', '/health'):\n"
         "    asyncio.run(get(create_app(), path))\n"
         "heavy = {'dagster', 'polars', 'dbt', 'dlt'} & sys.modules.keys()\n"
         "assert not heavy, heavy\n"

@@ -1,4 +1,4 @@
-"""What `dashboards build` says of the dashboards that it built, and of those that it could not build."""
+"""What `dashboards build` reports about the dashboards that it built and those that failed."""
 
 from __future__ import annotations
 

@@ -120,7 +120,8 @@ def test_a_run_that_is_writing_is_waited_for(site: Any, sales: Path) -> None:
     # A run in a process of its own, as `run` writes: the lock, then the file.
     script = (
         "import duckdb, filelock, sys\n"
-        f"with filelock.FileLock({f'{path}.lock'!r}), duckdb.connect({str(path)!r}) as connection:\n"
+        f"lock = filelock.FileLock({f'{path}.lock'!r})\n"
+        f"with lock, duckdb.connect({str(path)!r}) as connection:\n"
         "    connection.execute('begin; insert into sales_raw.sales values (99)')\n"
         "    print('writing', flush=True)\n"
         "    sys.stdin.readline()\n"
@@ -164,7 +165,10 @@ def test_a_run_that_takes_long_leaves_the_rows_of_the_last_build(site: Any, sale
 def test_a_writer_that_takes_no_turns_is_a_run_that_is_writing(site: Any, sales: Path) -> None:
     path = make_warehouse(site)
     (sales / "rows.sql").write_text("from sales")
-    script = f"import duckdb, sys\nwith duckdb.connect({str(path)!r}):\n    print('open', flush=True)\n    sys.stdin.read()"
+    script = (
+        f"import duckdb, sys\nwith duckdb.connect({str(path)!r}):\n"
+        "    print('open', flush=True)\n    sys.stdin.read()"
+    )
     with subprocess.Popen(
         [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as other:
@@ -205,9 +209,11 @@ def test_postgres_values_arrive_as_they_are(site: Any, sales: Path, postgres: st
     )
     assert read(site)[0].status == "ok"
     (sales / "values.sql").write_text(
-        "select 12345678901::bigint as big, 1.25::numeric as exact, 'NaN'::float8 as nan, true as yes,\n"
-        "  date '2024-02-29' as day, timestamptz '2024-02-29 23:30:00+01' as at, null::int as nothing,\n"
-        "  '' as empty, null::text as none, E'a,\"b\"\\nc' as text, array[1, 2] as list, -- a comment\n"
+        "select 12345678901::bigint as big, 1.25::numeric as exact, 'NaN'::float8 as nan,\n"
+        "  true as yes, date '2024-02-29' as day,\n"
+        "  timestamptz '2024-02-29 23:30:00+01' as at, null::int as nothing,\n"
+        "  '' as empty, null::text as none, E'a,\"b\"\\nc' as text,\n"
+        "  array[1, 2] as list, -- a comment\n"
         "  '{\"a\": 1}'::jsonb as json;\n"
     )
     (sales / "nothing.sql").write_text("select id from sales where false")

@@ -23,7 +23,7 @@ Open = Callable[..., Page]
 
 @pytest.fixture
 def open_page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Open]:
-    """A function that opens a page; at the end, no page may have complained or asked another host."""
+    """A function that opens a page; no page may log an error or request another host."""
     complaints: list[str] = []
     contexts = []
 

@@ -1,4 +1,4 @@
-"""The ``file`` source: real encodings, compressions, a web server and an S3-compatible store on loopback."""
+"""The ``file`` source: encodings, compressions, a web server and an S3-compatible store."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ NUL = "1\0x"
 
 
 def text(value: Any) -> Any:
-    """Return a value as a file or an API has it: times at the offset of Berlin, numbers with all their digits."""
+    """Return a value as a file or an API shows it: times in Berlin time, all digits of numbers."""
     if isinstance(value, datetime):
         return "2024-03-31T03:30:00+02:00" if value.year == 2024 else value.isoformat()
     if isinstance(value, date | Decimal):

@@ -14,7 +14,7 @@ Install = Callable[..., Path]
 def install(
     folder: Path, name: str, config: str | bytes | None, *, entry_points: str = "", **files: str
 ) -> Path:
-    """Write an installed workflow package into a folder of ``sys.path`` and return its ``config.yaml``."""
+    """Install a workflow package into a folder of ``sys.path``; return its ``config.yaml``."""
     package = folder / name
     package.mkdir(parents=True)
     (package / "__init__.py").touch()
@@ -35,7 +35,7 @@ def install(
 
 @pytest.fixture
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
-    """`install` into a folder that is on ``sys.path`` and is the working directory during the test."""
+    """`install` into the working directory of the test, which is on ``sys.path``."""
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DATAFLOW_ENV", raising=False)

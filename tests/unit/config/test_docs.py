@@ -76,7 +76,8 @@ def _number(schema: dict[str, Any], noun: str) -> str:
 
 def _text(schema: dict[str, Any]) -> str:
     if schema.get("pattern") == r"^[a-z_][a-z0-9_]*$":
-        return f"lower-case letters, digits and '_', not a digit first, at most {schema.get('maxLength', 63)} characters"
+        length = schema.get("maxLength", 63)
+        return f"lower-case letters, digits and '_', not a digit first, at most {length} characters"
     if "examples" in schema:
         return f"text such as {schema['examples'][0]!r}"
     if "pattern" in schema:

@@ -71,7 +71,12 @@ def values(text: str) -> dict[str, Any]:
         ("source.new", "1", "none: {}\n", "none: {}\n  new: 1\n"),
         ("source.new.deep", "a: b", "none: {}\n", 'none: {}\n  new:\n    deep: "a: b"\n'),
         ("processing.new", "[a, b]", "        more\n\n", "        more\n\n    new: [a, b]\n"),
-        ("processing.primary_key", "[a]", "key:\n        - id\n        # inside\n        - day\n", "key: [a]\n"),
+        (
+            "processing.primary_key",
+            "[a]",
+            "key:\n        - id\n        # inside\n        - day\n",
+            "key: [a]\n",
+        ),
         ("processing.note", "one", "note: |\n        lines\n        more\n", "note: one\n"),
         ("output.schema", "s", "url: ${URL}\n", "url: ${URL}\n  schema: s\n"),
         ("tail", "2", "tail: 1", "tail: 2"),
@@ -249,10 +254,12 @@ def test_eight_processes_lose_no_edit(tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
     file.write_text("# shared\ncounts:\n  start: 0  # first\n")
     code = (
-        "import sys; from pathlib import Path; from dataflow_runtime.config.edit import edit_file, set_value\n"
+        "import sys\nfrom pathlib import Path\n"
+        "from dataflow_runtime.config.edit import edit_file, set_value\n"
         "file, worker = Path(sys.argv[1]), sys.argv[2]\n"
         "for i in range(10):\n"
-        "    edit_file(file, lambda text: set_value(text, f'counts.w{worker}_{i}', str(i), file=file))\n"
+        "    key = f'counts.w{worker}_{i}'\n"
+        "    edit_file(file, lambda text: set_value(text, key, str(i), file=file))\n"
     )
     workers = [
         subprocess.Popen([sys.executable, "-c", code, str(file), str(worker)])

@@ -1,6 +1,6 @@
-"""What users see of every kind of mistake: the files of ``faulty/``, and beside each the whole report.
+"""The report for each kind of mistake: files in ``faulty/``, each with its whole report.
 
-``UPDATE_GOLDEN=1 pytest tests/unit/config/test_faulty_files.py`` writes the reports anew.
+``UPDATE_GOLDEN=1 pytest tests/unit/config/test_faulty_files.py`` rewrites the reports.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Input that no sensible user writes: it must not hang a command, end it with a traceback, or trick a terminal."""
+"""Hostile input: it must not hang a command, cause a traceback, or control the terminal."""
 
 from __future__ import annotations
 

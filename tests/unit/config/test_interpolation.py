@@ -114,7 +114,7 @@ literals = st.text("ab:-?+. ", max_size=4)
 
 @st.composite
 def expressions(draw: st.DrawFn, depth: int = 3) -> tuple[str, object]:
-    """A text of the grammar, and its meaning as a function of the environment (None where something is missing)."""
+    """A text of the grammar, and its value as a function of the environment (None if missing)."""
     kind = draw(st.sampled_from(["literal", "plain", "-", "+"] if depth else ["literal"]))
     if kind == "literal":
         text = draw(literals)

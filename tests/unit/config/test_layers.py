@@ -64,11 +64,13 @@ def test_an_empty_section_of_an_overlay_changes_nothing(file: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "value"),
     [
-        ("5", 5), ("text", "text"), ("", None), ("true", True), ("[1, a]", [1, "a"]), ("{x: {y: 1}}", {"x": {"y": 1}}),
+        ("5", 5), ("text", "text"), ("", None), ("true", True), ("[1, a]", [1, "a"]),
+        ("{x: {y: 1}}", {"x": {"y": 1}}),
         ('"5"', "5"), ("'5'", "5"),
         # what would be YAML syntax is data
-        ("a: b", "a: b"), ("# no comment", "# no comment"), ("*x", "*x"), ("@x", "@x"), ("[open", "[open"),
-        ("- a", "- a"),        ("${A}", "${A}"), ("$$", "$$"), ("a\nb: 1", "a\nb: 1"), ('"open', '"open'),
+        ("a: b", "a: b"), ("# no comment", "# no comment"), ("*x", "*x"), ("@x", "@x"),
+        ("[open", "[open"), ("- a", "- a"), ("${A}", "${A}"), ("$$", "$$"),
+        ("a\nb: 1", "a\nb: 1"), ('"open', '"open'),
     ],
 )  # fmt: skip
 def test_text_of_a_variable_and_of_an_override(text: str, value: object, file: Path) -> None:

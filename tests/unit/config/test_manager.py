@@ -208,7 +208,10 @@ def test_a_workflow_brings_its_own_model(installed: Install, configs: ConfigMana
         "class Alerts(ConfigModel):\n    to: str\n"
         "class Own(WorkflowConfig):\n    alerts: Alerts\n"
     )
-    entry = "[dataflow.config_models]\nwf = wf.settings:Own\nbad = bad.settings:x\nexits = exits.settings:Own\n"
+    entry = (
+        "[dataflow.config_models]\nwf = wf.settings:Own\nbad = bad.settings:x\n"
+        "exits = exits.settings:Own\n"
+    )
     installed("wf", MOCK + "alerts:\n  to: me\n", entry_points=entry, settings=model)
     installed("bad", MOCK, settings="x = 1\n")
     installed("exits", MOCK, settings="import sys; sys.exit('gone')\n")
@@ -372,7 +375,8 @@ def test_set(installed: Install, configs: ConfigManager, monkeypatch: pytest.Mon
     assert (
         file.read_text()
         == MOCK
-        + "processing:\n  batch_size: x  # broken\n  max_rejected_ratio: 0.25\nretries:\n  delay: 3\n"
+        + "processing:\n  batch_size: x  # broken\n  max_rejected_ratio: 0.25\n"
+        + "retries:\n  delay: 3\n"
     )
     configs.set_values("wf", {"source.type": "api", "source.api.url": "https://example.org"})
     configs.set_values("wf", {"processing.batch_size": "5"})
@@ -496,5 +500,6 @@ def test_misspelt_variables(
     monkeypatch.setenv("DATAFLOW__ORDRES__RETRIES__DELAY", "hunter2")
     assert configs.environment_warnings() == [
         "DATAFLOW_STAGNG: unknown variable; did you mean 'DATAFLOW_STAGING'?",
-        "DATAFLOW__ORDRES__RETRIES__DELAY: no workflow of this name; did you mean 'DATAFLOW__ORDERS'?",
+        "DATAFLOW__ORDRES__RETRIES__DELAY: no workflow of this name;"
+        " did you mean 'DATAFLOW__ORDERS'?",
     ]

@@ -1,4 +1,4 @@
-"""What comes over the network: candidates that must not read the environment, overrides that must not redirect."""
+"""Network input: candidates must not read the environment, overrides must not redirect."""
 
 from __future__ import annotations
 
@@ -77,7 +77,10 @@ def test_a_candidate_is_validated_beside_its_variables(
     ("overrides", "refused"),
     [
         ({"source.api.url": "http://attacker/"}, ["source.api.url"]),
-        ({"source.api": {"url": "http://attacker/", "timeout": 3}}, ["source.api.url", "source.api.timeout"]),
+        (
+            {"source.api": {"url": "http://attacker/", "timeout": 3}},
+            ["source.api.url", "source.api.timeout"],
+        ),
         ({"source.api": "{url: http://attacker/}"}, ["source.api.url"]),
         ({"source": {"api": {"auth": {"type": "bearer"}, "headers": {"X": "y"}}}},
          ["source.api.auth.type", "source.api.headers.X"]),

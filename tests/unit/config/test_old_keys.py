@@ -40,8 +40,8 @@ def test_an_old_name_in_the_file_is_read_and_warned_of(
     # Shown by default, as its reader is the author of a configuration.
     assert issubclass(warning.category, FutureWarning)
     assert (
-        "wf/config.yaml:5:5: source.api.retries: is called 'max_retries' now; the old name is read until"
-        in str(warning.message)
+        "wf/config.yaml:5:5: source.api.retries: is called 'max_retries' now;"
+        " the old name is read until" in str(warning.message)
     )
     checked = configs.check("wf")
     assert checked.valid

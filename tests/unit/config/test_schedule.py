@@ -93,7 +93,8 @@ SCHEDULES = [
     ("schedule:\n  cron: '0 5 * * *'\n", "0 5 * * *"),
     (
         "source:\n  type: mock\n\n"
-        'schedule: # when\n  # daily\n  timezone: UTC\n\n  cron: "@daily"  # x\nretries:\n  delay: 1\n',
+        'schedule: # when\n  # daily\n  timezone: UTC\n\n  cron: "@daily"  # x\n'
+        "retries:\n  delay: 1\n",
         "@daily",
     ),
     ("schedule:\n  cron: 0 5 * * *\n", "0 5 * * *"),

@@ -42,8 +42,9 @@ def _forget() -> Iterator[None]:
     "key",
     [
         "password", "DB_PASSWORD", "X-RapidAPI-Key", "Ocp-Apim-Subscription-Key", "X-Auth-Key",
-        "key", "accessToken", "clientSecret", "apiKey", "API_KEY", "apikey", "AWS_SECRET_ACCESS_KEY",
-        "sig", "Cookie", "private-key", "Authorization", "token_2", "passphrase",
+        "key", "accessToken", "clientSecret", "apiKey", "API_KEY", "apikey",
+        "AWS_SECRET_ACCESS_KEY", "sig", "Cookie", "private-key", "Authorization", "token_2",
+        "passphrase",
     ],
 )  # fmt: skip
 def test_names_of_secrets(key: str) -> None:
@@ -155,8 +156,10 @@ def test_the_line_break_at_the_end_of_a_secret_is_dropped(
     assert "hunter2" not in mask(repr("Invalid header value b'Bearer hunter2secret\\n'"))
 
 
-@pytest.mark.parametrize("password", ["a/hunter2", "a#hunter2", "a[hunter2", "a@hunter2", "50%hunter2",
-                                      "1/hunter2", "a?hunter2"])  # fmt: skip
+@pytest.mark.parametrize(
+    "password",
+    ["a/hunter2", "a#hunter2", "a[hunter2", "a@hunter2", "50%hunter2", "1/hunter2", "a?hunter2"],
+)
 @pytest.mark.parametrize("kind", ["output", "source"])
 def test_a_password_that_is_not_encoded_is_an_error_with_a_hint(
     password: str,

@@ -104,9 +104,12 @@ def test_reads_what_ruamel_writes(data: dict[str, object]) -> None:
 @pytest.mark.parametrize(
     ("text", "value"),
     [
-        ("", None), ("~", None), ("null", None), ("true", True), ("False", False), ("yes", "yes"), ("on", "on"),
-        ("1", 1), ("-1", -1), ("+1", 1), ("007", 7), ("0o17", 15), ("0x1F", 31), ("1_000", "1_000"), ("0b1", "0b1"),
-        ("1.5", 1.5), (".5", 0.5), ("1e3", 1000.0), ("-.inf", float("-inf")), ("1.2.3", "1.2.3"), ("12:30", "12:30"),
+        ("", None), ("~", None), ("null", None), ("true", True), ("False", False),
+        ("yes", "yes"), ("on", "on"),
+        ("1", 1), ("-1", -1), ("+1", 1), ("007", 7), ("0o17", 15), ("0x1F", 31),
+        ("1_000", "1_000"), ("0b1", "0b1"),
+        ("1.5", 1.5), (".5", 0.5), ("1e3", 1000.0), ("-.inf", float("-inf")),
+        ("1.2.3", "1.2.3"), ("12:30", "12:30"),
         ("2026-01-01", "2026-01-01"), ("9" * 5000, "9" * 5000),
     ],
 )  # fmt: skip
@@ -143,7 +146,8 @@ def test_bombs_fail_fast_and_small(text: str, tmp_path: Path) -> None:
             parse_yaml(read_source(Path({str(file)!r}), "file"))
         except ConfigError as error:
             print(error.problems[0].message)
-        print(time.process_time() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+        print(time.process_time() - start, memory)
         """
     )
     (tmp_path / "small.yaml").write_text("a: 1\n")

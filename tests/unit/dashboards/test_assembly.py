@@ -21,7 +21,7 @@ CONFIG = "source: {type: mock}\nprocessing: {columns: {id: string}}\n"
 
 
 def write(site: Any, name: str, **files: str) -> Path:
-    """Install a workflow with these files in ``evidence/`` and one row in its warehouse; return that folder."""
+    """Install a workflow with one row and these files in ``evidence/``; return that folder."""
     texts = {f"evidence/{file.replace('__', '/')}": text for file, text in files.items()}
     texts |= {"__init__.py": "", "dagster_job.py": MODULE.format(name=name), "config.yaml": CONFIG}
     package = site.write(
@@ -167,7 +167,8 @@ def test_metadata_commands_do_not_import_the_package(site: Any) -> None:
     printed = site.python(
         "import sys\nfrom dataflow_runtime.cli import cli\n"
         "cli.main(['list'], standalone_mode=False)\n"
-        "print(sorted(name for name in sys.modules if name.startswith('dataflow_runtime.dashboards')))"
+        "prefix = 'dataflow_runtime.dashboards'\n"
+        "print(sorted(name for name in sys.modules if name.startswith(prefix)))"
     )
     assert printed.splitlines()[-1] == "[]"
 
@@ -198,7 +199,8 @@ COMPONENT = {
         ),
         (
             "<script context='module'>\nlet a;\n</script>\n<Share />",
-            "\n<script> {share} </script>\n\n<script context='module'>\nlet a;\n</script>\n<Share />",
+            "\n<script> {share} </script>\n\n"
+            "<script context='module'>\nlet a;\n</script>\n<Share />",
         ),
         ("<ShareOfAll />\n", "<ShareOfAll />\n"),
     ],

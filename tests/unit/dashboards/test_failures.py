@@ -1,4 +1,4 @@
-"""What Evidence prints and what its pages show, read for failures. The texts are Evidence's own, shortened."""
+"""Finding failures in what Evidence prints and shows. The texts are Evidence's, shortened."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ file: /home/x/.evidence/template/src/pages/sales/+page.md
 MISSING_IMPORT = """\
 error during build:
 [vite:load-fallback] Could not load /home/x/.evidence/template/src/components/sales/Nope.svelte \
-(imported by src/pages/sales/details/+page.md): ENOENT: no such file or directory, open '/home/x/Nope.svelte'
+(imported by src/pages/sales/details/+page.md): \
+ENOENT: no such file or directory, open '/home/x/Nope.svelte'
     at async open (node:internal/fs/promises:637:25)
 """
 UNCLOSED = """\
@@ -140,7 +141,8 @@ def test_a_chart_that_shows_an_error(sales: Dashboard, tmp_path: Path) -> None:
     built = tmp_path / "built"
     (built / "sales").mkdir(parents=True)
     (built / "sales" / "index.html").write_text(
-        '<div class="bg-negative/10 border border-negative/50"><b>Bar <br>Chart</b><pre>n is no column</pre></div>'
+        '<div class="bg-negative/10 border border-negative/50">'
+        "<b>Bar <br>Chart</b><pre>n is no column</pre></div>"
         '<div class="fine">rest</div>'
     )
     ((_, problem),) = shown_failures("", built, [sales])

@@ -189,7 +189,7 @@ def test_nested_values_as_json(values: list[Any], expected: str) -> None:
         ),
         ("decimal(5,2)", [Decimal("9.990"), Decimal("9.991"), Decimal(1000)], ["9.99", None, None]),
         ("decimal(5,2)", [999, 1000], ["999", None]),
-        # What a float cannot hold is rounded; one that is too large does not take the others with it.
+        # Floats are rounded to the scale; one that is too large becomes null, the others stay.
         (
             "decimal(5,2)",
             [0.1 + 0.2, 999.999, 1e30, float("inf"), -1.5],
