@@ -94,20 +94,17 @@ class UnknownWorkflowError(UsageError):
 
     def __init__(self, name: str, known: Iterable[str]) -> None:
         known = sorted(known)
-        suggestion = did_you_mean(name, known)
+        hint = "`dataflow-runtime list` prints the installed workflows"
         if not known:
             hint = "no workflow is installed; `pip install` one, or render one with `copier copy`"
-        else:
-            hint = suggestion or "`dataflow-runtime list` prints the installed workflows"
+        hint = did_you_mean(name, known) or hint
         super().__init__(f"unknown workflow {name!r}", hint=hint)
-        self.name = name
 
 
 class DuplicateWorkflowError(DataflowError):
     """Two places claim one workflow name.
 
     Attributes:
-        name: The name.
         places: Both places, each as ``file:line (package version)`` as far as known.
     """
 
@@ -116,7 +113,6 @@ class DuplicateWorkflowError(DataflowError):
             f"workflow {name!r} is registered twice: by {first} and by {second}",
             hint="rename one of them, or uninstall the package that should not be there",
         )
-        self.name = name
         self.places = (first, second)
 
 

@@ -46,7 +46,6 @@ __all__ = [
     "is_valid_tag_key",
     "job_origin",
     "leave_signals_alone",
-    "log_check",
     "open_home",
     "ticks_before",
     "with_labels",
@@ -84,14 +83,6 @@ def with_labels(job: Any, labels: Mapping[str, Any]) -> Any:
 def dagster_name(name: str) -> str:
     """Replace the characters that Dagster does not allow in a name."""
     return re.sub(r"\W", "_", name)
-
-
-def log_check(context: dg.OpExecutionContext, evaluation: dg.AssetCheckEvaluation) -> None:
-    """Record the evaluation of an asset check from an op.
-
-    `log_event` is annotated for other events; an output for each check would need one step each.
-    """
-    context.log_event(evaluation)  # type: ignore[arg-type]
 
 
 def execute(
