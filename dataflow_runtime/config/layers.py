@@ -22,7 +22,15 @@ from dataflow_runtime.config.core_schema import typed_scalar
 from dataflow_runtime.config.interpolation import InterpolationError, interpolate
 from dataflow_runtime.config.old_keys import rename_old_keys
 from dataflow_runtime.config.problems import ConfigError, ConfigProblem
-from dataflow_runtime.config.tree import Layer, Node, Source, problem_at, read_source, walk
+from dataflow_runtime.config.tree import (
+    Layer,
+    Node,
+    Source,
+    override_variables,
+    problem_at,
+    read_source,
+    walk,
+)
 from dataflow_runtime.config.yaml import parse_yaml
 from dataflow_runtime.errors import UsageError
 
@@ -215,11 +223,11 @@ def read_layers(
 
 
 def _add_overrides(layers: Layers, name: str, overrides: Mapping[str, object]) -> None:
-    environ = layers.environ or {}
-    for variable, keys in override_variables(name, environ).items():
-        source = Source("environment", environ[variable], variable=variable)
+    for variable, text in override_variables(name, layers.environ or {}).items():
+        source = Source("environment", text, variable=variable)
+        keys = variable.removeprefix(f"DATAFLOW__{name.upper()}__").split("__")
         if all(keys):
-            layers.add_value(layers.spelled(keys), value_node(source.text, source), source.text)
+            layers.add_value(layers.spelled(keys), value_node(text, source), text)
         else:
             message = "expected DATAFLOW__<WORKFLOW>__<SECTION>__<KEY>, found an empty key"
             layers.problems.append(ConfigProblem("", message, place=variable))
@@ -242,19 +250,6 @@ def overlay_file(config_file: Path, env: str) -> Path:
         shown = env if len(env) <= 100 else f"{env[:100]}…"
         raise UsageError(f"environment {shown!r}: expected letters, digits, '_' and '-'")
     return config_file.with_name(f"{config_file.stem}.{env}{config_file.suffix}")
-
-
-def override_variables(name: str, environ: Mapping[str, str]) -> dict[str, list[str]]:
-    """Return the variables that override values of workflow `name`, and the keys that each is for.
-
-    Sections come before the keys in them, so that the more specific variable wins.
-    """
-    prefix = f"DATAFLOW__{name.upper()}__"
-    found = {}
-    for variable in environ:
-        if variable.startswith(prefix):
-            found[variable] = variable.removeprefix(prefix).split("__")
-    return dict(sorted(found.items(), key=lambda item: (len(item[1]), item[0])))
 
 
 def override_node(dotted: str, value: object) -> Node:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 from dataflow_runtime.config.problems import ConfigError, ConfigProblem, UnknownKeyError
 from dataflow_runtime.config.secrets import mask
-from dataflow_runtime.config.tree import stamp
+from dataflow_runtime.config.tree import override_variables, stamp
 from dataflow_runtime.errors import DataflowError, UnknownWorkflowError, UsageError, did_you_mean
 from dataflow_runtime.workflows.discovery import InstalledWorkflow, find_workflows
 
@@ -80,7 +80,7 @@ class _Loaded(NamedTuple):
         return (
             all(stamp(file) == found for file, found in self.files.items())
             and all(os.environ.get(key) == value for key, value in self.variables.items())
-            and _overriding(name, os.environ) == self.overriding
+            and override_variables(name, os.environ) == self.overriding
         )
 
 
@@ -150,11 +150,8 @@ class ConfigManager:
         Raises:
             UsageError: No installed package advertises the workflow, or there is no such overlay.
         """
-        file, env = self._file_and_env(name, env)
-        if overrides:
-            # What is only tried is not kept.
-            return self._checked(name, lambda model: _load(name, file, env, overrides, model))
-        return self._checked(name, lambda model: self._load(name, model, env or ""))
+        _, env = self._file_and_env(name, env)
+        return self._checked(name, lambda model: self._load(name, model, env or "", overrides))
 
     def validate_candidate(self, name: str, text: str, *, env: str | None = None) -> CheckedConfig:
         """Check a text that could replace a workflow's ``config.yaml``, whoever wrote it.
@@ -213,7 +210,7 @@ class ConfigManager:
         env = overlay[2] if overlay and base.is_file() else None
         model = self.model_of(name)
         # What the environment overrides is not what the file says.
-        environ = dict(os.environ.items() - _overriding(name, os.environ).items())
+        environ = dict(os.environ.items() - override_variables(name, os.environ).items())
 
         def problems(text: str) -> Sequence[ConfigProblem]:
             try:
@@ -412,7 +409,7 @@ def _load(
     variables = {}
     for _, node in layers.scalars():
         variables.update({variable: environ.get(variable) for variable in variables_of(node)})
-    secrets, overriding = frozenset(outcome.secrets), _overriding(name, environ)
+    secrets, overriding = frozenset(outcome.secrets), override_variables(name, environ)
     return _Loaded(outcome.config, layers, secrets, files, variables, overriding)
 
 
@@ -420,11 +417,6 @@ def _error(problems: Sequence[ConfigProblem], hint: str | None = None) -> Config
     # A key that only a command names is wrong usage; one in a file or variable is a wrong config.
     usage = all(problem.unknown_key and (hint or problem.place == "--set") for problem in problems)
     return (UnknownKeyError if usage else ConfigError)(problems, hint=hint)
-
-
-def _overriding(name: str, environ: Mapping[str, str]) -> dict[str, str]:
-    prefix = f"DATAFLOW__{name.upper()}__"
-    return {key: value for key, value in environ.items() if key.startswith(prefix)}
 
 
 def _overlays(file: Path) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -55,8 +55,8 @@ class ConfigProblem:
 
     def as_dict(self) -> dict[str, Any]:
         """Return what ``--json`` prints."""
-        shown = asdict(self)
-        return {key: shown[key] for key in ("path", "message", "file", "line", "column", "hint")}
+        keys = ("path", "message", "file", "line", "column", "hint")
+        return {key: getattr(self, key) for key in keys}
 
     @property
     def headline(self) -> str:

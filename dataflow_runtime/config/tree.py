@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -81,6 +81,17 @@ class Node:
     def is_empty(self) -> bool:
         """Whether nothing is written: a section whose keys are all commented out."""
         return self.value == "" and self.plain
+
+
+def override_variables(name: str, environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that override values of workflow `name`.
+
+    Sections come before the keys in them, so that the more specific variable wins.
+    """
+    prefix = f"DATAFLOW__{name.upper()}__"
+    found = [variable for variable in environ if variable.startswith(prefix)]
+    found.sort(key=lambda variable: (variable.removeprefix(prefix).count("__"), variable))
+    return {variable: environ[variable] for variable in found}
 
 
 def stamp(path: Path | str) -> tuple[int, int, int] | None:
