@@ -107,7 +107,9 @@ def mask(text: str) -> str:
 def masked_value(value: Any, key: str = "") -> Any:
     """Return a value of a configuration without the secrets in it, known by text or by key."""
     if isinstance(value, dict):
-        return {name: masked_value(child, str(name)) for name, child in value.items()}
+        # What is below a secret's key is secret, whatever its own key.
+        inner = {name: key if is_secret_key(key) else str(name) for name in value}
+        return {name: masked_value(child, inner[name]) for name, child in value.items()}
     if isinstance(value, list):
         return [masked_value(child, key) for child in value]
     if isinstance(value, str):

@@ -13,10 +13,12 @@ import pytest
 
 from dataflow_runtime.config import ConfigError, ConfigManager
 from dataflow_runtime.config.secrets import (
+    MASK,
     forget_secrets,
     is_secret_key,
     lent_secrets,
     mask,
+    masked_value,
     remember_secrets,
 )
 
@@ -242,3 +244,8 @@ def test_types_of_columns_are_no_secrets(installed: Install, configs: ConfigMana
     )
     columns = configs.show("wf").config["processing"]["columns"]
     assert columns == {"key": "string", "token": "integer"}
+
+
+def test_what_is_below_the_key_of_a_secret_is_masked() -> None:
+    value = [{"token": {"id": "abc", "part": 12}, "name": "orders"}]
+    assert masked_value(value) == [{"token": {"id": MASK, "part": MASK}, "name": "orders"}]
