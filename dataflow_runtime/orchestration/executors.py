@@ -54,7 +54,8 @@ def build_executor(workflow: str) -> dg.ExecutorDefinition:
     assert create is not None
     return dg.ExecutorDefinition(
         executor.name,
-        config_schema=executor.config_schema.as_field(),
+        # With the values that it is configured with; annotated for less than it takes.
+        config_schema=executor.config_schema,  # type: ignore[arg-type]
         requirements=executor.get_requirements,
         executor_creation_fn=lambda context: _InTurn(create(context), workflow),
         description=executor.description,
