@@ -57,32 +57,24 @@ def build_executor(workflow: str) -> dg.ExecutorDefinition:
         # With the values that it is configured with; annotated for less than it takes.
         config_schema=executor.config_schema,  # type: ignore[arg-type]
         requirements=executor.get_requirements,
-        executor_creation_fn=lambda context: _InTurn(create(context), workflow),
+        executor_creation_fn=lambda context: _in_turn(create(context), workflow),
         description=executor.description,
     )
 
 
-class _InTurn(dg.Executor):
-    """Wraps an executor: its runs wait for the workflow's other runs on this machine."""
+def _in_turn(executor: dg.Executor, workflow: str) -> dg.Executor:
+    """Let the runs of an executor wait for the workflow's other runs on this machine.
 
-    def __init__(self, executor: dg.Executor, workflow: str) -> None:
-        self._executor = executor
-        self._workflow = workflow
+    It stays the same object: Dask's, for one, insists on its own class.
+    """
+    execute = executor.execute
 
-    @property
-    def retries(self) -> Any:
-        """Whether steps are retried."""
-        return self._executor.retries
+    def execute_in_turn(plan_context: Any, execution_plan: Any) -> Iterator[dg.DagsterEvent]:
+        with executes(plan_context.instance, plan_context.dagster_run, workflow):
+            yield from execute(plan_context, execution_plan)
 
-    @property
-    def step_dependency_config(self) -> Any:
-        """When a step may start."""
-        return self._executor.step_dependency_config
-
-    def execute(self, plan_context: Any, execution_plan: Any) -> Iterator[dg.DagsterEvent]:
-        """Execute the run and yield its events."""
-        with executes(plan_context.instance, plan_context.dagster_run, self._workflow):
-            yield from self._executor.execute(plan_context, execution_plan)
+    executor.execute = execute_in_turn  # type: ignore[method-assign]
+    return executor
 
 
 def _dask_cluster() -> dict[str, Any]:
