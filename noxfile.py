@@ -1,7 +1,7 @@
 """The one entry point to every chore; ``nox --list`` shows them all.
 
 ``nox -s demo``, ``tests``, ``lint``, ``types``, ``docs``, ``bench``, ``template``, ``kill``,
-``release``.
+``dagster_versions``, ``release``.
 """
 
 import os
@@ -16,7 +16,8 @@ nox.options.error_on_missing_interpreters = True
 
 ROOT = Path(__file__).parent
 EXAMPLE = ROOT / "docs" / "example_workflow"
-GROUPS = nox.project.load_toml(ROOT / "pyproject.toml")["dependency-groups"]
+PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
+GROUPS = PROJECT["dependency-groups"]
 
 # Nothing that is started here calls out. Compiled modules are kept: without them each process
 # compiles Dagster again.
@@ -26,6 +27,9 @@ QUIET = {
     "PYTHONDONTWRITEBYTECODE": None,
 }
 
+
+# The other packages of the test group would hold Dagster at one version.
+TESTED_WITH = [line for line in GROUPS["test"] if not line.startswith("dagster")]
 
 # Tests of the template commit in repositories that they create.
 IDENTITY = {
@@ -176,6 +180,24 @@ def kill(session: nox.Session) -> None:
     session.install("-e", ".[all]", *GROUPS["test"])
     command = ["pytest", "tests/integration/test_kill.py", "-n", "auto", "--dist", "worksteal"]
     session.run(*command, *session.posargs, env={**QUIET, "KILL_CASES": "all"})
+
+
+@nox.session
+@nox.parametrize("end", ["lowest", "highest"])
+def dagster_versions(session: nox.Session, end: str) -> None:
+    """Run the tests of Dagster on the lowest and the highest version that pyproject.toml allows."""
+    required = PROJECT["project"]["optional-dependencies"]["run"]
+    required = [line for line in required if line.startswith("dagster")]
+    if end == "lowest":
+        required = [line.split(",")[0].replace(">=", "==") for line in required]
+    session.install("--upgrade", "-e", ".[run,postgres]", *required, *TESTED_WITH)
+    session.run("python", "-c", "import dagster; print('Dagster', dagster.__version__)")
+    paths = (
+        "unit/orchestration",
+        "integration/test_dagster.py",
+        "integration/test_repositories.py",
+    )
+    session.run("pytest", *(f"tests/{path}" for path in paths), *session.posargs, env=QUIET)
 
 
 @nox.session
