@@ -64,9 +64,14 @@ def test_the_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "planted-token" not in repr(settings)
 
 
-def test_config_variables_are_no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DATAFLOW__GOOD__SOURCE__TYPE", "mock")
-    get_settings()
+def test_variables_of_configurations_do_not_change_settings(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = get_settings()
+    # Workflows may have the name of a setting.
+    for name in ("GOOD__SOURCE__TYPE", "EXECUTOR", "ENV__SOURCE__TYPE", "DASHBOARDS_TITLE"):
+        monkeypatch.setenv(f"DATAFLOW__{name}", "mock")
+    assert get_settings() == before
 
 
 def test_dagsters_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dataflow_runtime.errors import UnknownWorkflowError
+from dataflow_runtime.errors import FailureKind, UnknownWorkflowError
 from dataflow_runtime.workflows import discovery
 from dataflow_runtime.workflows.discovery import InstalledWorkflow, find_workflow, find_workflows
 
@@ -303,17 +303,27 @@ def test_source_that_cannot_be_parsed_is_broken_and_harms_no_other(
         "[dataflow.workflows]\nodd = \n",
         "[dataflow.workflows]\nodd = .\n",
         "[dataflow.workflows]\nodd = odd..job\n",
-        "odd = odd.job\n[dataflow.workflows]\n",
-        "[dataflow.workflows\nodd = odd.job\n",
     ],
 )
-def test_a_damaged_entry_points_file_harms_no_other(site: Any, entry_points: str) -> None:
+def test_a_damaged_entry_points_file_breaks_only_its_workflow(site: Any, entry_points: str) -> None:
     site.install("good")
     site.write("odd", {}, {})
     (site.folder / "odd-1.0.dist-info" / "entry_points.txt").write_text(entry_points)
-    assert found("good").error is None
-    for workflow in find_workflows():
-        assert workflow.name != "odd" or workflow.error
+    good, odd = find_workflows()
+    assert (good.name, good.error) == ("good", None)
+    assert (odd.name, odd.error_kind) == ("odd", FailureKind.MISSING)
+    assert odd.error
+
+
+@pytest.mark.parametrize(
+    "entry_points",
+    ["odd = odd.job\n[dataflow.workflows]\n", "[dataflow.workflows\nodd = odd.job\n"],
+)
+def test_an_entry_point_outside_the_group_is_ignored(site: Any, entry_points: str) -> None:
+    site.install("good")
+    site.write("odd", {}, {})
+    (site.folder / "odd-1.0.dist-info" / "entry_points.txt").write_text(entry_points)
+    assert [(workflow.name, workflow.error) for workflow in find_workflows()] == [("good", None)]
 
 
 def test_a_distribution_without_metadata_harms_no_other(site: Any) -> None:
