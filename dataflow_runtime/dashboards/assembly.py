@@ -47,7 +47,7 @@ class Site:
 
     @property
     def data(self) -> Path:
-        """The rows that were read from the warehouses: a folder a workflow, a Parquet file a query."""
+        """The rows read from the warehouses: a folder per workflow, a Parquet file per query."""
         return self.folder / "data"
 
     @property
@@ -57,7 +57,7 @@ class Site:
 
 
 def collect(site: Site) -> list[Dashboard]:
-    """Read the rows of all installed workflows' dashboards from their warehouses; return the dashboards by name."""
+    """Read the rows of all dashboards from the warehouses; return the dashboards by name."""
     dashboards = [_dashboard(workflow) for workflow in find_workflows()]
     for stale in _folders(site.data) - {dashboard.name for dashboard in dashboards} - {SITE_SOURCE}:
         shutil.rmtree(site.data / stale)
@@ -84,7 +84,7 @@ def lay_out(site: Site, dashboards: Sequence[Dashboard]) -> None:
 
 
 def source_files(data: Path, name: str) -> Iterator[tuple[Path, str]]:
-    """Yield the files of an Evidence source that reads the Parquet files of one folder of `data`."""
+    """Yield the files of an Evidence source that reads the Parquet files of a folder of `data`."""
     source = Path("sources", name)
     yield source / "connection.yaml", _CONNECTION.format(name=name)
     for file in sorted((data / name).glob("*.parquet")):
@@ -194,7 +194,9 @@ def _layout(title: str) -> str:
 	export let data;
 </script>
 
-<EvidenceDefaultLayout {{data}} title={{{text}}} homePageName="Workflows" builtWithEvidence={{false}}>
+<EvidenceDefaultLayout
+    {{data}} title={{{text}}} homePageName="Workflows" builtWithEvidence={{false}}
+>
 	<slot slot="content" />
 </EvidenceDefaultLayout>
 """

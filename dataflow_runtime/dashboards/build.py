@@ -61,7 +61,7 @@ class BuildReport:
 def build_site(
     output: Path | None = None, *, on_progress: Progress = lambda _: None
 ) -> BuildReport:
-    """Build the site from the workflows and warehouses as they are now, and put it in the place of the last one.
+    """Build the site from the workflows and warehouses as they are now; replace the last one.
 
     A broken dashboard is in the report, and has a page that says so; the others are built.
 
@@ -70,7 +70,8 @@ def build_site(
         on_progress: Called with what is being done.
 
     Raises:
-        DataflowError: There is no Node, Evidence cannot be installed, or it failed for another reason than a dashboard.
+        DataflowError: There is no Node, Evidence cannot be installed, or it failed for a reason
+            other than a dashboard.
         UsageError: `output` holds something else.
     """
     site = Site.of(get_settings())
@@ -181,7 +182,7 @@ def _build(site: Site, node: Node, dashboards: Sequence[Dashboard]) -> str | dic
 
 
 def _complete(built: Path) -> None:
-    """Write the lists of queries that Evidence leaves out for pages without any: browsers ask for them all the same."""
+    """Write empty lists of queries, which browsers request and Evidence omits."""
     for html in built.rglob("index.html"):
         page = "/" + html.parent.relative_to(built).as_posix().removeprefix(".")
         hashes = (md5(text.encode(), usedforsecurity=False).hexdigest() for text in (page, ""))

@@ -1,4 +1,4 @@
-"""Keeps the components of workflows apart: Evidence knows them by file name alone, and of two the later one wins."""
+"""Keeps the components of workflows apart: Evidence knows them by file name, and the later wins."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SCRIPT = re.compile(r"<script(?![^>]*context=)[^>]*>")
 
 
 def with_imports(page: str, dashboard: Dashboard) -> str:
-    """Return a page that imports the workflow's own components which it uses: what is imported wins over any other.
+    """Return a page that imports the workflow's own components: an import wins over other names.
 
     Of a component that the page imports itself nothing is changed.
     """
@@ -66,7 +66,8 @@ def borrowed(
                 and _uses(text, name)
                 and not any(core.rglob(f"{name}.svelte"))
             ):
-                message = f"<{name}> is a component of {', '.join(workflows)}: a page imports what is not its workflow's"
+                owners = ", ".join(workflows)
+                message = f"<{name}> is a component of {owners}: import it in the page"
                 yield Problem(message, dashboard.folder / page)
 
 

@@ -1,8 +1,9 @@
-"""Reads what a dashboard's queries yield from the workflow's warehouse, into Parquet files that Evidence takes up.
+"""Runs a dashboard's queries in the workflow's warehouse, into Parquet files that Evidence reads.
 
-Evidence could ask the warehouses itself. But DuckDB lets no second process read a file while a run writes to it, and
-Evidence's DuckDB is not the runs'. So the queries run here, in the runs' own DuckDB and taking turns with them, or in
-PostgreSQL; no connection and no password reaches Evidence.
+Evidence could query the warehouses itself. But DuckDB lets no second process read a file while a
+run writes to it, and Evidence has another version of DuckDB. So the queries run here, in the runs'
+own DuckDB and taking turns with them, or in PostgreSQL. No connection and no password reaches
+Evidence.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from dataflow_runtime.pipeline.warehouse import (
 __all__ = ["export", "write_parquet"]
 
 _WAIT = 60.0
-"""Seconds to wait for a run that is writing; then the rows that the last build read are shown again."""
+"""Seconds to wait for a run that is writing; then the rows of the last build are shown again."""
 
 # A query to what it yields.
 _Read = Callable[[str], duckdb.DuckDBPyRelation | None]
@@ -58,7 +59,7 @@ def export(dashboard: Dashboard, data: Path, *, wait: float = _WAIT) -> Dashboar
     Files of queries that are gone are deleted; one whose rows are the same is not touched.
 
     Returns:
-        The dashboard with its rows counted, or with its status and problems where it has nothing to show.
+        The dashboard with its rows counted, or with its status and problems.
     """
     data.mkdir(parents=True, exist_ok=True)
     queries = sorted(dashboard.folder.glob("sources/*.sql")) if dashboard.folder else []
@@ -196,7 +197,7 @@ def _postgres(config: WorkflowConfig) -> Iterator[_Read]:
 
 
 def write_parquet(relation: duckdb.DuckDBPyRelation | None, file: Path) -> None:
-    """Write rows as Parquet, in the few types that Evidence knows; a file with the same content is left as it is.
+    """Write rows as Parquet, in the types that Evidence knows; leave an equal file as it is.
 
     Raises:
         DataflowError: There is no relation: the statement was no query.

@@ -1,4 +1,4 @@
-"""Finds what Evidence keeps quiet: it ends with exit code 0 whatever the queries and charts of its pages show."""
+"""Finds errors that Evidence hides: its exit code is 0 whatever queries and charts show."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dataflow_runtime.dashboards.model import Dashboard, Problem
 
 __all__ = ["compile_failure", "shown_failures", "unrendered"]
 
-# A message may have several lines; the next one begins with a name, a bracket, an arrow or `Error in`.
+# A message may have several lines; the next begins with a name, a bracket, an arrow, `Error in`.
 _FAILED_QUERY = re.compile(
     r"^(\w+) \| Error in Query! (.*(?:\n(?!\w+ \| |\[|> |Error in | *$).*)*)", re.MULTILINE
 )
@@ -24,12 +24,13 @@ _OWN_FILE = re.compile(r"src/(pages|components)/([^/\s]+)/([^\s:)]+)")
 
 
 def compile_failure(output: str, dashboards: Iterable[Dashboard]) -> tuple[str, Problem] | None:
-    """Return the workflow whose page or component ended the build, and why; None where it was none."""
+    """Return the workflow whose page or component ended the build, and why, or None."""
     failure = _COMPILE.search(output)
     if failure is None:
         return None
     by_name = {dashboard.name: dashboard for dashboard in dashboards}
-    # What is missing may be a component of a workflow that is left out: the page that asks for it is named after it.
+    # A missing component may belong to a workflow that is left out; the page that uses it is named
+    # after it.
     found = next((match for match in _OWN_FILE.finditer(failure[1]) if match[2] in by_name), None)
     if found is None:
         return None
@@ -51,14 +52,16 @@ def unrendered(output: str, dashboards: Iterable[Dashboard]) -> Iterator[tuple[s
     for status, path, _ in _http(output):
         for dashboard in dashboards:
             if status >= 500 and _below(path, dashboard):
-                message = "the page fails when it is rendered: `dataflow-runtime dashboards dev` shows where"
+                message = (
+                    "the page fails when it is rendered: see `dataflow-runtime dashboards dev`"
+                )
                 yield dashboard.name, Problem(message, page_file(dashboard, path), page=path)
 
 
 def shown_failures(
     output: str, built: Path, dashboards: Iterable[Dashboard]
 ) -> Iterator[tuple[str, Problem]]:
-    """Yield each query that failed, each chart that shows an error and each link to nowhere, with its workflow."""
+    """Yield each failed query, each chart with an error and each dead link, with its workflow."""
     printed = _COLOUR.sub("", output)
     queries = {found[1]: " ".join(found[2].split()) for found in _FAILED_QUERY.finditer(printed)}
     links = [(path, referrer) for status, path, referrer in _http(output) if status < 500]
@@ -111,7 +114,7 @@ def _http(output: str) -> Iterator[tuple[int, str, str | None]]:
 
 
 def _queries_without_rows(built: Path, page: str) -> list[str]:
-    """Return the page's queries of which Evidence kept no result: they failed, or nothing on the page asks them."""
+    """Return the page's queries without a result: they failed, or nothing on the page uses them."""
     about = built / "api" / page.strip("/") / "evidencemeta.json"
     if not about.is_file():
         return []

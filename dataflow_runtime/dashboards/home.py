@@ -1,4 +1,4 @@
-"""The site's own pages: the list of all workflows, and what stands in for a dashboard that cannot be shown."""
+"""The site's own pages: the list of all workflows, and pages in place of broken dashboards."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _SAID = {
 
 
 def write_tables(dashboards: Sequence[Dashboard], data: Path) -> None:
-    """Write the tables ``workflows`` and ``problems``, which hold what the site knows of the dashboards."""
+    """Write the tables ``workflows`` and ``problems``: what the site knows about the dashboards."""
     data.mkdir(parents=True, exist_ok=True)
     runs = _last_runs(dashboards)
     _write(
@@ -137,9 +137,10 @@ from {SITE_SOURCE}.workflows
 def placeholder(dashboard: Dashboard) -> str:
     """Return a page that says why there is no dashboard."""
     said = {
-        "not run": "This workflow has not run yet: its tables do not exist. The dashboard appears after its first run.",
+        "not run": "This workflow has not run yet: its tables do not exist. "
+        "The dashboard appears after its first run.",
         "none": "This workflow has no dashboard.",
-        "broken": "This dashboard is broken. Its owner has to mend this:",
+        "broken": "This dashboard is broken. The owner needs to fix:",
     }[dashboard.status]
     page = f"""---
 title: {json.dumps(dashboard.name)}

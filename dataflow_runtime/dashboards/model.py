@@ -15,14 +15,14 @@ __all__ = ["SITE_SOURCE", "Dashboard", "Problem"]
 SITE_SOURCE = "dataflow_site"
 """Evidence's source of what the site knows of the workflows; any page may query it."""
 
-# A name is a folder, a route of SvelteKit and a schema of DuckDB; some are taken by the site itself.
+# A name is a folder, a route of SvelteKit and a schema of DuckDB; the site itself uses some.
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _TAKEN = {"_app", "api", "data", "explore", "settings", SITE_SOURCE}
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Something that a dashboard's owner has to mend.
+    """Something that a dashboard's owner needs to fix.
 
     Attributes:
         message: What is wrong.
@@ -54,7 +54,8 @@ class Dashboard:
 
     Attributes:
         workflow: The workflow.
-        status: ``ok``; ``not run``; ``none`` (it has no ``evidence/index.md``); ``broken`` (see `problems`).
+        status: ``ok``; ``not run``; ``none`` (it has no ``evidence/index.md``); ``broken``, see
+            `problems`.
         problems: What is wrong with it.
         rows: Rows in the loaded table, None while there is none.
         rejected: Rows in the table of rejected ones.

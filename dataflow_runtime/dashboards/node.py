@@ -21,8 +21,8 @@ __all__ = ["Node", "find_node", "install", "node_is_there", "running"]
 _OLDEST = 20
 _HINT = 'pip install "dataflow-runtime[dashboards]" brings Node'
 
-# Vite writes variables that start with VITE_ into the pages, Evidence its own into queries: what runs there sees only
-# these, so no secret of the environment can reach the site.
+# Vite writes variables that start with VITE_ into the pages, Evidence its own into queries. Node
+# sees only these, so no secret of the environment can reach the site.
 _PASSED_ON = (
     *("PATH", "HOME", "USERPROFILE", "APPDATA", "LOCALAPPDATA", "SYSTEMROOT", "COMSPEC", "PATHEXT"),
     *("TMPDIR", "TEMP", "TMP", "LANG", "LC_ALL", "TZ", "NODE_OPTIONS", "NODE_EXTRA_CA_CERTS"),
@@ -45,7 +45,7 @@ class Node:
     def environment(
         self, environ: Mapping[str, str], *, everything: bool = False
     ) -> dict[str, str]:
-        """Return the environment of a process: this Node first, and no more than it needs unless `everything` is."""
+        """Return a process's environment: this Node first, and only what it needs by default."""
         kept = (
             dict(environ)
             if everything
@@ -68,7 +68,7 @@ def find_node(shims: Path) -> Node:
     """Return the system's Node if it is new enough, else the one of the extra ``dashboards``.
 
     Args:
-        shims: Folder for what the wheel's Node lacks: its npm and npx were links, which no wheel can hold.
+        shims: Folder for the npm and npx of the wheel's Node: links, which a wheel cannot hold.
 
     Raises:
         DataflowError: There is none, or only an older one.
@@ -121,7 +121,7 @@ def install(site: Path, node: Node, log: Path) -> bool:
 def running(
     command: list[str], folder: Path, environment: Mapping[str, str]
 ) -> Iterator[subprocess.Popen[str]]:
-    """Start a command of Node in a process group of its own, which ends with the block whatever happens in it."""
+    """Start a command of Node in a process group of its own, which ends with the block."""
     executable = shutil.which(command[0], path=environment["PATH"])
     assert executable is not None
     process = subprocess.Popen(  # noqa: S603 - our own command

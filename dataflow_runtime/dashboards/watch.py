@@ -1,4 +1,4 @@
-"""Serves the site while its files are edited: what changes in a workflow's ``evidence/`` shows in the open page."""
+"""Serves the site while files in ``evidence/`` are edited: changes show in the open page."""
 
 from __future__ import annotations
 
@@ -62,7 +62,8 @@ def serve(host: str, port: int, *, on_progress: Callable[[str], None]) -> int:
                 log.start()
                 _wait(process, host, port, log_file(site, "dev"))
                 on_progress(
-                    f"Dashboards: http://{host}:{port}{site.settings.dashboards_base_path}/  (Ctrl-C stops it)"
+                    f"Dashboards: http://{host}:{port}{site.settings.dashboards_base_path}/"
+                    "  (Ctrl-C stops it)"
                 )
                 _follow(site, dashboards, process, on_progress)
         raise DataflowError("Evidence has stopped", hint=f"its output: {log_file(site, 'dev')}")
