@@ -66,8 +66,8 @@ def borrowed(
                 and _uses(text, name)
                 and not any(core.rglob(f"{name}.svelte"))
             ):
-                owners = ", ".join(workflows)
-                message = f"<{name}> is a component of {owners}: import it in the page"
+                named = ", ".join(workflows)
+                message = f"<{name}> is a component of {named}: import it in the page"
                 yield Problem(message, dashboard.folder / page)
 
 

@@ -85,9 +85,9 @@ def test_a_backfill_of_dagster_does_what_the_command_does(
         ),
         (
             ["--from", "2024-03-02", "--to", "2024-03-01"],
-            "no time lies between from 2024-03-02 and to 2024-03-01",
+            "the window from 2024-03-02 to 2024-03-01 is empty",
         ),
-        (["--from", "yesterday"], "from: 'yesterday' is no time"),
+        (["--from", "yesterday"], "from: 'yesterday' is not a time"),
     ],
 )
 def test_what_cannot_be_run_is_an_error_of_usage(
