@@ -271,7 +271,7 @@ class WorkflowConfig(ConfigModel):
     def within(self, window: Window | None) -> Self:
         """Return this config for a run that reads `window` of the source."""
         narrowed = self.model_copy()
-        narrowed._window = window
+        narrowed._window = window  # noqa: SLF001 - a copy of its own class
         return narrowed
 
     @model_validator(mode="after")
