@@ -13,16 +13,18 @@ from dataflow_runtime.cli.failures import require
 
 @click.command("check")
 @options.names_argument
+@click.option("--build", is_flag=True, help="Build the dbt models, too, on tables without rows.")
 @options.json_option
-def check_command(*, names: Sequence[str], as_json: bool) -> int:
+def check_command(*, names: Sequence[str], build: bool, as_json: bool) -> int:
     """Import the workflows, validate their configs, parse their dbt projects.
 
-    Exit code 1 if one is broken.
+    With --build, models that name an absent column are found: they are built in a scratch DuckDB,
+    and no warehouse is touched. Exit code 1 if a workflow is broken.
 
     \b
     Examples:
       dataflow-runtime check
-      dataflow-runtime check my_workflow --json
+      dataflow-runtime check my_workflow --build --json
     """
     require("run")
     output.announced_home()
@@ -35,7 +37,7 @@ def check_command(*, names: Sequence[str], as_json: bool) -> int:
             if sys.stderr.isatty():
                 output.echo(output.clean(f"  checked {result.name}"), err=True)
 
-        results = check_workflows(names, on_checked=show)
+        results = check_workflows(names, build=build, on_checked=show)
     if as_json:
         output.print_json([result.to_json() for result in results])
     elif not results:

@@ -72,12 +72,16 @@ class CheckResult:
 
 
 def check_workflows(
-    names: Collection[str] = (), *, on_checked: Callable[[CheckResult], None] | None = None
+    names: Collection[str] = (),
+    *,
+    build: bool = False,
+    on_checked: Callable[[CheckResult], None] | None = None,
 ) -> list[CheckResult]:
     """Check the named workflows, or all installed ones; return a result for each, sorted by name.
 
     Args:
         names: The workflows; empty for all.
+        build: Whether to build the dbt models, too, on tables without rows.
         on_checked: Called with each result as it comes.
 
     Raises:
@@ -89,7 +93,7 @@ def check_workflows(
     get_settings().make_home()
 
     def check(workflow: InstalledWorkflow) -> CheckResult:
-        result = _check_in_process(workflow)
+        result = _check_in_process(workflow, build=build)
         if on_checked is not None:
             on_checked(result)
         return result
@@ -142,11 +146,11 @@ def _remember_killers(results: list[CheckResult]) -> None:
         _killers_file().write_text(json.dumps(sorted(names)), "utf-8")
 
 
-def _check_in_process(installed: InstalledWorkflow) -> CheckResult:
+def _check_in_process(installed: InstalledWorkflow, *, build: bool = False) -> CheckResult:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_PRELOAD)
     receiving, sending = context.Pipe(duplex=False)
-    process = context.Process(target=_send, args=(installed, dict(os.environ), sending))
+    process = context.Process(target=_send, args=(installed, build, dict(os.environ), sending))
     process.start()
     sending.close()
     file = str(installed.file) if installed.file else None
@@ -167,20 +171,23 @@ def _check_in_process(installed: InstalledWorkflow) -> CheckResult:
         process.join()
 
 
-def _send(installed: InstalledWorkflow, environment: dict[str, str], sending: Any) -> None:
+def _send(
+    installed: InstalledWorkflow, build: bool, environment: dict[str, str], sending: Any
+) -> None:
     # The process was forked from one that started before: its environment may be an older one.
     os.environ.clear()
     os.environ.update(environment)
-    sending.send(_check(installed))
+    sending.send(_check(installed, build=build))
 
 
-def _check(installed: InstalledWorkflow) -> CheckResult:
+def _check(installed: InstalledWorkflow, *, build: bool) -> CheckResult:
     from dataflow_runtime.orchestration.repositories import build_workflow
 
     problems = _config_problems(installed)
     built = build_workflow(installed)
     if not isinstance(built, BrokenWorkflow):
-        return _result(installed, problems or _pipeline_problems(installed), built.asset_keys)
+        problems = problems or _pipeline_problems(installed, build=build)
+        return _result(installed, problems, built.asset_keys)
     # An invalid config breaks the import as well; reporting it once is enough.
     if not (built.kind is FailureKind.CONFIG and problems):
         problems.append(_problem(built))
@@ -211,15 +218,16 @@ def _config_problems(installed: InstalledWorkflow) -> list[WorkflowProblem]:
     return []
 
 
-def _pipeline_problems(installed: InstalledWorkflow) -> list[WorkflowProblem]:
+def _pipeline_problems(installed: InstalledWorkflow, *, build: bool) -> list[WorkflowProblem]:
     """Return what is wrong with transform and checks on a frame without rows, and with dbt."""
     from dataflow_runtime.orchestration.ops import run_on_no_rows
-    from dataflow_runtime.pipeline.dbt import manifest_path, project_dir
+    from dataflow_runtime.pipeline.dbt import build_on_no_rows, manifest_path, project_dir
 
     problems = []
+    columns = None
     config = config_manager.load_config(installed.name)
     try:
-        run_on_no_rows(config)
+        columns = run_on_no_rows(config)
     except Exception as error:
         message = str(error).splitlines()[0] if str(error) else type(error).__name__
         problems.append(
@@ -229,6 +237,8 @@ def _pipeline_problems(installed: InstalledWorkflow) -> list[WorkflowProblem]:
     if project.is_dir():  # a job of other ops may do without dbt
         try:
             manifest_path(config)
+            if build and columns is not None:
+                build_on_no_rows(config, columns)
         except DataflowError as error:
             problems.append(
                 WorkflowProblem(FailureKind.DBT, error.message, str(project), hint=error.hint)

@@ -24,6 +24,7 @@ from dataflow_runtime.pipeline.casting import dtype_of
 from dataflow_runtime.pipeline.checks import Transform, check_rows
 from dataflow_runtime.pipeline.dbt import DbtResult, build
 from dataflow_runtime.pipeline.load import tables
+from dataflow_runtime.pipeline.schema import loadable
 from dataflow_runtime.pipeline.staging import StagedRun
 from dataflow_runtime.pipeline.steps import Extract, Pipeline
 from dataflow_runtime.pipeline.warehouse import location
@@ -105,15 +106,16 @@ def make_pipeline(
     return _pipelines[workflow]
 
 
-def run_on_no_rows(config: WorkflowConfig) -> None:
+def run_on_no_rows(config: WorkflowConfig) -> pl.Schema | None:
     """Run a workflow's transform and checks on a frame of its declared columns, without rows.
 
-    Raises whatever they raise. Without declared columns there is nothing to run them on.
+    Raises whatever they raise. Returns the columns of the raw table, or None: without declared
+    columns there is nothing to run them on.
     """
     pipeline = _pipelines.get(config.workflow)
     columns = config.processing.columns
     if pipeline is None or not columns:
-        return
+        return None
     checked = check_rows(
         pl.LazyFrame(schema={name: dtype_of(kind) for name, kind in columns.items()}),
         columns=columns,
@@ -121,7 +123,9 @@ def run_on_no_rows(config: WorkflowConfig) -> None:
         checks=pipeline.checks,
         primary_key=config.processing.primary_key,
     )
-    pl.collect_all([checked.accepted, *checked.rejected])
+    accepted = loadable(checked.accepted)
+    pl.collect_all([accepted, *checked.rejected])
+    return accepted.collect_schema()
 
 
 def extract_op(pipeline: Pipeline, retry: dg.RetryPolicy | None) -> dg.OpDefinition:

@@ -403,3 +403,16 @@ def test_six_broken_workflows_of_fifty_say_why_and_the_others_load(site: Any) ->
     }
     for name in reasons:
         assert dg.AssetKey([name, "broken"]) in found[name].asset_graph.get_all_asset_keys()
+
+
+def test_build_finds_a_model_that_names_an_absent_column(site: Any) -> None:
+    folder = site.install("orders")
+    assert site.run("check", "orders", "--build").returncode == 0
+    model = next((folder / "dbt" / "models").glob("stg_*.sql"))
+    model.write_text(model.read_text().replace("amount", "amuont"))
+    assert site.run("check", "orders").returncode == 0
+    checked = site.run("check", "orders", "--build")
+    assert checked.returncode == 1
+    assert "stg_orders" in checked.stdout
+    assert "amuont" in checked.stdout
+    assert not (site.home / "orders.duckdb").exists()
