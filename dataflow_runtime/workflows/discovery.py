@@ -143,8 +143,7 @@ def _advertised() -> Iterator[list[InstalledWorkflow]]:
             continue
         if text is None or ENTRY_POINT_GROUP not in text:
             continue
-        about = distribution.metadata  # parsed at each access
-        package, version = about["Name"] or "?", about["Version"] or "?"
+        package, version = _name_and_version(distribution)
         if package in seen:  # shadowed by an earlier folder of sys.path
             continue
         seen.add(package)
@@ -166,6 +165,15 @@ def _advertised() -> Iterator[list[InstalledWorkflow]]:
             )
             modules.setdefault(module, []).append(entry)
         yield from modules.values()
+
+
+def _name_and_version(distribution: importlib.metadata.Distribution) -> tuple[str, str]:
+    """Return what the metadata of a distribution says, ``?`` where it says nothing."""
+    # Without a METADATA file it is empty, or None where importlib_metadata has been imported.
+    about: Any = distribution.metadata  # parsed at each access
+    if about is None:
+        return "?", "?"
+    return about.get("Name") or "?", about.get("Version") or "?"
 
 
 def _registered(advertised: list[InstalledWorkflow]) -> list[InstalledWorkflow]:

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import json
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
+from importlib_metadata import MetadataPathFinder
 
 from dataflow_runtime.errors import FailureKind, UnknownWorkflowError
 from dataflow_runtime.workflows import discovery
@@ -326,7 +328,14 @@ def test_an_entry_point_outside_the_group_is_ignored(site: Any, entry_points: st
     assert [(workflow.name, workflow.error) for workflow in find_workflows()] == [("good", None)]
 
 
-def test_a_distribution_without_metadata_harms_no_other(site: Any) -> None:
+@pytest.mark.parametrize("backport", [False, True], ids=["stdlib", "importlib_metadata"])
+def test_a_distribution_without_metadata_harms_no_other(
+    site: Any, monkeypatch: pytest.MonkeyPatch, backport: bool
+) -> None:
+    # Once the backport is imported, distributions are found by it as well.
+    finders = [finder for finder in sys.meta_path if not isinstance(finder, MetadataPathFinder)]
+    added = [MetadataPathFinder()] if backport else []
+    monkeypatch.setattr(sys, "meta_path", [*finders, *added])
     site.install("good")
     site.write(
         "nameless", {"nameless/job.py": JOB.format(name="good")}, {"nameless": "nameless.job"}
