@@ -241,7 +241,9 @@ def _error(event: DagsterEvent, workflow: str) -> dict[str, str | None] | None:
     """Return the error of ``run --json`` for an event: the step, the message, what to do."""
     if event.event_type == DagsterEventType.RUN_FAILURE:
         # A failure outside the steps; Dagster's own message says only that there was one.
-        raised = event.job_failure_data.error
+        # Without data, our own code has ended the run.
+        data = event.job_failure_data if event.event_specific_data else None
+        raised = data.error if data else None
         message = _raised(raised) if raised else event.message or "the run failed"
         return {**_NO_STEP, "message": mask(message)}
     if event.event_type != DagsterEventType.STEP_FAILURE:

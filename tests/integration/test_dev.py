@@ -65,7 +65,7 @@ def members(group: int) -> list[str]:
 
 def test_the_ui(dev: tuple[Any, str], page: Page, tmp_path: Path) -> None:
     process, url = dev
-    location = f"{url}/locations/dataflow_runtime.dagster_repo"
+    location = f"{url}/locations/shipments@dataflow_runtime.dagster_repo"
 
     page.goto(f"{url}/jobs")
     for job in ("orders_job", "shipments_job"):
