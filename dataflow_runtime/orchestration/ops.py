@@ -116,16 +116,15 @@ def run_on_no_rows(config: WorkflowConfig) -> pl.Schema | None:
     columns = config.processing.columns
     if pipeline is None or not columns:
         return None
-    checked = check_rows(
+    accepted = check_rows(
         pl.LazyFrame(schema={name: dtype_of(kind) for name, kind in columns.items()}),
         columns=columns,
         transform=pipeline.transform,
         checks=pipeline.checks,
         primary_key=config.processing.primary_key,
+        on_rejected=lambda _: None,
     )
-    accepted = loadable(checked.accepted)
-    pl.collect_all([accepted, *checked.rejected])
-    return accepted.collect_schema()
+    return loadable(accepted).collect().schema
 
 
 def extract_op(pipeline: Pipeline, retry: dg.RetryPolicy | None) -> dg.OpDefinition:

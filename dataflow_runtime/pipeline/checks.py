@@ -1,6 +1,6 @@
 """Splits rows into those to load and rejected ones, with the names of the checks that they fail.
 
-Everything here is lazy: one query reads the source once and yields accepted and rejected rows.
+Everything here is lazy: one query reads the source once.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import hashlib
 import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import polars as pl
@@ -17,10 +16,22 @@ import polars as pl
 from dataflow_runtime.errors import DataflowError
 from dataflow_runtime.pipeline.casting import cast
 
-__all__ = ["REJECTED_SCHEMA", "SOURCE", "Checked", "Transform", "check_rows", "is_lazy", "row_keys"]
+__all__ = [
+    "REJECTED_SCHEMA",
+    "SOURCE",
+    "OnRejected",
+    "Transform",
+    "check_rows",
+    "each_batch",
+    "is_lazy",
+    "row_keys",
+]
 
 Transform: TypeAlias = Callable[[Any], Any]
 """``transform(rows)``: a Polars LazyFrame to a LazyFrame, or (as up to release 0.3) DataFrames."""
+
+OnRejected: TypeAlias = Callable[[pl.DataFrame], None]
+"""Takes rejected rows, in frames of `REJECTED_SCHEMA`."""
 
 SOURCE = "_source"
 """The row as the source sent it; rejected rows show it where `transform` keeps this column."""
@@ -30,20 +41,6 @@ REJECTED_SCHEMA = pl.Schema({"row_key": pl.String(), "checks": pl.String(), "row
 row as JSON."""
 
 _FAILED = "_failed"
-
-
-@dataclass(frozen=True)
-class Checked:
-    """Rows after transform and checks, as parts of one lazy query.
-
-    Attributes:
-        accepted: Rows that passed, in the columns that `transform` returned.
-        rejected: Rows that did not, as `REJECTED_SCHEMA`: those with a value that cannot be read
-            as its declared type, and those that fail a check.
-    """
-
-    accepted: pl.LazyFrame
-    rejected: list[pl.LazyFrame]
 
 
 def is_lazy(transform: Transform) -> bool:
@@ -62,12 +59,14 @@ def check_rows(
     transform: Transform,
     checks: Mapping[str, pl.Expr],
     primary_key: Sequence[str],
-) -> Checked:
-    """Parse the declared columns of `rows`, transform them, check them.
+    on_rejected: OnRejected,
+) -> pl.LazyFrame:
+    """Parse the declared columns of `rows`, transform them, check them; return the accepted rows.
 
     A row is rejected when a declared column does not parse (``type:<column>``), when a check is
     false (a null result passes, as in SQL) or when a column of the primary key is null
-    (``primary_key``).
+    (``primary_key``). It is handed to `on_rejected` while the returned query runs: one sink keeps
+    memory bounded, where Polars buffers rows for several.
 
     Raises:
         DataflowError: A declared column is missing, `transform` does not return a frame, or a check
@@ -78,13 +77,11 @@ def check_rows(
     typed = rows.with_columns(pl.struct(pl.all()).alias(SOURCE)).with_columns(
         cast(pl.col(name), found[name], kind) for name, kind in columns.items()
     )
-    read, unreadable = _split(
-        typed, {f"type:{name}": _is_readable(name) for name in columns}, primary_key
-    )
+    readable = {f"type:{name}": _is_readable(name) for name in columns}
+    read = _accepted(typed, readable, primary_key, on_rejected)
     transformed = _transformed(read, transform)
     tests = _tests(transformed, checks, primary_key)
-    accepted, failed = _split(transformed, tests, primary_key)
-    return Checked(accepted=accepted.drop(SOURCE, strict=False), rejected=[unreadable, failed])
+    return _accepted(transformed, tests, primary_key, on_rejected).drop(SOURCE, strict=False)
 
 
 def row_keys(primary_key: Sequence[str]) -> pl.Expr:
@@ -166,26 +163,50 @@ def _tests(
     return tests
 
 
-def _split(
-    rows: pl.LazyFrame, tests: Mapping[str, pl.Expr], primary_key: Sequence[str]
-) -> tuple[pl.LazyFrame, pl.LazyFrame]:
-    """Return the rows that pass all tests, and what is kept of the others (`REJECTED_SCHEMA`)."""
+def _accepted(
+    rows: pl.LazyFrame,
+    tests: Mapping[str, pl.Expr],
+    primary_key: Sequence[str],
+    on_rejected: OnRejected,
+) -> pl.LazyFrame:
+    """Return the rows that pass all tests; hand the others to `on_rejected`."""
     schema = rows.collect_schema()
     # Evaluated over all rows, before the split: a check may compare a row with others.
     failed = {f"{_FAILED}:{name}": ~test.fill_null(value=True) for name, test in tests.items()}
-    rows = rows.with_columns(**failed).with_columns(
+    flagged = rows.with_columns(**failed).with_columns(
         pl.any_horizontal(pl.lit(value=False), *failed).alias(_FAILED)
     )
     names = [pl.when(column).then(pl.lit(name)) for column, name in zip(failed, tests, strict=True)]
     has_key = bool(primary_key) and set(primary_key) <= set(schema)
-    rejected = rows.filter(_FAILED).select(
+    kept = (
         row_keys(primary_key) if has_key else pl.lit(None, dtype=pl.String).alias("row_key"),
         pl.concat_str(names or [pl.lit("")], separator=",", ignore_nulls=True).alias("checks"),
         (pl.col(SOURCE) if SOURCE in schema else pl.struct(list(schema))).alias("row"),
     )
-    return (
-        rows.filter(~pl.col(_FAILED)).drop(_FAILED, *failed),
-        rejected.map_batches(_as_text, schema=REJECTED_SCHEMA, streamable=True),
+
+    def split(batch: pl.DataFrame) -> pl.DataFrame:
+        rejected = batch.filter(_FAILED)
+        if not rejected.is_empty():
+            on_rejected(_as_text(rejected.select(kept)))
+        return batch.filter(~pl.col(_FAILED)).drop(_FAILED, *failed)
+
+    return each_batch(flagged, split, schema)
+
+
+def each_batch(
+    rows: pl.LazyFrame, function: Callable[[pl.DataFrame], pl.DataFrame], schema: pl.Schema
+) -> pl.LazyFrame:
+    """Return the rows that a function makes of each batch, which Polars may call from any thread.
+
+    Nothing is pushed below it: it sees every row and column.
+    """
+    return rows.map_batches(
+        function,
+        schema=schema,
+        streamable=True,
+        predicate_pushdown=False,
+        projection_pushdown=False,
+        slice_pushdown=False,
     )
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import polars as pl
@@ -19,7 +20,14 @@ import polars.selectors as cs
 from dataflow_runtime.config import Window, WorkflowConfig, config_manager
 from dataflow_runtime.errors import DataflowError
 from dataflow_runtime.pipeline.casting import dtype_of
-from dataflow_runtime.pipeline.checks import Transform, check_rows, is_lazy
+from dataflow_runtime.pipeline.checks import (
+    REJECTED_SCHEMA,
+    OnRejected,
+    Transform,
+    check_rows,
+    each_batch,
+    is_lazy,
+)
 from dataflow_runtime.pipeline.duplicates import drop_duplicates
 from dataflow_runtime.pipeline.frames import Rows, to_frame
 from dataflow_runtime.pipeline.load import LOAD_ID, load, needs_load_id, rejected_keys
@@ -127,10 +135,9 @@ class Pipeline:
             writing(run.folder("accepted")) as accepted,
             writing(run.folder("rejected")) as rejected,
         ):
-            process = self._stream if is_lazy(self.transform) else self._process_batches
             extracted = 0
             if rows.collect_schema():  # a source without rows may not say its columns
-                extracted = process(rows, run, config, accepted, rejected)
+                extracted = self._process(rows, run, config, accepted, rejected)
             one_schema(accepted)
             duplicates = 0
             if config.output.write_disposition == "merge":
@@ -240,7 +247,7 @@ class Pipeline:
                 columns = config.processing.columns
                 yield pl.LazyFrame(schema={n: dtype_of(kind) for n, kind in columns.items()})
 
-    def _stream(
+    def _process(
         self,
         rows: pl.LazyFrame,
         run: StagedRun,
@@ -248,58 +255,62 @@ class Pipeline:
         accepted: Path,
         rejected: Path,
     ) -> int:
-        """Write all parts of the query in one pass over the rows; return the number of rows."""
-        good, bad = self._checked(rows, run, config)
-        sinks = [sink(good, accepted / "part-000000.parquet")]
-        for number, part in enumerate(bad):
-            sinks.append(sink(part, rejected / f"part-{number:06}.parquet"))
-        *_, count = pl.collect_all([*sinks, rows.select(pl.len())], engine="streaming")
-        return int(count.item())
+        """Write accepted and rejected rows in one pass; return the number of rows read."""
+        lock, count = Lock(), 0
+        added = (
+            pl.lit(run.run_id).alias("run_id"),
+            pl.lit(datetime.now(UTC), dtype=pl.Datetime("us", "UTC")).alias("rejected_at"),
+        )
 
-    def _process_batches(
-        self,
-        rows: pl.LazyFrame,
-        run: StagedRun,
-        config: WorkflowConfig,
-        accepted: Path,
-        rejected: Path,
-    ) -> int:
-        """Do the same for a `transform` that takes DataFrames, one batch at a time."""
-        count = 0
-        batches = rows.collect_batches(chunk_size=config.processing.batch_size, maintain_order=True)
-        with BatchWriter(accepted) as good_rows, BatchWriter(rejected) as bad_rows:
-            for batch in chain(batches, [rows.clear().collect()]):
-                if batch.is_empty() and count:
-                    continue
+        def counted(batch: pl.DataFrame) -> pl.DataFrame:
+            nonlocal count
+            with lock:
                 count += batch.height
-                good, bad = self._checked(batch.lazy(), run, config)
-                good_rows.write(good.collect())
-                bad_rows.write(pl.concat(bad).collect())
+            return batch
+
+        with BatchWriter(rejected) as bad_rows:
+            # At least the columns, for the first run.
+            bad_rows.write(pl.DataFrame(schema=REJECTED_SCHEMA).with_columns(added))
+
+            def keep(frame: pl.DataFrame) -> None:
+                with lock:
+                    bad_rows.write(frame.with_columns(added))
+
+            rows = each_batch(rows, counted, rows.collect_schema())
+            if is_lazy(self.transform):
+                good = self._checked(rows, run, config, keep)
+                sink(good, accepted / "part-000000.parquet").collect(engine="streaming")
+                return count
+            # A `transform` that takes DataFrames gets one batch at a time.
+            size = config.processing.batch_size
+            batches = rows.collect_batches(chunk_size=size, maintain_order=True)
+            with BatchWriter(accepted) as good_rows:
+                for batch in chain(batches, [rows.clear().collect()]):
+                    if good_rows.rows == 0 or not batch.is_empty():
+                        good = self._checked(batch.lazy(), run, config, keep)
+                        good_rows.write(good.collect())
         return count
 
     def _checked(
-        self, rows: pl.LazyFrame, run: StagedRun, config: WorkflowConfig
-    ) -> tuple[pl.LazyFrame, list[pl.LazyFrame]]:
-        """Return the rows to load, and the rejected ones as they are stored."""
-        checked = check_rows(
+        self, rows: pl.LazyFrame, run: StagedRun, config: WorkflowConfig, keep: OnRejected
+    ) -> pl.LazyFrame:
+        """Return the rows to load, in the columns of the table."""
+        accepted = check_rows(
             rows,
             columns=config.processing.columns,
             transform=self.transform,
             checks={**self.checks, **_own_checks(config)},
             primary_key=config.processing.primary_key,
+            on_rejected=keep,
         )
-        accepted = loadable(checked.accepted)
+        accepted = loadable(accepted)
         if run.load_id:
             if LOAD_ID in accepted.collect_schema():
                 raise DataflowError(
                     f"the rows have a column {LOAD_ID!r}, which the runtime adds", hint="rename it"
                 )
             accepted = accepted.with_columns(pl.lit(run.load_id).alias(LOAD_ID))
-        added = (
-            pl.lit(run.run_id).alias("run_id"),
-            pl.lit(datetime.now(UTC), dtype=pl.Datetime("us", "UTC")).alias("rejected_at"),
-        )
-        return accepted, [part.with_columns(added) for part in checked.rejected]
+        return accepted
 
 
 def _own_checks(config: WorkflowConfig) -> dict[str, pl.Expr]:

@@ -8,7 +8,7 @@ import pytest
 
 from dataflow_runtime.errors import DataflowError
 from dataflow_runtime.pipeline.casting import DTYPES
-from dataflow_runtime.pipeline.checks import check_rows
+from dataflow_runtime.pipeline.checks import REJECTED_SCHEMA, check_rows
 from dataflow_runtime.pipeline.sources import read_source
 
 COLUMNS = {"id": "integer", **{f"a_{kind}": kind for kind in DTYPES}}
@@ -26,11 +26,17 @@ def generate(configure: Any) -> Any:
 
 
 def process(frame: pl.DataFrame) -> Any:
-    checked = check_rows(
-        frame.lazy(), columns=COLUMNS, transform=lambda rows: rows, checks={}, primary_key=["id"]
-    )
+    rejected: list[pl.DataFrame] = []
+    accepted = check_rows(
+        frame.lazy(),
+        columns=COLUMNS,
+        transform=lambda rows: rows,
+        checks={},
+        primary_key=["id"],
+        on_rejected=rejected.append,
+    ).collect()
     return SimpleNamespace(
-        accepted=checked.accepted.collect(), rejected=pl.concat(checked.rejected).collect()
+        accepted=accepted, rejected=pl.concat([pl.DataFrame(schema=REJECTED_SCHEMA), *rejected])
     )
 
 
