@@ -144,6 +144,8 @@ def artifacts_dir(config: WorkflowConfig, run_id: str) -> Path:
 def manifest_path(config: WorkflowConfig) -> Path:
     """Return the project's parsed manifest, kept by content: a changed project is parsed again.
 
+    It lacks the macros. They are most of a manifest, and Dagster does not read them.
+
     Raises:
         DataflowError: The project cannot be parsed.
     """
@@ -153,7 +155,8 @@ def manifest_path(config: WorkflowConfig) -> Path:
             _invoke(config, ["parse"])
             kept.parent.mkdir(parents=True, exist_ok=True)
             draft = kept.with_suffix(".draft")
-            shutil.copyfile(target / _MANIFEST, draft)
+            manifest = json.loads((target / _MANIFEST).read_bytes())
+            draft.write_text(json.dumps({**manifest, "macros": {}}), "utf-8")
             draft.replace(kept)
     return kept
 

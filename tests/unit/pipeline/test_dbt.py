@@ -68,6 +68,11 @@ def test_a_damaged_manifest_is_made_again(project: Any) -> None:
     assert list(json.loads(manifest.read_bytes())["nodes"]) == ["model.p.m"]
 
 
+def test_a_kept_manifest_is_small(project: Any) -> None:
+    # dbt's own macros would make it 500 KB; a code location reads one for each workflow.
+    assert dbt.manifest_path(project).stat().st_size < 20_000
+
+
 def test_a_build_after_a_unit_test_was_removed(project: Any) -> None:
     first = dbt.build(project, run_id="1")
     assert (first.models, first.tests, first.failed) == (1, 1, [])
