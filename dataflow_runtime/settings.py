@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +17,7 @@ from dataflow_runtime.errors import UsageError
 __all__ = ["Settings", "get_settings", "temporary_environment"]
 
 HOME_NAME = ".dataflow"
+_PREFIX = "DATAFLOW_"
 
 # Written where there is none: yours to edit.
 _DAGSTER_YAML = """\
@@ -70,7 +72,11 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_prefix="DATAFLOW_", env_ignore_empty=True, extra="ignore", hide_input_in_errors=True
+        env_prefix=_PREFIX,
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
     )
 
     home: Path = Path()
@@ -126,11 +132,19 @@ class Settings(BaseSettings):
 
 
 def get_settings() -> Settings:
-    """Read the settings from the environment as it is now.
+    """Return the settings that the environment and the working directory give now.
 
     Raises:
         UsageError: A variable has a value that its setting does not allow.
     """
+    names = (name for name in os.environ if name == "HOME" or name.upper().startswith(_PREFIX))
+    variables = tuple((name, os.environ[name]) for name in sorted(names))
+    return _read_settings(variables, _default_home(), Path.cwd())
+
+
+@lru_cache(maxsize=16)
+def _read_settings(*_depends_on: object) -> Settings:
+    # Cached because building a model takes 0.5 ms, and every workflow asks several times.
     try:
         return Settings()
     except ValidationError as error:

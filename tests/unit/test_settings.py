@@ -40,6 +40,22 @@ def test_a_given_home_is_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert get_settings().home == tmp_path / "me" / "state"
 
 
+def test_settings_follow_the_environment_and_the_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = get_settings()
+    assert get_settings() is first
+    (tmp_path / "inner").mkdir()
+    monkeypatch.chdir(tmp_path / "inner")
+    assert get_settings().home == tmp_path / "inner" / ".dataflow"
+    (tmp_path / ".dataflow").mkdir()
+    assert get_settings().home == tmp_path / ".dataflow"
+    monkeypatch.setenv("DATAFLOW_EXECUTOR", "dask")
+    assert get_settings().executor == "dask"
+    monkeypatch.delenv("DATAFLOW_EXECUTOR")
+    assert get_settings().executor == "in_process"
+
+
 def test_an_empty_variable_is_no_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HOME", "ENV", "WORKFLOWS", "EXECUTOR", "STAGING", "API_TOKEN"):
         monkeypatch.setenv(f"DATAFLOW_{name}", "")
