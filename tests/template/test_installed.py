@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ruamel.yaml import YAML
 
 from dataflow_runtime import __version__
 
@@ -30,6 +31,8 @@ EVERY = list(
 )
 # Every pair of answers; `nox -s template` sets the variable and tries every combination.
 PAIRWISE = [answers for number, answers in enumerate(EVERY) if number % 8 in (0, 3, 5, 6)]
+# The script is in the environment of the tests, which the workflow's own one only sees.
+RUNTIME = ("python", "-c", "from dataflow_runtime.cli import main; main()")
 COMBINATIONS = EVERY if os.environ.get("TEMPLATE_COMBINATIONS") == "all" else PAIRWISE
 
 
@@ -92,9 +95,8 @@ def test_a_rendered_workflow_passes_its_own_checks(
     workflow = render(tmp_path / name, source_type=source_type, warehouse=warehouse, assets=assets)
     shared.pip("install", "--no-deps", "--editable", ".", folder=workflow)
     try:
-        shared.run("python", "-m", "mypy", "--cache-dir", str(mypy_cache), folder=workflow)
-        shared.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", folder=workflow)
-        check_and_run(shared, workflow, name, source_type, warehouse)
+        pass_continuous_integration(shared, workflow, mypy_cache)
+        run_on_mock_rows(shared, workflow, name, source_type, warehouse)
     finally:
         shared.pip("uninstall", "--yes", name, folder=workflow)
     shared.pip("wheel", "--no-deps", "--wheel-dir", str(tmp_path / "dist"), ".", folder=workflow)
@@ -102,23 +104,38 @@ def test_a_rendered_workflow_passes_its_own_checks(
     shared.run("python", "-m", "twine", "check", "--strict", str(wheel), folder=workflow)
 
 
-def check_and_run(
+def pass_continuous_integration(environment: Any, workflow: Path, mypy_cache: Path) -> None:
+    """Run the steps of the rendered .github/workflows/ci.yml, but for the installation."""
+    ci = YAML(typ="safe").load(workflow / ".github" / "workflows" / "ci.yml")
+    checks = ci["jobs"]["checks"]
+    install, *commands = [step["run"] for step in checks["steps"] if "run" in step]
+    assert install == "pip install -r requirements.txt -e '.[dev]'"
+    assert len(commands) == 5
+    options = {
+        "mypy": ["--cache-dir", str(mypy_cache)],
+        "pytest": ["-q", "-p", "no:cacheprovider"],
+    }
+    for command in commands:
+        program, *arguments = command.split()
+        start = RUNTIME if program == "dataflow-runtime" else ("python", "-m", program)
+        more = options.get(program, [])
+        environment.run(*start, *arguments, *more, folder=workflow, **checks.get("env", {}))
+
+
+def run_on_mock_rows(
     environment: Any, workflow: Path, name: str, source_type: str, warehouse: str
 ) -> None:
-    """Check and run a workflow as its README says to before its source and its server are there."""
+    """Run a workflow as its README says to before its source and its server are there."""
     variables = {
         f"{name.upper()}_API_URL": "http://127.0.0.1:9/",
         f"{name.upper()}_DATABASE_URL": "sqlite:///there-is-none.db",
         f"{name.upper()}_POSTGRES_URL": "postgresql://user:password@127.0.0.1:9/none",
     }
-    # The script stands in the environment of the tests, which this one only sees.
-    runtime = ("python", "-c", "from dataflow_runtime.cli import main; main()")
-    environment.run(*runtime, "check", name, folder=workflow, **variables)
     arguments = ["--set", "source.type=mock"] if source_type in ("api", "database") else []
     # Its own tests load into a real PostgreSQL.
     arguments += ["--set", "output.warehouse=duckdb"] if warehouse == "postgres" else []
     output = environment.run(
-        *runtime, "run", name, *arguments, "--json", folder=workflow, **variables
+        *RUNTIME, "run", name, *arguments, "--json", folder=workflow, **variables
     )
     assert has_loaded(json.loads(output))
 

@@ -25,8 +25,10 @@ ALWAYS = [
     ".copier-answers.yml",
     ".env.example",
     ".gitattributes",
+    ".github/workflows/ci.yml",
     ".gitignore",
     ".pre-commit-config.yaml",
+    "AGENTS.md",
     "README.md",
     "config.schema.json",
     "pyproject.toml",
@@ -156,3 +158,25 @@ def test_rendering_twice_gives_the_same(render: Render, tmp_path: Path) -> None:
     assert {p.relative_to(first): p.read_bytes() for p in files(first)} == {
         p.relative_to(second): p.read_bytes() for p in files(second)
     }
+
+
+def test_the_group_dev_holds_what_the_extra_dev_holds(
+    workflows: dict[Path, dict[str, Any]],
+) -> None:
+    for folder in workflows:
+        project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))
+        extra = project["project"]["optional-dependencies"]["dev"]
+        assert project["dependency-groups"]["dev"] == extra
+
+
+def test_the_guide_for_assistants_names_files_that_are_there(
+    workflows: dict[Path, dict[str, Any]],
+) -> None:
+    for folder, answers in workflows.items():
+        package = folder / "src" / answers["workflow_name"]
+        guide = (folder / "AGENTS.md").read_text(encoding="utf-8")
+        rows = [line.split("|")[2] for line in guide.splitlines() if line.startswith("| ")][2:]
+        for path in re.findall(
+            r"`([\w./]+\.(?:py|yml|yaml|toml|example)|dbt/models/)`", "".join(rows)
+        ):
+            assert (package / path).exists() or (folder / path).exists(), path
