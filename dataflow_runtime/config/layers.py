@@ -144,7 +144,7 @@ class Layers:
             try:
                 result = interpolate(text, self.environ or {})
             except InterpolationError as error:
-                hint = "see `${VAR:-default}` in docs/config.md"
+                hint = "see `${VAR:-default}` in docs/reference/config.md"
                 self.problems.append(problem_at(node, path, str(error), hint=hint))
                 return None, []
             names = result.variables

@@ -1,4 +1,4 @@
-"""Runs each curl line of docs/api.md against a server; all kinds of problems are documented."""
+"""Runs each curl line of docs/reference/rest-api.md; every kind of problem is documented."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from dataflow_runtime.api.errors import KINDS
 from tests.integration.api.conftest import Api
 
-DOC = (Path(__file__).parents[2] / "docs" / "api.md").read_text(encoding="utf-8")
+DOC = (Path(__file__).parents[2] / "docs" / "reference" / "rest-api.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.e2e

@@ -14,7 +14,7 @@ from dataflow_runtime.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-COMMANDS = DOCS / "commands.md"
+COMMANDS = DOCS / "reference" / "commands.md"
 START, END = (
     "<!-- generated from the commands: nox -s docs, with UPDATE_DOCS=1 -->\n",
     "<!-- end -->\n",
@@ -59,7 +59,9 @@ def test_every_setting_is_documented() -> None:
 
 
 @pytest.mark.parametrize(
-    "page", [ROOT / "README.md", *sorted(DOCS.glob("*.md"))], ids=lambda page: page.name
+    "page",
+    [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))],
+    ids=lambda page: page.relative_to(ROOT).as_posix(),
 )
 def test_links_lead_to_files(page: Path) -> None:
     targets = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8"))
@@ -67,7 +69,9 @@ def test_links_lead_to_files(page: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "page", [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))], ids=lambda page: page.name
+    "page",
+    [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))],
+    ids=lambda page: page.relative_to(ROOT).as_posix(),
 )
 def test_code_can_be_copied(page: Path) -> None:
     """Every block says its language, and no command has a prompt before it."""

@@ -1,4 +1,4 @@
-"""docs/existing_job.md, followed to the letter: ten packages with the same ops, side by side."""
+"""docs/how-to/existing-job.md, followed to the letter for ten packages with the same ops."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ import pytest
 
 pytestmark = pytest.mark.e2e
 
-PAGE = (Path(__file__).parents[2] / "docs" / "existing_job.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "existing-job.md").read_text(
+    encoding="utf-8"
+)
 FILES = re.findall(r"^ *`([\w/.]+)`\n\n(?: *)```\w+\n(.*?)^ *```$", PAGE, re.M | re.S)
 ((_, COMMANDS),) = re.findall(r"^```(bash)\n(.*?)^```$", PAGE, re.M | re.S)
 NAMES = [f"sales_{number}" for number in range(10)]

@@ -1,4 +1,4 @@
-"""The reference in ``docs/config.md`` is made from the models; ``UPDATE_GOLDEN=1`` rewrites it."""
+"""The tables of docs/reference/config.md are made from the models; UPDATE_GOLDEN=1 writes them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from dataflow_runtime.config import WorkflowConfig
 
-DOCS = Path(__file__).parents[3] / "docs" / "config.md"
+DOCS = Path(__file__).parents[3] / "docs" / "reference" / "config.md"
 SCHEMA = WorkflowConfig.model_json_schema(by_alias=True)
 
 

@@ -104,10 +104,14 @@ def test_no_old_name_outlives_its_end() -> None:
     over = [
         f"{key.section}.{key.old}" for key in OLD_KEYS if Version(__version__) >= Version(key.ends)
     ]
-    assert not over, "remove them from dataflow_runtime/config/old_keys.py and docs/config.md"
+    assert not over, (
+        "remove them from dataflow_runtime/config/old_keys.py and docs/reference/config.md"
+    )
 
 
 def test_every_old_name_is_documented() -> None:
-    text = (Path(__file__).parents[3] / "docs" / "config.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[3] / "docs" / "reference" / "config.md").read_text(
+        encoding="utf-8"
+    )
     for key in OLD_KEYS:
         assert f"| `{key.section}.{key.old}` | `{key.section}.{key.new}` | {key.ends} |" in text
