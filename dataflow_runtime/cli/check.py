@@ -43,7 +43,8 @@ def check_command(*, names: Sequence[str], build: bool, as_json: bool) -> int:
     elif not results:
         output.echo("no workflow is installed", err=True)
     for result in [] if as_json else results:
-        about = output.clean(f"{result.name} ({result.package} {result.version})")
+        package = f"{result.installed.package} {result.installed.version}"
+        about = output.clean(f"{result.name} ({package})")
         output.echo(f"{output.status(result.status, 6)} {about}")
         for problem in result.problems:
             place = f"{problem.file}:{problem.line}" if problem.line else problem.file

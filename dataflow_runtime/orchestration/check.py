@@ -1,17 +1,16 @@
 """Checks installed workflows for everything that would stop a run, each in its own process.
 
-So a workflow that kills its process, or whose import never ends, is reported like any other broken
-one. The code location reuses the dbt projects that are parsed here.
+A workflow that kills its process, or whose import never ends, is reported like any other broken
+one. The dbt projects that are parsed here are ready for the code location.
 """
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import os
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,39 +20,27 @@ from dataflow_runtime.settings import get_settings
 from dataflow_runtime.workflows.discovery import InstalledWorkflow, find_workflow, find_workflows
 from dataflow_runtime.workflows.loading import BrokenWorkflow
 
-__all__ = ["CheckResult", "WorkflowProblem", "check_again", "check_workflows"]
+__all__ = ["CheckResult", "check_again", "check_workflows"]
 
 TIME_LIMIT = 120.0
 """Seconds for one workflow: its import, its definitions, its dbt project."""
 
-# What the processes have in common is imported once, in the process that they are forked from.
+# Imported once, in the process from which the others are forked.
 _PRELOAD = ["dataflow_runtime.orchestration.repositories", "dataflow_runtime.pipeline.steps"]
 
 
 @dataclass(frozen=True)
-class WorkflowProblem:
-    """One reason why a workflow would not run."""
-
-    kind: FailureKind
-    message: str
-    file: str | None = None
-    line: int | None = None
-    hint: str | None = None
-
-
-@dataclass(frozen=True)
 class CheckResult:
-    """The problems of one workflow.
+    """The problems of one workflow, and the keys of the assets that it defines."""
 
-    Attributes:
-        asset_keys: The assets that it defines.
-    """
+    installed: InstalledWorkflow
+    problems: list[BrokenWorkflow]
+    asset_keys: Collection[str] = ()
 
-    name: str
-    package: str
-    version: str
-    problems: list[WorkflowProblem]
-    asset_keys: Collection[str] = field(default=(), repr=False)
+    @property
+    def name(self) -> str:
+        """The advertised name."""
+        return self.installed.name
 
     @property
     def status(self) -> str:
@@ -62,12 +49,13 @@ class CheckResult:
 
     def to_json(self) -> dict[str, Any]:
         """Return the documented JSON shape, with package and version."""
+        keys = ("kind", "message", "file", "line", "hint")
         return {
             "name": self.name,
             "status": self.status,
-            "package": self.package,
-            "version": self.version,
-            "problems": [asdict(problem) for problem in self.problems],
+            "package": self.installed.package,
+            "version": self.installed.version,
+            "problems": [{key: getattr(problem, key) for key in keys} for problem in self.problems],
         }
 
 
@@ -81,69 +69,49 @@ def check_workflows(
 
     Args:
         names: The workflows; empty for all.
-        build: Whether to build the dbt models, too, on tables without rows.
-        on_checked: Called with each result as it comes.
+        build: Whether to build the dbt models on tables without rows, too.
+        on_checked: Called with each result as soon as it is known.
 
     Raises:
         UnknownWorkflowError: No installed package advertises one of the names.
     """
-    installed = find_workflows()
-    if names:
-        installed = [find_workflow(name) for name in sorted(set(names))]
+    chosen = [find_workflow(name) for name in sorted(set(names))] or find_workflows()
     get_settings().make_home()
 
-    def check(workflow: InstalledWorkflow) -> CheckResult:
-        result = _check_in_process(workflow, build=build)
+    def check(installed: InstalledWorkflow) -> CheckResult:
+        result = _check_in_process(installed, build=build)
         if on_checked is not None:
             on_checked(result)
         return result
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        results = list(pool.map(check, installed))
-    _remember_killers(results)
-    clashes = _key_clashes(installed, results)
+        results = list(pool.map(check, chosen))
+    from dataflow_runtime.orchestration.repositories import key_clashes
+
+    clashes = key_clashes((result.installed, result.asset_keys) for result in results)
     for result in results:
-        result.problems.extend(clashes.get(result.name, ()))
+        result.problems.extend(clash for clash in clashes if clash.installed == result.installed)
     return results
 
 
 def check_again() -> list[BrokenWorkflow]:
-    """Return the workflows that killed their process in the last `check`, and still do.
+    """Return the workflows that killed their process in the last check, and still do.
 
     The code location asks before it imports them into its own process.
     """
-    names = _killers()
-    broken = []
-    for installed in find_workflows():
-        if installed.name not in names:
-            continue
-        for problem in _check_in_process(installed).problems:
-            if problem.kind in _KILLED:
-                found = (problem.kind, problem.message, problem.file, None)
-                broken.append(BrokenWorkflow(installed, *found))
-    return broken
+    suspects = [found for found in find_workflows() if _killed_mark(found.name).exists()]
+    problems: list[BrokenWorkflow] = []
+    for suspect in suspects:
+        problems += _check_in_process(suspect).problems
+    return [problem for problem in problems if problem.kind in _KILLED]
 
 
 _KILLED = (FailureKind.CRASH, FailureKind.TIMEOUT)
 
 
-def _killers_file() -> Path:
-    return get_settings().home / "killed_in_check.json"
-
-
-def _killers() -> set[str]:
-    file = _killers_file()
-    return set(json.loads(file.read_text("utf-8"))) if file.exists() else set()
-
-
-def _remember_killers(results: list[CheckResult]) -> None:
-    names = _killers()
-    for result in results:
-        names.discard(result.name)
-        if any(problem.kind in _KILLED for problem in result.problems):
-            names.add(result.name)
-    if names or _killers_file().exists():
-        _killers_file().write_text(json.dumps(sorted(names)), "utf-8")
+def _killed_mark(name: str) -> Path:
+    """Return a file that exists if the last check of a workflow killed its process."""
+    return get_settings().home / "killed_in_check" / name
 
 
 def _check_in_process(installed: InstalledWorkflow, *, build: bool = False) -> CheckResult:
@@ -153,28 +121,31 @@ def _check_in_process(installed: InstalledWorkflow, *, build: bool = False) -> C
     process = context.Process(target=_send, args=(installed, build, dict(os.environ), sending))
     process.start()
     sending.close()
-    file = str(installed.file) if installed.file else None
+    mark = _killed_mark(installed.name)
     try:
-        if not receiving.poll(TIME_LIMIT):
-            message = f"its check did not end within {TIME_LIMIT:.0f} s"
-            problem = WorkflowProblem(FailureKind.TIMEOUT, message, file)
-            return _result(installed, [problem])
-        result: CheckResult = receiving.recv()
-        return result
+        if receiving.poll(TIME_LIMIT):
+            result: CheckResult = receiving.recv()
+            mark.unlink(missing_ok=True)
+            return result
+        kind, message = FailureKind.TIMEOUT, f"its check did not end within {TIME_LIMIT:.0f} s"
     except EOFError:
         process.join()
+        kind = FailureKind.CRASH
         message = f"its import ended the process (exit code {process.exitcode})"
-        return _result(installed, [WorkflowProblem(FailureKind.CRASH, message, file)])
     finally:
         process.join(1)
         process.kill()
         process.join()
+    mark.parent.mkdir(exist_ok=True)
+    mark.touch()
+    file = str(installed.file) if installed.file else None
+    return CheckResult(installed, [BrokenWorkflow(installed, kind, message, file, None)])
 
 
 def _send(
     installed: InstalledWorkflow, build: bool, environment: dict[str, str], sending: Any
 ) -> None:
-    # The process was forked from one that started before: its environment may be an older one.
+    # This process was forked from one that may have started with other variables.
     os.environ.clear()
     os.environ.update(environment)
     sending.send(_check(installed, build=build))
@@ -187,22 +158,17 @@ def _check(installed: InstalledWorkflow, *, build: bool) -> CheckResult:
     built = build_workflow(installed)
     if not isinstance(built, BrokenWorkflow):
         problems = problems or _pipeline_problems(installed, build=build)
-        return _result(installed, problems, built.asset_keys)
+        return CheckResult(installed, problems, built.asset_keys)
     # An invalid config breaks the import as well; reporting it once is enough.
     if not (built.kind is FailureKind.CONFIG and problems):
-        problems.append(_problem(built))
-    return _result(installed, problems)
+        problems.append(built)
+    return CheckResult(installed, problems)
 
 
-def _result(
-    installed: InstalledWorkflow, problems: list[WorkflowProblem], keys: Collection[str] = ()
-) -> CheckResult:
-    return CheckResult(installed.name, installed.package, installed.version, problems, keys)
-
-
-def _config_problems(installed: InstalledWorkflow) -> list[WorkflowProblem]:
+def _config_problems(installed: InstalledWorkflow) -> list[BrokenWorkflow]:
     if installed.config_file is None:
         return []
+    kind = FailureKind.CONFIG
     try:
         config_manager.load_config(installed.name)
     except ConfigError as error:
@@ -211,14 +177,14 @@ def _config_problems(installed: InstalledWorkflow) -> list[WorkflowProblem]:
             message = f"{found.path}: {found.message}" if found.path else found.message
             file = str(found.file) if found.file else None
             hint = found.hint or error.hint
-            problems.append(WorkflowProblem(FailureKind.CONFIG, message, file, found.line, hint))
+            problems.append(BrokenWorkflow(installed, kind, message, file, found.line, hint))
         return problems
     except DataflowError as error:
-        return [WorkflowProblem(FailureKind.CONFIG, error.message, hint=error.hint)]
+        return [BrokenWorkflow(installed, kind, error.message, None, None, error.hint)]
     return []
 
 
-def _pipeline_problems(installed: InstalledWorkflow, *, build: bool) -> list[WorkflowProblem]:
+def _pipeline_problems(installed: InstalledWorkflow, *, build: bool) -> list[BrokenWorkflow]:
     """Return what is wrong with transform and checks on a frame without rows, and with dbt."""
     from dataflow_runtime.orchestration.ops import run_on_no_rows
     from dataflow_runtime.pipeline.dbt import build_on_no_rows, manifest_path, project_dir
@@ -229,38 +195,18 @@ def _pipeline_problems(installed: InstalledWorkflow, *, build: bool) -> list[Wor
     try:
         columns = run_on_no_rows(config)
     except Exception as error:
-        message = str(error).splitlines()[0] if str(error) else type(error).__name__
-        problems.append(
-            WorkflowProblem(FailureKind.CHECKS, message, str(installed.file), hint=_hint(error))
-        )
+        hint = error.hint if isinstance(error, DataflowError) else None
+        message = str(error).partition("\n")[0] or type(error).__name__
+        found = (FailureKind.CHECKS, message, str(installed.file), None, hint)
+        problems.append(BrokenWorkflow(installed, *found))
     project = project_dir(config)
-    if project.is_dir():  # a job of other ops may do without dbt
-        try:
-            manifest_path(config)
-            if build and columns is not None:
-                build_on_no_rows(config, columns)
-        except DataflowError as error:
-            problems.append(
-                WorkflowProblem(FailureKind.DBT, error.message, str(project), hint=error.hint)
-            )
+    if not project.is_dir():  # a job of other ops may do without dbt
+        return problems
+    try:
+        manifest_path(config)
+        if build and columns is not None:
+            build_on_no_rows(config, columns)
+    except DataflowError as error:
+        broken = (FailureKind.DBT, error.message, str(project), None, error.hint)
+        problems.append(BrokenWorkflow(installed, *broken))
     return problems
-
-
-def _hint(error: Exception) -> str | None:
-    return error.hint if isinstance(error, DataflowError) else None
-
-
-def _key_clashes(
-    installed: list[InstalledWorkflow], results: list[CheckResult]
-) -> dict[str, list[WorkflowProblem]]:
-    from dataflow_runtime.orchestration.repositories import key_clashes
-
-    claims = zip(installed, (result.asset_keys for result in results), strict=True)
-    problems: dict[str, list[WorkflowProblem]] = {}
-    for clash in key_clashes(claims):
-        problems.setdefault(clash.name, []).append(_problem(clash))
-    return problems
-
-
-def _problem(broken: BrokenWorkflow) -> WorkflowProblem:
-    return WorkflowProblem(broken.kind, broken.reason, broken.file, broken.line, broken.hint)

@@ -43,7 +43,7 @@ class BrokenWorkflow:
     Attributes:
         installed: What is known without loading it.
         kind: What is wrong.
-        reason: The last line of the traceback, or another description.
+        message: The last line of the traceback, or another description.
         file: Where, if known.
         line: Line in `file`.
         hint: What to do, or None.
@@ -51,7 +51,7 @@ class BrokenWorkflow:
 
     installed: InstalledWorkflow
     kind: FailureKind
-    reason: str
+    message: str
     file: str | None
     line: int | None
     hint: str | None = None
@@ -64,7 +64,7 @@ class BrokenWorkflow:
     def __str__(self) -> str:
         where = f"{self.file}:{self.line}" if self.line else self.file or self.installed.module
         package = f"{self.installed.package} {self.installed.version}"
-        return f"workflow {self.name!r} ({package}) is broken: {where}: {self.reason}"
+        return f"workflow {self.name!r} ({package}) is broken: {where}: {self.message}"
 
     def error(self) -> DataflowError:
         """Return the error for a command that needs the workflow."""

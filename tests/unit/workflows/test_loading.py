@@ -15,7 +15,7 @@ def broken(name: str) -> BrokenWorkflow:
     assert isinstance(failure, BrokenWorkflow)
     assert failure.name == name
     assert f"workflow {name!r} ({failure.installed.package} 1.0) is broken: " in str(failure)
-    assert failure.reason in str(failure)
+    assert failure.message in str(failure)
     return failure
 
 
@@ -43,7 +43,9 @@ def test_an_import_error(site: Any) -> None:
     folder = site.install("import_error")
     failure = broken("import_error")
     assert failure.kind == "import"
-    assert failure.reason == "ModuleNotFoundError: No module named 'a_module_that_is_not_installed'"
+    assert (
+        failure.message == "ModuleNotFoundError: No module named 'a_module_that_is_not_installed'"
+    )
     assert (failure.file, failure.line) == (str(folder / "dagster_job.py"), 1)
 
 
@@ -55,7 +57,7 @@ def test_an_error_below_names_the_workflows_own_line(site: Any) -> None:
     }
     site.write("deep", files, {"deep": "deep.job"})
     failure = broken("deep")
-    assert failure.reason.startswith("json.decoder.JSONDecodeError: Expecting property name")
+    assert failure.message.startswith("json.decoder.JSONDecodeError: Expecting property name")
     assert (failure.file, failure.line) == (str(site.folder / "deep" / "helper.py"), 3)
 
 
@@ -66,7 +68,7 @@ def test_an_error_in_the_packages_init(site: Any) -> None:
         {"early": "early.jobs.job"},
     )
     failure = broken("early")
-    assert failure.reason == "ZeroDivisionError: division by zero"
+    assert failure.message == "ZeroDivisionError: division by zero"
     assert (failure.file, failure.line) == (str(site.folder / "early" / "__init__.py"), 2)
 
 
@@ -74,7 +76,7 @@ def test_sys_exit(site: Any) -> None:
     folder = site.install("sys_exit")
     failure = broken("sys_exit")
     assert failure.kind == "exit"
-    assert failure.reason == "SystemExit: no licence for this machine"
+    assert failure.message == "SystemExit: no licence for this machine"
     line = (folder / "dagster_job.py").read_text().splitlines().index(
         'sys.exit("no licence for this machine")'
     ) + 1
@@ -87,7 +89,7 @@ def test_sys_exit(site: Any) -> None:
 )
 def test_whatever_else_is_raised(site: Any, base: str) -> None:
     site.write("odd", {"odd/job.py": f"raise {base}('odd')\n"}, {"odd": "odd.job"})
-    assert broken("odd").reason == f"{base}: odd"
+    assert broken("odd").message == f"{base}: odd"
 
 
 def test_registers_nothing(site: Any) -> None:
@@ -95,7 +97,7 @@ def test_registers_nothing(site: Any) -> None:
     failure = broken("registers_nothing")
     assert failure.kind == "unregistered"
     assert (
-        failure.reason
+        failure.message
         == "module 'registers_nothing.dagster_job' registers no workflow 'registers_nothing'"
     )
     assert failure.file == str(folder / "dagster_job.py")
@@ -106,14 +108,14 @@ def test_a_missing_module(site: Any) -> None:
     site.install("missing_module")
     failure = broken("missing_module")
     assert failure.kind == "missing"
-    assert failure.reason == "module 'missing_module.gone' of the entry point does not exist"
+    assert failure.message == "module 'missing_module.gone' of the entry point does not exist"
 
 
 def test_a_syntax_error(site: Any) -> None:
     site.write("unwritten", {"unwritten/job.py": "x = 1\ndef (:\n"}, {"unwritten": "unwritten.job"})
     failure = broken("unwritten")
     assert failure.kind == "import"
-    assert failure.reason.startswith("SyntaxError: ")
+    assert failure.message.startswith("SyntaxError: ")
     assert (failure.file, failure.line) == (str(site.folder / "unwritten" / "job.py"), 2)
 
 
@@ -124,8 +126,8 @@ def test_a_name_that_two_packages_claim_loads_neither(site: Any) -> None:
     twice = [found for found in outcomes if isinstance(found, BrokenWorkflow)]
     assert [failure.name for failure in twice] == ["twice", "twice"]
     assert [failure.kind for failure in twice] == ["duplicate", "duplicate"]
-    assert "(claims_twice_b 1.0)" in twice[0].reason
-    assert "(claims_twice_a 1.0)" in twice[1].reason
+    assert "(claims_twice_b 1.0)" in twice[0].message
+    assert "(claims_twice_a 1.0)" in twice[1].message
     assert not registrations().keys() & {"twice"}
 
 
@@ -138,14 +140,14 @@ def test_a_name_registered_by_a_module_that_claims_another_too(site: Any) -> Non
     site.write("sly", {"sly/job.py": code}, {"sly": "sly.job"})
     good("good")
     failure = broken("sly")
-    assert "registered twice" in failure.reason
-    assert str(site.folder / "good" / "dagster_job.py") in failure.reason
+    assert "registered twice" in failure.message
+    assert str(site.folder / "good" / "dagster_job.py") in failure.message
 
 
 def test_bad_metadata(site: Any) -> None:
     folder = site.install("bad_metadata")
     failure = broken("bad_metadata")
-    assert failure.reason == "metadata 'owner': expected a string, found 7"
+    assert failure.message == "metadata 'owner': expected a string, found 7"
     assert failure.file == str(folder / "dagster_job.py")
     assert failure.line == 10
 
