@@ -176,10 +176,11 @@ def template(session: nox.Session) -> None:
 
 @nox.session
 def kill(session: nox.Session) -> None:
-    """Kill a run at every place of the matrix, for every disposition, in both warehouses."""
+    """Kill a run at every place, for every disposition, in both warehouses; send 100 signals."""
     session.install("-e", ".[all]", *GROUPS["test"])
-    command = ["pytest", "tests/integration/test_kill.py", "-n", "auto", "--dist", "worksteal"]
-    session.run(*command, *session.posargs, env={**QUIET, "KILL_CASES": "all"})
+    files = [f"tests/integration/test_{name}.py" for name in ("kill", "signals")]
+    command = ["pytest", *files, "-n", "auto", "--dist", "worksteal", "--timeout", "3600"]
+    session.run(*command, *session.posargs, env={**QUIET, "KILL_CASES": "all", "SIGNALS": "100"})
 
 
 @nox.session

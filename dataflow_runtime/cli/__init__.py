@@ -6,6 +6,7 @@ Each command is in its own module. None imports anything heavy before it runs.
 from __future__ import annotations
 
 import shutil
+import signal
 import sys
 import warnings
 from io import TextIOWrapper
@@ -78,6 +79,9 @@ def main() -> None:
 
     Exit codes: 0 done, 1 what was asked failed, 2 wrong usage, 130 interrupted.
     """
+    # As Ctrl-C, which the shell has us ignore if it starts us in the background.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     state = SimpleNamespace(verbose=False)
     if isinstance(sys.stdout, TextIOWrapper):
         # A character that the terminal's encoding lacks must not end a command.
@@ -89,7 +93,7 @@ def main() -> None:
         # click itself makes help at least 50 columns wide.
         width = min(shutil.get_terminal_size().columns, 80) - 2
         code = cli.main(standalone_mode=False, obj=state, terminal_width=width)
-    except Exception as error:
+    except (Exception, KeyboardInterrupt) as error:
         code = end(error, verbose=state.verbose)
     sys.exit(code if isinstance(code, int) else 0)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,8 +18,6 @@ if TYPE_CHECKING:
 def dashboards_group() -> None:
     """Build or serve the dashboards of all installed workflows."""
     require("run")
-    # So that Node's processes end with this one, whichever signal ends it.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 @dashboards_group.command("build")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 
@@ -56,9 +55,6 @@ def dev_command(*, port: int, host: str) -> int:
     output.echo(
         output.clean(f"Dagster UI: http://{host}:{port}  (state: {settings.home})"), err=True
     )
-    # A shell that starts us in the background has us ignore Ctrl-C.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
     process = subprocess.Popen(  # noqa: S603 - our own command
         command, env=os.environ | homes, stdin=subprocess.PIPE, start_new_session=True
     )

@@ -63,7 +63,7 @@ def end(error: BaseException, *, verbose: bool) -> int:
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         error.show()
         return error.exit_code
-    if isinstance(error, click.exceptions.Abort):
+    if isinstance(error, click.exceptions.Abort | KeyboardInterrupt):
         echo("interrupted", err=True)
         return 130
     if isinstance(error, click.ClickException):

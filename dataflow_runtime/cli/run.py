@@ -54,7 +54,7 @@ def run_command(
       dataflow-runtime run my_workflow --env prod --json
       dataflow-runtime run my_workflow --from 2026-02-01 --to 2026-02-15
     """
-    from dataflow_runtime.orchestration.interrupts import ends_on_signals
+    from dataflow_runtime.orchestration import interrupts
     from dataflow_runtime.workflows.discovery import find_workflow
 
     # An unknown name is an answer of milliseconds, before anything heavy is imported.
@@ -62,7 +62,7 @@ def run_command(
     require("run")
     steps = _Steps()
     try:
-        with ends_on_signals():
+        with interrupts.ends_on_signals():
             output.announced_home()
             if request:
                 run |= _read_request(request, run["overrides"])
@@ -79,7 +79,7 @@ def run_command(
     except KeyboardInterrupt:
         hint = "the next run does the rest; no row is loaded twice"
         output.print_error(steps.kept(), hint, label="interrupted")
-        return 130
+        interrupts.end()
     if as_json or request:
         output.print_json(report.to_json())
     else:
