@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_origin
 
@@ -29,6 +30,7 @@ from dataflow_runtime.config.tree import (
     override_variables,
     problem_at,
     read_source,
+    stamp,
     walk,
 )
 from dataflow_runtime.config.yaml import parse_yaml
@@ -62,7 +64,7 @@ class Layers:
 
     def add(self, layer: Node) -> None:
         """Merge a layer on top."""
-        warnings, problems = rename_old_keys(layer)
+        layer, warnings, problems = rename_old_keys(layer)
         self.old_keys += warnings
         self.problems += problems
         self.root = self.merged(self.root, layer, ())
@@ -213,13 +215,21 @@ def read_layers(
             continue
         kind: Layer = "file" if file == config_file else "overlay"
         try:
-            source = Source(kind, texts[file], file) if file in texts else read_source(file, kind)
-            layers.add(parse_yaml(source))
+            if file in texts:
+                layers.add(parse_yaml(Source(kind, texts[file], file)))
+            else:
+                layers.add(_parsed_file(file, kind, stamp(file)))
         except ConfigError as error:
             layers.problems += error.problems
             layers.unreadable = True
     _add_overrides(layers, name, overrides or {})
     return layers
+
+
+@lru_cache(maxsize=1_000)
+def _parsed_file(file: Path, layer: Layer, _stamp: object) -> Node:
+    # Parsing takes most of the time of a load, and a run loads one file with several overrides.
+    return parse_yaml(read_source(file, layer))
 
 
 def _add_overrides(layers: Layers, name: str, overrides: Mapping[str, object]) -> None:

@@ -6,9 +6,10 @@ not have to run code.
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from dataflow_runtime.config.problems import ConfigProblem
 from dataflow_runtime.config.tree import Node, problem_at
@@ -40,16 +41,15 @@ OLD_KEYS = (
 )
 
 
-def rename_old_keys(layer: Node) -> tuple[list[ConfigProblem], list[ConfigProblem]]:
-    """Give the keys of a layer their new names; return warnings, and problems of both names."""
+def rename_old_keys(layer: Node) -> tuple[Node, list[ConfigProblem], list[ConfigProblem]]:
+    """Return a layer with the new names of its keys, warnings, and problems of both names."""
     deprecated: list[ConfigProblem] = []
     problems: list[ConfigProblem] = []
     for section, old, new, ends in OLD_KEYS:
-        node: Node | None = layer
-        for key in section.split("."):
-            node = node.value.get(key) if node and isinstance(node.value, dict) else None
-        if node is None or not isinstance(node.value, dict) or old not in node.value:
+        if old not in _section(layer, section).keys:
             continue
+        layer = copy.deepcopy(layer)  # other loads share the tree of the file
+        node = _section(layer, section)
         path, value, place = f"{section}.{old}", node.value.pop(old), node.keys.pop(old)
         if new in node.value:
             message = f"is the old name of {new!r}, which is given too"
@@ -58,7 +58,14 @@ def rename_old_keys(layer: Node) -> tuple[list[ConfigProblem], list[ConfigProble
         message = f"is called {new!r} now; the old name is read until version {ends} of the runtime"
         deprecated.append(problem_at(place, path, message, hint=f"write {new!r}"))
         node.value[new], node.keys[new] = value, place
-    return deprecated, problems
+    return layer, deprecated, problems
+
+
+def _section(node: Any, dotted: str) -> Any:
+    for key in dotted.split("."):
+        below = node.value if isinstance(node.value, dict) else {}
+        node = below.get(key) or Node({}, node.source)
+    return node
 
 
 def warn_of(old_keys: Iterable[ConfigProblem]) -> None:
