@@ -29,6 +29,7 @@ from dataflow_runtime.cli.listing import list_command, show_command
 from dataflow_runtime.cli.options import VERBOSE_HELP, Group, add_verbose
 from dataflow_runtime.cli.outdated import outdated_command
 from dataflow_runtime.cli.output import print_error
+from dataflow_runtime.cli.rejected import rejected_command
 from dataflow_runtime.cli.run import run_command
 from dataflow_runtime.cli.serve import serve_command
 from dataflow_runtime.cli.upgrade import upgrade_command
@@ -65,7 +66,15 @@ def cli(ctx: click.Context, *, verbose: bool) -> None:
 
 # In the order of the help text.
 _COMMANDS = (
-    *(list_command, show_command, check_command, run_command, config_group, dbt_command),
+    *(
+        list_command,
+        show_command,
+        check_command,
+        run_command,
+        rejected_command,
+        config_group,
+        dbt_command,
+    ),
     *(dev_command, serve_command, dashboards_group, workspace_command, outdated_command),
     *(upgrade_command, adopt_command, doctor_command, completion_command),
 )

@@ -30,6 +30,10 @@ _SIGNS = {"success": ("✓", "green"), "failure": ("✗", "red")}
     help="Only rows from this time on (ISO 8601, UTC by default).",
 )
 @click.option("end", "--to", metavar="TIME", help="Only rows before this time.")
+@click.option(
+    "--rejected", is_flag=True, help="Rejected rows instead of the source: check them again."
+)
+@click.option("--check", metavar="CHECK", help="With --rejected: only rows that failed this check.")
 @click.option("--run-id", metavar="ID", help="Id of the run in Dagster; by default a new one.")
 @click.option(
     "--request",
@@ -41,22 +45,34 @@ _SIGNS = {"success": ("✓", "green"), "failure": ("✗", "red")}
 @options.json_option
 @click.pass_context
 def run_command(
-    ctx: click.Context, /, *, name: str, request: IO[str] | None, as_json: bool, **run: Any
+    ctx: click.Context,
+    /,
+    *,
+    name: str,
+    rejected: bool,
+    check: str | None,
+    request: IO[str] | None,
+    as_json: bool,
+    **run: Any,
 ) -> int:
     """Run a workflow's job here and now.
 
     The run is recorded in DAGSTER_HOME, where `dev` shows it. --from and --to are times of
-    `processing.cursor`; rows of that window are loaded again.
+    `processing.cursor`; rows of that window are loaded again. --rejected sends the rows of
+    <table>_rejected through today's transform and checks: what passes is loaded and leaves it.
 
     \b
     Examples:
       dataflow-runtime run my_workflow --set source.type=mock
       dataflow-runtime run my_workflow --env prod --json
       dataflow-runtime run my_workflow --from 2026-02-01 --to 2026-02-15
+      dataflow-runtime run my_workflow --rejected --check positive_amount
     """
     from dataflow_runtime.orchestration import interrupts
     from dataflow_runtime.workflows.discovery import find_workflow
 
+    if check is not None and not rejected:
+        raise UsageError("--check needs --rejected", hint="`check NAME` checks a workflow")
     # An unknown name is an answer of milliseconds, before anything heavy is imported.
     find_workflow(name)
     require("run")
@@ -69,7 +85,9 @@ def run_command(
             output.echo(output.clean(f"loading {name} …"), err=True)
             with output.quiet_stdout():
                 from dataflow_runtime.orchestration.run import run_workflow
+                from dataflow_runtime.pipeline.rejected import ANY_CHECK
 
+                run["rejected"] = check or ANY_CHECK if rejected else None
                 report = run_workflow(name, **run, on_step=steps, verbose=ctx.obj.verbose)
     except DataflowError as error:
         if request:

@@ -126,6 +126,7 @@ class OutputConfig(ConfigModel):
         marts_schema: Schema of the dbt models; default <workflow>_marts.
         write_disposition: What happens to rows already there; default merge with a primary key,
             else append.
+        keep_rejected_days: Days after which a load removes a rejected row; none: kept.
         schema_contract: New columns and changed types: evolve the table, or freeze it and fail.
         duckdb: Settings of warehouse duckdb.
         postgres: Settings of warehouse postgres.
@@ -140,6 +141,7 @@ class OutputConfig(ConfigModel):
     write_disposition: Literal["merge", "append", "replace"] = Field(
         default="append", json_schema_extra=_without_default
     )
+    keep_rejected_days: PositiveInt | None = None
     schema_contract: Literal["evolve", "freeze"] = "evolve"
     duckdb: DuckDBOutput = DuckDBOutput()
     postgres: PostgresOutput | None = None

@@ -44,6 +44,11 @@ _OVERRIDES = {
     "to": dg.Field(
         dg.Noneable(str), is_required=False, description="Only rows before this time, ISO 8601."
     ),
+    "rejected": dg.Field(
+        dg.Noneable(str),
+        is_required=False,
+        description="Rejected rows instead of the source: those of a check, * for all.",
+    ),
 }
 
 
@@ -141,7 +146,10 @@ def extract_op(pipeline: Pipeline, retry: dg.RetryPolicy | None) -> dg.OpDefinit
         context.instance.add_run_tags(context.run_id, {RUN_TAG: pipeline.workflow})
         with reported(pipeline):
             options = step_overrides(context.op_config)
-            run = pipeline.run_extract(context.run_id, **options, window=_window(context))
+            rejected = context.op_config.get("rejected")
+            run = pipeline.run_extract(
+                context.run_id, **options, window=_window(context), rejected=rejected
+            )
             used = config_manager.show(pipeline.workflow, **options)
         config = dg.MetadataValue.json(used.config)  # secrets are masked in it
         # Rows of files that are read in place are counted when transform reads them.

@@ -57,6 +57,7 @@ def run_workflow(
     partition: str | None = None,
     start: str | None = None,
     end: str | None = None,
+    rejected: str | None = None,
     on_step: OnStep | None = None,
     verbose: bool = False,
     run_id: str | None = None,
@@ -72,6 +73,7 @@ def run_workflow(
         partition: Key of the partition, for a partitioned job.
         start: Only rows whose cursor is at or after this ISO 8601 time.
         end: Only rows whose cursor is before this ISO 8601 time.
+        rejected: Name of a check, or ``*``: the rows that it rejected, not those of the source.
         on_step: Called whenever a step starts or ends.
         verbose: Whether Dagster logs to stderr.
         run_id: The run's id, by default a new one. A recorded run of this id is executed.
@@ -87,10 +89,11 @@ def run_workflow(
     # A bad value is an error of the command: find it before the run starts.
     config_manager.load_config(name, env=env, overrides=overrides)
     build_executor(name)
-    if parse_window(start, end) and partition is not None:
+    window = parse_window(start, end)
+    if sum(given is not None for given in (partition, window, rejected)) > 1:
         raise UsageError(
-            "--partition and --from/--to do not go together",
-            hint="a partition is a window of its own",
+            "--partition, --from/--to and --rejected do not go together",
+            hint="each of them says which rows to load",
         )
     # Dagster records the run config as it is, so secrets reach the steps as variables.
     values, variables = config_manager.without_secrets(name, overrides or {}, env=env)
@@ -100,13 +103,15 @@ def run_workflow(
     job = recipe.get_definition()
     run_id = run_id or str(uuid.uuid4())
     level = "DEBUG" if verbose else "CRITICAL"
+    options = {"env": env, "set": values, "from": start, "to": end, "rejected": rejected}
     config = {
-        **run_config(job, name, {"env": env, "set": values, "from": start, "to": end}),
+        **run_config(job, name, options),
         "loggers": {"console": {"config": {"log_level": level}}},
     }
     worker = WAITING if record_only else f"{platform.node()}:{os.getpid()}"
     tags = {RUN_TAG: name, WORKER_TAG: worker, **(tags or {})}
-    tags |= _partition_tags(job, name, partition)
+    if rejected is None:
+        tags |= _partition_tags(job, name, partition)
     with open_instance() as instance, run_lock(run_id), temporary_environment(variables):
         run = instance.get_run_by_id(run_id)
         if run is None:

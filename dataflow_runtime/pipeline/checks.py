@@ -60,6 +60,7 @@ def check_rows(
     checks: Mapping[str, pl.Expr],
     primary_key: Sequence[str],
     on_rejected: OnRejected,
+    need_source: bool = False,
 ) -> pl.LazyFrame:
     """Parse the declared columns of `rows`, transform them, check them; return the accepted rows.
 
@@ -69,8 +70,8 @@ def check_rows(
     memory bounded, where Polars buffers rows for several.
 
     Raises:
-        DataflowError: A declared column is missing, `transform` does not return a frame, or a check
-            cannot be evaluated.
+        DataflowError: A declared column is missing, `transform` does not return a frame, it drops
+            the column `SOURCE` although it is needed, or a check cannot be evaluated.
     """
     found = rows.collect_schema()
     _require_columns(found, columns)
@@ -80,6 +81,13 @@ def check_rows(
     readable = {f"type:{name}": _is_readable(name) for name in columns}
     read = _accepted(typed, readable, primary_key, on_rejected)
     transformed = _transformed(read, transform)
+    if need_source and SOURCE not in transformed.collect_schema():
+        raise DataflowError(
+            f"transform() drops the column {SOURCE!r}, so rejected rows are not kept as the source "
+            "sent them and cannot be checked again",
+            hint=f"keep it (with_columns keeps all; select needs {SOURCE!r}), and read the source "
+            "again for the rows that are rejected now",
+        )
     tests = _tests(transformed, checks, primary_key)
     return _accepted(transformed, tests, primary_key, on_rejected).drop(SOURCE, strict=False)
 

@@ -68,6 +68,7 @@ class StagedRun:
         files: The source's files, where transform reads them in place; empty where the rows are
             staged.
         window: The rows that the run reads of the source, None for all.
+        replayed: SQL condition on the rejected rows that the run reads instead of the source.
         env: Config overlay of the run.
         overrides: Config values of the run, dotted key to value.
         extracted: Rows read from the source; 0 until transform has read files in place.
@@ -82,6 +83,7 @@ class StagedRun:
     load_id: str = ""
     files: Sequence[SourceFile] = ()
     window: Window | None = None
+    replayed: str = ""
     env: str | None = None
     overrides: Mapping[str, Any] = field(default_factory=dict)
     extracted: int = 0

@@ -31,6 +31,7 @@ from dataflow_runtime.pipeline.checks import (
 from dataflow_runtime.pipeline.duplicates import drop_duplicates
 from dataflow_runtime.pipeline.frames import Rows, to_frame
 from dataflow_runtime.pipeline.load import LOAD_ID, load, needs_load_id, rejected_keys
+from dataflow_runtime.pipeline.rejected import read_rejected, selection
 from dataflow_runtime.pipeline.schema import loadable, one_schema, scan
 from dataflow_runtime.pipeline.sources.files import local_files, readable
 from dataflow_runtime.pipeline.staging import (
@@ -92,6 +93,7 @@ class Pipeline:
         env: str | None,
         overrides: Mapping[str, Any],
         window: Window | None = None,
+        rejected: str | None = None,
     ) -> StagedRun:
         """Stage the source's rows as they are, or note the local files that transform reads.
 
@@ -101,16 +103,25 @@ class Pipeline:
             overrides: Config values of the run, dotted key to value.
             window: The only rows to read, of a partition or a range; by default, with
                 ``processing.cursor``, those that may be new.
+            rejected: Name of a check, or `ANY_CHECK`: read the rows that it rejected again, and
+                not the source.
 
         Raises:
+            UsageError: No row was rejected by the check.
             DataflowError: The source cannot be read, or the workflow cannot load a window.
         """
         root = self._root
         config = config_manager.load_config(self.workflow, env=env, overrides=overrides)
         remove_old(root, _KEEP_STAGING)
         remove_abandoned()
+        run = StagedRun(run_id, f"{root}/{run_id}", env=env, overrides=overrides)
+        if rejected is not None:
+            condition = selection(rejected)
+            run = replace(run, replayed=condition, load_id=run_id if needs_load_id(config) else "")
+            staged = self._stage(read_rejected(config, condition, rejected), run, config)
+            return replace(run, extracted=staged)
         window = resolve(config, window)
-        run = StagedRun(run_id, f"{root}/{run_id}", window=window, env=env, overrides=overrides)
+        run = replace(run, window=window)
         rows = self.extract(config.within(window))
         files = local_files(config) if isinstance(rows, pl.LazyFrame) else []
         if files and not is_remote(root):
@@ -136,7 +147,9 @@ class Pipeline:
             writing(run.folder("rejected")) as rejected,
         ):
             extracted = 0
-            if rows.collect_schema():  # a source without rows may not say its columns
+            # A source without rows may not say its columns.
+            nothing_rejected = run.replayed and not run.extracted
+            if rows.collect_schema() and not nothing_rejected:
                 extracted = self._process(rows, run, config, accepted, rejected)
             one_schema(accepted)
             duplicates = 0
@@ -302,6 +315,7 @@ class Pipeline:
             checks={**self.checks, **_own_checks(config)},
             primary_key=config.processing.primary_key,
             on_rejected=keep,
+            need_source=bool(run.replayed),
         )
         accepted = loadable(accepted)
         if run.load_id:
@@ -360,6 +374,8 @@ def _count_by_check(files: list[str]) -> dict[str, int]:
 
 def _check_ratio(run: StagedRun, config: WorkflowConfig) -> None:
     """Raise where more rows are rejected than ``processing.max_rejected_ratio`` allows."""
+    if run.replayed:
+        return  # they were rejected before
     limit, rows, refused = config.processing.max_rejected_ratio, run.extracted, run.rejected
     if refused <= limit * rows:
         return

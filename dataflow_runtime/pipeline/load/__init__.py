@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from dataflow_runtime.pipeline.warehouse import (
 __all__ = [
     "LOAD_ID",
     "condition",
+    "connect",
     "load",
     "needs_load_id",
     "newest_value",
@@ -52,7 +54,7 @@ def newest_value(config: WorkflowConfig, column: str) -> Any:
     """Return the largest value of a column of the loaded table, None where there is none yet."""
     if is_missing(config):
         return None
-    with _connect(config) as engine:
+    with connect(config) as engine:
         return engine.newest(config.output.table, column_name(column))
 
 
@@ -60,15 +62,16 @@ def rejected_keys(config: WorkflowConfig) -> set[str]:
     """Return the keys of all rows that runs have rejected so far."""
     if is_missing(config):
         return set()
-    with _connect(config) as engine:
-        return engine.keys(f"{config.output.table}_rejected", "row_key")
+    with connect(config) as engine:
+        return engine.keys(_rejected_table(config), "row_key")
 
 
 def load(config: WorkflowConfig, run: StagedRun) -> None:
     """Load the accepted and the rejected rows, and remove rejected rows that are good now.
 
     It is one transaction: readers see all of the run or nothing of it. A merge replaces rows of the
-    same primary key; an append replaces what an earlier try of the same run left.
+    same primary key; an append replaces what an earlier try of the same run left. A run of rejected
+    rows adds to the table, and takes those it read from the rejected ones.
 
     Raises:
         DataflowError: The warehouse cannot be reached, or refuses the rows.
@@ -76,24 +79,31 @@ def load(config: WorkflowConfig, run: StagedRun) -> None:
     with (
         files_of(run.folder("accepted")) as accepted,
         files_of(run.folder("rejected")) as rejected,
-        _connect(config) as engine,
+        connect(config) as engine,
     ):
         engine.begin()
+        if run.replayed and not _waits(engine, config, run):
+            return
         if accepted:
             _load_rows(engine, config, run, accepted)
         if rejected:
-            _load_rejected(engine, config, accepted, rejected)
+            _load_rejected(engine, config, run, accepted, rejected)
         engine.commit()
 
 
 @contextmanager
-def _connect(config: WorkflowConfig) -> Iterator[Engine]:
+def connect(config: WorkflowConfig) -> Iterator[Engine]:
+    """Give a connection to the workflow's warehouse.
+
+    Raises:
+        DataflowError: The warehouse cannot be reached.
+    """
     # Imported when used: neither driver needs the other.
     if config.output.warehouse == "duckdb":
-        from dataflow_runtime.pipeline.load.duckdb import connect
+        from dataflow_runtime.pipeline.load.duckdb import open_warehouse
     else:
-        from dataflow_runtime.pipeline.load.postgres import connect
-    with exclusive(config), reach(config), connect(config) as engine:
+        from dataflow_runtime.pipeline.load.postgres import open_warehouse
+    with exclusive(config), reach(config), open_warehouse(config) as engine:
         yield engine
 
 
@@ -109,10 +119,12 @@ def _load_rows(engine: Engine, config: WorkflowConfig, run: StagedRun, files: li
             engine.index(table, primary_key)
         return
     files = _in_types(files, _make_room(engine, config, existing, found))
-    if disposition == "replace":
-        engine.clear(table)
-    elif disposition == "merge":
+    if disposition == "merge":
         engine.delete_matching(table, files, primary_key)
+    elif run.replayed:
+        pass  # nothing of the table came from these rows
+    elif disposition == "replace":
+        engine.clear(table)
     else:
         engine.delete_where(table, _of_an_earlier_try(config, run, files, existing))
     engine.copy(table, files)
@@ -186,13 +198,19 @@ def condition(config: WorkflowConfig, window: Window | None, newest: Any) -> str
 
 
 def _load_rejected(
-    engine: Engine, config: WorkflowConfig, accepted: list[str], rejected: list[str]
+    engine: Engine,
+    config: WorkflowConfig,
+    run: StagedRun,
+    accepted: list[str],
+    rejected: list[str],
 ) -> None:
     """Replace what earlier runs rejected of the rows of this run."""
-    table, primary_key = f"{config.output.table}_rejected", config.processing.primary_key
+    table, primary_key = _rejected_table(config), config.processing.primary_key
     existing = engine.columns(table)
     if not existing:
         engine.create(table, scan(rejected).collect_schema())
+    elif run.replayed:
+        engine.delete_where(table, run.replayed)
     elif config.output.write_disposition == "replace":
         engine.clear(table)
     else:
@@ -204,4 +222,17 @@ def _load_rejected(
             corrected = Path(accepted[0]).with_name("corrected")
             good.sink_parquet(corrected)
             engine.delete_matching(table, [str(corrected)], ["row_key"])
+    days = config.output.keep_rejected_days
+    if existing and days is not None:
+        oldest = datetime.now(UTC) - timedelta(days=days)
+        engine.delete_where(table, f"rejected_at < {literal(oldest)}")
     engine.copy(table, rejected)
+
+
+def _waits(engine: Engine, config: WorkflowConfig, run: StagedRun) -> bool:
+    """Return whether the rejected rows that a run read are still there: no try has loaded them."""
+    return run.extracted > 0 and engine.count(_rejected_table(config), run.replayed) > 0
+
+
+def _rejected_table(config: WorkflowConfig) -> str:
+    return f"{config.output.table}_rejected"

@@ -16,14 +16,14 @@ from dataflow_runtime.pipeline.load.engine import Engine
 from dataflow_runtime.pipeline.schema import Columns
 from dataflow_runtime.pipeline.warehouse import duckdb_path, literal, quoted
 
-__all__ = ["BOUNDED", "connect", "create_tables", "read_parquet"]
+__all__ = ["BOUNDED", "create_tables", "open_warehouse", "read_parquet"]
 
 BOUNDED = "set memory_limit = '256MB'; set preserve_insertion_order = false"
 """Keeps DuckDB's memory bounded, whatever the number of rows; it spills to disk beyond."""
 
 
 @contextmanager
-def connect(config: WorkflowConfig) -> Iterator[Engine]:
+def open_warehouse(config: WorkflowConfig) -> Iterator[Engine]:
     """Open the workflow's file."""
     with duckdb.connect(duckdb_path(config)) as connection:
         connection.execute(BOUNDED)
@@ -52,6 +52,10 @@ class _DuckDB(Engine):
 
     def execute(self, statement: str) -> list[tuple[Any, ...]]:
         return self._connection.execute(statement).fetchall()
+
+    def batches(self, query: str, size: int) -> Iterator[pl.DataFrame]:
+        for batch in self._connection.execute(query).to_arrow_reader(size):
+            yield pl.DataFrame(batch)
 
     def begin(self) -> None:
         self._connection.begin()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -49,6 +49,10 @@ class Engine(ABC):
     @abstractmethod
     def execute(self, statement: str) -> list[tuple[Any, ...]]:
         """Run a statement and return its rows."""
+
+    @abstractmethod
+    def batches(self, query: str, size: int) -> Iterator[pl.DataFrame]:
+        """Run a query and yield its rows in frames of about `size` rows."""
 
     @abstractmethod
     def begin(self) -> None:
@@ -105,6 +109,11 @@ class Engine(ABC):
         """Return the largest absolute value of a column of integers."""
         [(value,)] = self.execute(f"select max(abs({quoted(column)})) from {self.name(table)}")
         return None if value is None else int(value)
+
+    def count(self, table: str, condition: str) -> int:
+        """Return the number of rows for which a condition is true."""
+        [(found,)] = self.execute(f"select count(*) from {self.name(table)} where {condition}")
+        return int(found)
 
     def keys(self, table: str, column: str) -> set[str]:
         """Return the distinct values of a text column, an empty set where there is no table."""

@@ -15,7 +15,7 @@ from dataflow_runtime.errors import DataflowError
 from dataflow_runtime.pipeline.load.engine import Engine
 from dataflow_runtime.pipeline.warehouse import literal, postgres_url, quoted
 
-__all__ = ["connect"]
+__all__ = ["open_warehouse"]
 
 _PIECE = 64 * 1024
 """Bytes: what fits into a socket's buffer, so that the server stores one piece while the next is
@@ -23,7 +23,7 @@ encoded."""
 
 
 @contextmanager
-def connect(config: WorkflowConfig) -> Iterator[Engine]:
+def open_warehouse(config: WorkflowConfig) -> Iterator[Engine]:
     """Open a connection to the server; a database is never created."""
     try:
         from adbc_driver_postgresql import dbapi
@@ -46,6 +46,12 @@ class _Postgres(Engine):
         with self._connection.cursor() as cursor:
             cursor.execute(statement)
             return cursor.fetchall() if cursor.description else []
+
+    def batches(self, query: str, size: int) -> Iterator[pl.DataFrame]:
+        with self._connection.cursor() as cursor:
+            cursor.execute(query)
+            for batch in cursor.fetch_record_batch():
+                yield from pl.DataFrame(batch).iter_slices(size)
 
     def begin(self) -> None:
         # Loads of one table wait for each other, from whatever machine.
