@@ -60,6 +60,8 @@ class Settings(BaseSettings):
     Attributes:
         home: State: warehouses, staging, Dagster's instance.
         env: Name of the config overlay (``config.<env>.yaml``), None for none.
+        defaults: YAML file with values for the configs of all workflows; None for a
+            ``dataflow.yaml`` in the working directory or its parents.
         workflows: The only workflows that the Dagster code location loads; empty for all.
         executor: ``in_process``, ``multiprocess``, ``dask``, ``k8s``, or ``module:attribute``.
         staging: Folder or fsspec URL of the files between steps; None for ``<home>/staging``.
@@ -81,6 +83,7 @@ class Settings(BaseSettings):
 
     home: Path = Path()
     env: str | None = None
+    defaults: Path | None = None
     workflows: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)] = ()
     executor: str = "in_process"
     staging: str | None = None

@@ -1,8 +1,8 @@
 """The layers of a configuration: read, merged so that the last one wins, and turned into values.
 
-``config.yaml`` → ``config.<env>.yaml`` → ``DATAFLOW__<WORKFLOW>__<SECTION>__<KEY>`` → overrides
-(``--set``). Mappings merge key by key; lists and scalars replace. The defaults of the models come
-below all of them.
+the fleet's ``dataflow.yaml`` → ``config.yaml`` → ``config.<env>.yaml`` →
+``DATAFLOW__<WORKFLOW>__<SECTION>__<KEY>`` → overrides (``--set``). Mappings merge key by key; lists
+and scalars replace. The defaults of the models come below all of them.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from dataflow_runtime.config.tree import (
     Layer,
     Node,
     Source,
+    defaults_file,
     override_variables,
     problem_at,
     read_source,
@@ -210,10 +211,14 @@ def read_layers(
     """
     layers, texts = Layers(model, environ), texts or {}
     overlay = overlay_file(config_file, env) if env else None
-    for file in (config_file, overlay):
+    files: dict[Layer, Path | None] = {
+        "fleet": defaults_file(),
+        "file": config_file,
+        "overlay": overlay,
+    }
+    for kind, file in files.items():
         if file is None or (file == overlay and file not in texts and not file.exists()):
             continue
-        kind: Layer = "file" if file == config_file else "overlay"
         try:
             if file in texts:
                 layers.add(parse_yaml(Source(kind, texts[file], file)))

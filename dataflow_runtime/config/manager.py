@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 from dataflow_runtime.config.problems import ConfigError, ConfigProblem, UnknownKeyError
 from dataflow_runtime.config.secrets import mask
-from dataflow_runtime.config.tree import override_variables, stamp
+from dataflow_runtime.config.tree import defaults_file, override_variables, stamp
 from dataflow_runtime.errors import DataflowError, UnknownWorkflowError, UsageError, did_you_mean
 from dataflow_runtime.workflows.discovery import InstalledWorkflow, find_workflows
 
@@ -333,7 +333,14 @@ class ConfigManager:
         self, name: str, model: type[BaseModel], env: str | None, overrides: Overrides | None = None
     ) -> _Loaded:
         file, env = self._file_and_env(name, env)
-        key = (name, file, env, model, repr(sorted(overrides.items())) if overrides else "")
+        key = (
+            name,
+            file,
+            env,
+            defaults_file(),
+            model,
+            repr(sorted(overrides.items())) if overrides else "",
+        )
         with self._lock:
             cached = self._cache.get(key)
         if cached is not None and cached.is_current(name):
@@ -400,7 +407,8 @@ def _load(
 
     # Taken before reading: a change in between is seen the next time.
     environ = None if environ is None else dict(environ)
-    files = {path: stamp(path) for path in (file, overlay_file(file, env) if env else file)}
+    read = (file, overlay_file(file, env) if env else None, defaults_file())
+    files = {path: stamp(path) for path in read if path is not None}
     layers = read_layers(name, file, model, environ, env=env, overrides=overrides, texts=texts)
     outcome = Validation(layers, {"workflow": name, "root": file.parent})
     if outcome.problems:

@@ -12,7 +12,7 @@ from pathlib import Path
 from dataflow_runtime.config.core_schema import typed_scalar
 from dataflow_runtime.config.interpolation import InterpolationError, interpolate
 from dataflow_runtime.config.problems import ConfigError
-from dataflow_runtime.config.tree import Node, Source, read_source
+from dataflow_runtime.config.tree import Node, Source, defaults_file, read_source
 
 _ALIASES = ["@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly"]
 _MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
@@ -115,6 +115,8 @@ def _schedules(variable: str | None, config_file: Path, env: str | None) -> Iter
     files = [config_file]
     if env and re.fullmatch(r"[\w-]+", env):
         files.insert(0, config_file.with_name(f"config.{env}.yaml"))
+    if defaults := defaults_file():
+        files.append(defaults)
     for file in files:
         if not file.exists():
             continue

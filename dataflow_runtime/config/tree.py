@@ -13,8 +13,9 @@ from typing import Literal
 from dataflow_runtime.config.problems import ConfigError, ConfigProblem, snippet
 
 MAX_BYTES = 1_000_000
+_DEFAULTS = "dataflow.yaml"
 
-Layer = Literal["default", "file", "overlay", "environment", "set"]
+Layer = Literal["default", "fleet", "file", "overlay", "environment", "set"]
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Source:
     @property
     def is_file(self) -> bool:
         """Whether values may hold ``${VAR}``: only those of files are interpolated."""
-        return self.layer in ("file", "overlay")
+        return self.layer in ("fleet", "file", "overlay")
 
     @cached_property
     def lines(self) -> list[str]:
@@ -92,6 +93,20 @@ def override_variables(name: str, environ: Mapping[str, str]) -> dict[str, str]:
     found = [variable for variable in environ if variable.startswith(prefix)]
     found.sort(key=lambda variable: (variable.removeprefix(prefix).count("__"), variable))
     return {variable: environ[variable] for variable in found}
+
+
+def defaults_file() -> Path | None:
+    """Return the file of the fleet's defaults: ``DATAFLOW_DEFAULTS``, or the nearest dataflow.yaml.
+
+    The latter is looked for in the working directory and its parents; None where there is none.
+    """
+    if given := os.environ.get("DATAFLOW_DEFAULTS"):
+        return Path(given).expanduser().absolute()
+    here = Path.cwd()
+    return next(
+        (folder / _DEFAULTS for folder in (here, *here.parents) if (folder / _DEFAULTS).is_file()),
+        None,
+    )
 
 
 def stamp(path: Path | str) -> tuple[int, int, int] | None:
