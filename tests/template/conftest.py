@@ -109,17 +109,15 @@ def make_releases(commit: Callable[[Path], Path]) -> Callable[[Path], Path]:
 
 
 @pytest.fixture(scope="session")
-def releases(
-    make_releases: Callable[[Path], Path], tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def releases(make_releases: Callable[[Path], Path], once: Any) -> Path:
     """A repository of the template's releases and, as HEAD, of this checkout; not to be changed."""
-    return make_releases(tmp_path_factory.mktemp("releases") / "template")
+    return once("releases", make_releases)
 
 
 @pytest.fixture
-def own_releases(make_releases: Callable[[Path], Path], tmp_path: Path) -> Path:
+def own_releases(releases: Path, tmp_path: Path) -> Path:
     """The same repository for one test, which may go on with it."""
-    return make_releases(tmp_path / "template")
+    return shutil.copytree(releases, tmp_path / "template")
 
 
 @pytest.fixture
@@ -131,11 +129,16 @@ def fleet(tmp_path: Path) -> Path:
 
 
 class Environment:
-    """A virtual environment that also sees the packages of this one."""
+    """A virtual environment that also sees the packages of this one, pip and hatchling among them.
+
+    It is made if it is not there.
+    """
 
     def __init__(self, folder: Path) -> None:
-        venv.create(folder, with_pip=True)
         self.scripts = folder / ("Scripts" if os.name == "nt" else "bin")
+        if folder.exists():
+            return
+        venv.create(folder, symlinks=os.name != "nt")
         purelib = sysconfig.get_path("purelib", "venv", {"base": str(folder)})
         # addsitedir also reads the .pth files there: this environment's editable installs.
         line = f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n"
@@ -150,16 +153,12 @@ class Environment:
         assert run.returncode == 0, f"{command}\n{run.stdout}\n{run.stderr}"
         return run.stdout
 
-    def pip(self, *arguments: str, folder: Path) -> str:
-        return self.run(
-            "python",
-            "-m",
-            "pip",
-            "--quiet",
-            "--disable-pip-version-check",
-            *arguments,
-            folder=folder,
-        )
+    def pip(self, command: str, *arguments: str, folder: Path) -> str:
+        """Run pip, which builds with the hatchling of this environment."""
+        options = ["--quiet", "--disable-pip-version-check", command]
+        if command in ("install", "wheel"):
+            options.append("--no-build-isolation")
+        return self.run("python", "-m", "pip", *options, *arguments, folder=folder)
 
     def runtime(self, *arguments: str, folder: Path) -> Any:
         return json.loads(self.run("dataflow-runtime", *arguments, "--json", folder=folder))
@@ -173,5 +172,5 @@ def make_environment() -> type[Environment]:
 
 @pytest.fixture(scope="session")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Environment:
-    """One environment for the workflows that are installed one after the other."""
+    """One environment of this worker for workflows that are installed one after the other."""
     return Environment(tmp_path_factory.mktemp("shared") / "venv")

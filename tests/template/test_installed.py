@@ -13,6 +13,7 @@ import sys
 import sysconfig
 import zipfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +37,48 @@ RUNTIME = ("python", "-c", "from dataflow_runtime.cli import main; main()")
 COMBINATIONS = EVERY if os.environ.get("TEMPLATE_COMBINATIONS") == "all" else PAIRWISE
 
 
+# As a README says to try a workflow before its source and its server are there.
+MOCKED = [
+    ("file", "duckdb", False, []),
+    ("api", "duckdb", True, ["source.type=mock"]),
+    ("database", "postgres", True, ["source.type=mock", "output.warehouse=duckdb"]),
+]
+
+
+def name_of(source_type: str, warehouse: str, assets: bool) -> str:
+    return f"{source_type}_to_{warehouse}" + ("_assets" if assets else "")
+
+
+@dataclass(frozen=True)
+class Renderings:
+    """Every combination, rendered and installed in one environment.
+
+    Attributes:
+        workflows: Their folders by name.
+        environment: What they are installed in.
+    """
+
+    workflows: dict[str, Path]
+    environment: Any
+
+
 @pytest.fixture(scope="session")
-def mypy_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Types of Dagster and Polars, read once."""
-    return tmp_path_factory.mktemp("mypy")
+def renderings(once: Any, render: Render, make_environment: MakeEnvironment) -> Renderings:
+    """Make them once for all workers. No test may change them."""
+    names = {name_of(*answers): answers for answers in COMBINATIONS}
+
+    def make(folder: Path) -> None:
+        environment = make_environment(folder / "venv")
+        editable = []
+        for name, (source_type, warehouse, assets) in names.items():
+            answers = {"source_type": source_type, "warehouse": warehouse, "assets": assets}
+            workflow = render(folder / f"project_{name}", workflow_name=name, **answers)
+            editable += ["--editable", str(workflow)]
+        environment.pip("install", "--no-deps", *editable, folder=folder)
+
+    folder = once("renderings", make)
+    workflows = {name: folder / f"project_{name}" for name in names}
+    return Renderings(workflows, make_environment(folder / "venv"))
 
 
 @pytest.fixture
@@ -81,63 +120,80 @@ def test_pairwise_holds_every_pair() -> None:
         }
 
 
-@pytest.mark.parametrize(("source_type", "warehouse", "assets"), COMBINATIONS)
-def test_a_rendered_workflow_passes_its_own_checks(
-    render: Render,
-    shared: Any,
-    mypy_cache: Path,
-    tmp_path: Path,
-    source_type: str,
-    warehouse: str,
-    assets: bool,
-) -> None:
-    name = f"{source_type}_to_{warehouse}" + ("_assets" if assets else "")
-    workflow = render(tmp_path / name, source_type=source_type, warehouse=warehouse, assets=assets)
-    shared.pip("install", "--no-deps", "--editable", ".", folder=workflow)
-    try:
-        pass_continuous_integration(shared, workflow, mypy_cache)
-        run_on_mock_rows(shared, workflow, name, source_type, warehouse)
-    finally:
-        shared.pip("uninstall", "--yes", name, folder=workflow)
-    shared.pip("wheel", "--no-deps", "--wheel-dir", str(tmp_path / "dist"), ".", folder=workflow)
-    (wheel,) = (tmp_path / "dist").glob("*.whl")
-    shared.run("python", "-m", "twine", "check", "--strict", str(wheel), folder=workflow)
-
-
-def pass_continuous_integration(environment: Any, workflow: Path, mypy_cache: Path) -> None:
-    """Run the steps of the rendered .github/workflows/ci.yml, but for the installation."""
+def ci_of(workflow: Path) -> tuple[list[str], dict[str, str]]:
+    """Return commands and variables of the rendered .github/workflows/ci.yml."""
     ci = YAML(typ="safe").load(workflow / ".github" / "workflows" / "ci.yml")
     checks = ci["jobs"]["checks"]
     install, *commands = [step["run"] for step in checks["steps"] if "run" in step]
     assert install == "pip install -r requirements.txt -e '.[dev]'"
     assert len(commands) == 5
-    options = {
-        "mypy": ["--cache-dir", str(mypy_cache)],
-        "pytest": ["-q", "-p", "no:cacheprovider"],
-    }
+    return commands, checks.get("env", {})
+
+
+@pytest.mark.parametrize("name", [name_of(*answers) for answers in COMBINATIONS])
+def test_a_rendered_workflow_passes_its_own_ci(renderings: Renderings, name: str) -> None:
+    workflow, environment = renderings.workflows[name], renderings.environment
+    commands, variables = ci_of(workflow)
+    assert "mypy" in commands
+    # Of the plugins that the tests of this repository need, a workflow's environment has none.
+    variables = {**variables, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     for command in commands:
         program, *arguments = command.split()
+        if program == "mypy":
+            continue  # the next test
         start = RUNTIME if program == "dataflow-runtime" else ("python", "-m", program)
-        more = options.get(program, [])
-        environment.run(*start, *arguments, *more, folder=workflow, **checks.get("env", {}))
+        more = ["-q", "-p", "no:cacheprovider"] if program == "pytest" else []
+        environment.run(*start, *arguments, *more, folder=workflow, **variables)
 
 
-def run_on_mock_rows(
-    environment: Any, workflow: Path, name: str, source_type: str, warehouse: str
+def test_mypy_accepts_every_rendering(renderings: Renderings, tmp_path: Path) -> None:
+    """One run on all of them, then one as the workflow's CI does it: both read Dagster once."""
+    first, *_ = workflows = list(renderings.workflows.values())
+    cache = ("--cache-dir", str(tmp_path / "cache"))
+    folders = [str(workflow / part) for workflow in workflows for part in ("src", "tests")]
+    # Modules get their names below the nearest of these folders; tests are `project_….tests.…`.
+    places = [workflow / "src" for workflow in workflows]
+    roots = os.pathsep.join(map(str, [*places, first.parent]))
+    options = ("--config-file", str(first / "pyproject.toml"), "--explicit-package-bases")
+    mypy = ("python", "-m", "mypy")
+    environment = renderings.environment
+    environment.run(*mypy, *cache, *options, *folders, folder=first.parent, MYPYPATH=roots)
+    assert "mypy" in ci_of(first)[0]
+    environment.run(*mypy, *cache, folder=first)
+
+
+@pytest.mark.parametrize(
+    ("source_type", "warehouse", "assets", "overrides"), MOCKED, ids=[row[0] for row in MOCKED]
+)
+def test_a_workflow_runs_on_mock_rows_before_its_source_is_there(
+    renderings: Renderings,
+    tmp_path: Path,
+    source_type: str,
+    warehouse: str,
+    assets: bool,
+    overrides: list[str],
 ) -> None:
-    """Run a workflow as its README says to before its source and its server are there."""
+    name = name_of(source_type, warehouse, assets)
     variables = {
         f"{name.upper()}_API_URL": "http://127.0.0.1:9/",
         f"{name.upper()}_DATABASE_URL": "sqlite:///there-is-none.db",
         f"{name.upper()}_POSTGRES_URL": "postgresql://user:password@127.0.0.1:9/none",
     }
-    arguments = ["--set", "source.type=mock"] if source_type in ("api", "database") else []
-    # Its own tests load into a real PostgreSQL.
-    arguments += ["--set", "output.warehouse=duckdb"] if warehouse == "postgres" else []
-    output = environment.run(
-        *RUNTIME, "run", name, *arguments, "--json", folder=workflow, **variables
-    )
+    options = [word for override in overrides for word in ("--set", override)]
+    command = [*RUNTIME, "run", name, *options, "--json"]
+    output = renderings.environment.run(*command, folder=tmp_path, **variables)
     assert has_loaded(json.loads(output))
+
+
+def test_the_wheel_of_every_rendering_is_accepted_by_an_index(
+    renderings: Renderings, tmp_path: Path
+) -> None:
+    environment = renderings.environment
+    workflows = map(str, renderings.workflows.values())
+    environment.pip("wheel", "--no-deps", "--wheel-dir", "dist", *workflows, folder=tmp_path)
+    wheels = [str(wheel) for wheel in (tmp_path / "dist").glob("*.whl")]
+    assert len(wheels) == len(renderings.workflows)
+    environment.run("python", "-m", "twine", "check", "--strict", *wheels, folder=tmp_path)
 
 
 def test_workflows_from_a_path_and_from_git_are_installed_together(
@@ -154,7 +210,6 @@ def test_workflows_from_a_path_and_from_git_are_installed_together(
         "visits",
     ]
     assert [row["status"] for row in environment.runtime("check", folder=tmp_path)] == ["ok", "ok"]
-    assert has_loaded(environment.runtime("run", "orders", folder=tmp_path))
     assert has_loaded(environment.runtime("run", "visits", folder=tmp_path))
 
 
@@ -168,7 +223,7 @@ def test_a_template_from_git_brings_the_runtime_of_its_tag(
 
     (runtime,) = (tmp_path / "venv").rglob("dataflow_runtime-*.dist-info/direct_url.json")
     assert json.loads(runtime.read_text())["vcs_info"]["requested_revision"] == f"v{__version__}"
-    assert has_loaded(environment.runtime("run", "orders", folder=tmp_path))
+    assert [row["status"] for row in environment.runtime("check", folder=tmp_path)] == ["ok"]
 
 
 @pytest.fixture
