@@ -9,7 +9,7 @@ import dagster as dg
 import polars as pl
 from dagster_dbt import DagsterDbtTranslator, dbt_assets
 
-from dataflow_runtime.config import config_manager
+from dataflow_runtime.config import WorkflowConfig, config_manager
 from dataflow_runtime.orchestration._dagster import dagster_name
 from dataflow_runtime.orchestration.ops import (
     dbt_metadata,
@@ -19,12 +19,14 @@ from dataflow_runtime.orchestration.ops import (
     raise_failures,
     reported,
     retry_policy,
+    table_assets,
     transform_op,
 )
 from dataflow_runtime.orchestration.run_config import run_overrides
 from dataflow_runtime.orchestration.schedules import partitions_of
 from dataflow_runtime.pipeline.checks import Transform
-from dataflow_runtime.pipeline.dbt import build, manifest_path
+from dataflow_runtime.pipeline.dbt import DbtResult, build, manifest_path
+from dataflow_runtime.pipeline.load import count_rows
 from dataflow_runtime.pipeline.steps import Extract, Pipeline
 
 __all__ = ["pipeline_assets"]
@@ -45,46 +47,29 @@ def pipeline_assets(
         DataflowError: The dbt project cannot be parsed.
     """
     pipeline = make_pipeline(workflow, extract=extract, transform=transform, checks=checks)
-    retry = retry_policy(workflow)
-    return [_raw_assets(pipeline, retry), _dbt_assets(pipeline, retry)]
+    config = config_manager.load_config(workflow)
+    retry = retry_policy(config)
+    return [_raw_assets(pipeline, config, retry), _dbt_assets(pipeline, config, retry)]
 
 
-def _raw_assets(pipeline: Pipeline, retry: dg.RetryPolicy | None) -> dg.AssetsDefinition:
-    config = config_manager.load_config(pipeline.workflow)
-    workflow, table = pipeline.workflow, config.output.table
-    kinds: set[str] = {config.output.warehouse}
-    key = dg.AssetKey([workflow, "raw", table])
-    checks = [dg.AssetCheckSpec(dagster_name(name), asset=key) for name in pipeline.checks]
+def _raw_assets(
+    pipeline: Pipeline, config: WorkflowConfig, retry: dg.RetryPolicy | None
+) -> dg.AssetsDefinition:
+    table, rejected = table_assets(config)
+    checks = [dg.AssetCheckSpec(dagster_name(name), asset=table.key) for name in pipeline.checks]
     check_outs = [check.get_python_identifier() for check in checks]
     outs = {name: dg.Out(dg.Nothing) for name in ("table", "rejected", *check_outs)}
-    columns = [dg.TableColumn(name, kind) for name, kind in config.processing.columns.items()]
-    ops = (
-        extract_op(pipeline, retry),
-        transform_op(pipeline, retry),
-        load_op(pipeline, retry, outs),
-    )
+    extract = extract_op(pipeline, retry)
+    transform = transform_op(pipeline, retry)
+    load = load_op(pipeline, retry, outs)
 
     @dg.graph_multi_asset(
-        name=f"{workflow}_raw",
-        group_name=workflow,
+        name=f"{config.workflow}_raw",
         partitions_def=partitions_of(config),
         check_specs=checks,
-        outs={
-            "table": dg.AssetOut(
-                key=key,
-                description="Rows that passed the checks.",
-                kinds=kinds,
-                metadata={"dagster/column_schema": dg.TableSchema(columns)} if columns else None,
-            ),
-            "rejected": dg.AssetOut(
-                key=[workflow, "raw", f"{table}_rejected"],
-                description="Rows that a check refused, with the reason.",
-                kinds=kinds,
-            ),
-        },
+        outs={"table": dg.AssetOut.from_spec(table), "rejected": dg.AssetOut.from_spec(rejected)},
     )
     def raw() -> Any:
-        extract, transform, load = ops
         return dict(zip(outs, load(transform(extract())), strict=True))
 
     return raw
@@ -106,51 +91,52 @@ class _Translator(DagsterDbtTranslator):
         return self._workflow
 
 
-def _dbt_assets(pipeline: Pipeline, retry: dg.RetryPolicy | None) -> dg.AssetsDefinition:
-    config = config_manager.load_config(pipeline.workflow)
-
+def _dbt_assets(
+    pipeline: Pipeline, config: WorkflowConfig, retry: dg.RetryPolicy | None
+) -> dg.AssetsDefinition:
     @dbt_assets(
         manifest=manifest_path(config),
         name=f"{pipeline.workflow}_dbt",
         dagster_dbt_translator=_Translator(pipeline.workflow),
         retry_policy=retry,
-        # Raw tables may be partitioned; dbt always builds a model from all rows.
+        # No partitions: dbt always builds a model from all rows.
     )
     def models(
         context: dg.AssetExecutionContext,
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
-        definition = context.assets_def
+        specs = context.assets_def.specs_by_key
+        keys = {specs[key].metadata[_UNIQUE_ID]: key for key in context.selected_asset_keys}
+        # Without selectors, tests on sources run too.
+        whole = len(keys) == len(specs)
+        select = () if whole else tuple(key.path[-1] for key in keys.values())
         with reported(pipeline):
-            config = config_manager.load_config(
-                pipeline.workflow, **run_overrides(context.run.run_config)
-            )
-            selected = {
-                key: spec
-                for key, spec in definition.specs_by_key.items()
-                if key in context.selected_asset_keys
-            }
-            # A whole project is built without selectors: tests on sources run too.
-            select = (
-                ()
-                if len(selected) == len(definition.specs_by_key)
-                else tuple(key.path[-1] for key in selected)
-            )
+            options = run_overrides(context.run.run_config)
+            config = config_manager.load_config(pipeline.workflow, **options)
             result = build(config, run_id=context.run.run_id, select=select)
-        keys = {spec.metadata[_UNIQUE_ID]: key for key, spec in selected.items()}
+            rows = count_rows(config, result.tables)
         # dbt's order: Dagster wants an asset after those that it depends on.
         for unique_id, status in result.status.items():
             if unique_id in keys and status == "success":
                 metadata = {**dbt_metadata(result), "seconds": result.seconds[unique_id]}
+                if unique_id in rows:
+                    metadata["dagster/row_count"] = rows[unique_id]
                 yield dg.MaterializeResult(asset_key=keys[unique_id], metadata=metadata)
-        for check in context.selected_asset_check_keys:
-            test = (definition.get_spec_for_check_key(check).metadata or {}).get(_UNIQUE_ID)
-            if test in result.status:
-                passed = result.status[test] in ("pass", "warn")
-                yield dg.AssetCheckResult(
-                    asset_key=check.asset_key, check_name=check.name, passed=passed
-                )
+        yield from _check_results(context, result)
         raise_failures(result)
         # A re-execution from failure ends the run that it is one of.
         pipeline.finish(context.run.root_run_id or context.run.run_id)
 
     return models
+
+
+def _check_results(
+    context: dg.AssetExecutionContext, result: DbtResult
+) -> Iterator[dg.AssetCheckResult]:
+    for check in context.selected_asset_check_keys:
+        spec = context.assets_def.get_spec_for_check_key(check)
+        status = result.status.get((spec.metadata or {}).get(_UNIQUE_ID, ""))
+        if status is not None:
+            passed = status in ("pass", "warn")
+            yield dg.AssetCheckResult(
+                asset_key=check.asset_key, check_name=check.name, passed=passed
+            )

@@ -56,25 +56,28 @@ def labelled_asset(spec: dg.AssetSpec, workflow: LoadedWorkflow) -> dg.AssetSpec
     )
 
 
-def dashboard_of(workflow: LoadedWorkflow, tables: Iterable[dg.AssetKey]) -> dg.AssetSpec | None:
+def dashboard_of(
+    workflow: LoadedWorkflow, tables: Iterable[dg.AssetKey], loaded: Iterable[dg.AssetKey]
+) -> dg.AssetSpec | None:
     """Return the workflow's dashboard as an external asset below the tables that its queries name.
 
-    None where the workflow has no dashboard, or none of its queries names one of `tables`.
+    The queries of a workflow without assets may read its models, which come from what is `loaded`.
+    None where the workflow has no dashboard, or its queries read none of its tables.
     """
     folder = workflow.installed.directory
     queries = folder.glob("evidence/sources/*.sql") if folder else ()
-    words = {word for file in queries for word in re.findall(r"\w+", file.read_text("utf-8"))}
-    read = [key for key in tables if key.path[-1] in words]
+    text = " ".join(file.read_text("utf-8") for file in queries)
+    words = set(re.findall(r"\w+", text))
+    read = [key for key in tables if key.path[-1] in words] or (list(loaded) if words else [])
     if not read:
         return None
-    spec = dg.AssetSpec(
+    return dg.AssetSpec(
         [workflow.name, "dashboard"],
         deps=read,
         group_name=workflow.name,
         kinds={"evidence"},
         description="The Evidence dashboard: `dataflow-runtime dashboards dev`.",
     )
-    return labelled_asset(spec, workflow)
 
 
 def _owners(workflow: LoadedWorkflow) -> list[str] | None:

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from dagster import DagsterInstance
 
 __all__ = [
-    "RESULT",
     "RUN_TAG",
     "CatalogEntry",
     "describe",
@@ -33,9 +32,6 @@ __all__ = [
 
 RUN_TAG = "dataflow/workflow"
 """Tag of each run of a workflow in Dagster, however the run was started."""
-
-RESULT = "dataflow"
-"""Metadata key under which each step of a run records its part of the run's report."""
 
 
 @dataclass(frozen=True)

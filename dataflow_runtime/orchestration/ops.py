@@ -5,9 +5,7 @@
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
 from datetime import UTC
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +16,7 @@ from dataflow_runtime.config import Window, WorkflowConfig, config_manager
 from dataflow_runtime.config.secrets import mask
 from dataflow_runtime.errors import DataflowError, TransientError, UsageError
 from dataflow_runtime.orchestration._dagster import dagster_name
-from dataflow_runtime.orchestration.listing import RESULT, RUN_TAG
+from dataflow_runtime.orchestration.listing import RUN_TAG
 from dataflow_runtime.orchestration.run_config import parse_window, step_overrides
 from dataflow_runtime.pipeline.casting import dtype_of
 from dataflow_runtime.pipeline.checks import Transform, check_rows
@@ -29,7 +27,7 @@ from dataflow_runtime.pipeline.staging import StagedRun
 from dataflow_runtime.pipeline.steps import Extract, Pipeline
 from dataflow_runtime.pipeline.warehouse import location
 
-__all__ = ["PipelineOps", "pipeline_ops", "run_on_no_rows"]
+__all__ = ["PipelineOps", "pipeline_ops", "run_on_no_rows", "table_assets"]
 
 _OVERRIDES = {
     "env": dg.Field(dg.Noneable(str), is_required=False, description="Name of the config overlay."),
@@ -80,7 +78,7 @@ def pipeline_ops(
         ConfigError: The workflow's config is not valid.
     """
     pipeline = make_pipeline(workflow, extract=extract, transform=transform, checks=checks)
-    retry = retry_policy(workflow)
+    retry = retry_policy(config_manager.load_config(workflow))
 
     @dg.op(
         name=f"{workflow}_dbt", description="Builds and tests the dbt models.", retry_policy=retry
@@ -106,7 +104,7 @@ _pipelines: dict[str, Pipeline] = {}
 def make_pipeline(
     workflow: str, *, extract: Extract, transform: Transform, checks: Mapping[str, pl.Expr]
 ) -> Pipeline:
-    """Return the pipeline of a workflow, which `run_on_no_rows` finds by its name."""
+    """Return the pipeline of a workflow; `run_on_no_rows` and `table_assets` find it by name."""
     _pipelines[workflow] = Pipeline(workflow, extract, transform, checks)
     return _pipelines[workflow]
 
@@ -132,6 +130,30 @@ def run_on_no_rows(config: WorkflowConfig) -> pl.Schema | None:
     return loadable(accepted).collect().schema
 
 
+def table_assets(config: WorkflowConfig) -> list[dg.AssetSpec]:
+    """Return the assets of the tables that a workflow's pipeline loads, none without a pipeline."""
+    if config.workflow not in _pipelines:
+        return []
+    table = config.output.table
+    kinds: set[str] = {config.output.warehouse}
+    columns = [dg.TableColumn(name, kind) for name, kind in config.processing.columns.items()]
+    schema = {"dagster/column_schema": dg.TableSchema(columns)} if columns else None
+    accepted = dg.AssetSpec(
+        [config.workflow, "raw", table],
+        description="Rows that passed the checks.",
+        group_name=config.workflow,
+        kinds=kinds,
+        metadata=schema,
+    )
+    rejected = dg.AssetSpec(
+        [config.workflow, "raw", f"{table}_rejected"],
+        description="Rows that a check rejected, with the reason.",
+        group_name=config.workflow,
+        kinds=kinds,
+    )
+    return [accepted, rejected]
+
+
 def extract_op(pipeline: Pipeline, retry: dg.RetryPolicy | None) -> dg.OpDefinition:
     """Return the op that stages the source's rows."""
 
@@ -153,8 +175,8 @@ def extract_op(pipeline: Pipeline, retry: dg.RetryPolicy | None) -> dg.OpDefinit
             used = config_manager.show(pipeline.workflow, **options)
         config = dg.MetadataValue.json(used.config)  # secrets are masked in it
         # Rows of files that are read in place are counted when transform reads them.
-        counted = () if run.files else ("extracted",)
-        return dg.Output(run, metadata={**_metadata(run, *counted), "config": config})
+        counts = {} if run.files else {"rows_extracted": run.extracted}
+        return dg.Output(run, metadata={**counts, "config": config})
 
     return extract
 
@@ -170,9 +192,14 @@ def transform_op(pipeline: Pipeline, retry: dg.RetryPolicy | None) -> dg.OpDefin
     def transform(context: dg.OpExecutionContext, run: StagedRun) -> dg.Output[StagedRun]:
         with reported(pipeline):
             run = pipeline.run_transform(run)
-        counted = ["rejected", "rejected_by", "duplicates"]
-        counted += ["extracted"] if run.files else []
-        return dg.Output(run, metadata=_metadata(run, *counted))
+        counts: dict[str, Any] = {
+            "rows_rejected": run.rejected,
+            "rejected_by": dg.MetadataValue.json(dict(run.rejected_by)),
+            "rows_duplicates": run.duplicates,
+        }
+        if run.files:
+            counts["rows_extracted"] = run.extracted
+        return dg.Output(run, metadata=counts)
 
     return transform
 
@@ -185,7 +212,8 @@ def load_op(
     Args:
         pipeline: The workflow's pipeline.
         retry: How often it is tried again.
-        outs: One output for each loaded table, for an asset graph; by default the staged run.
+        outs: One output for each loaded table, then one for each check, for an asset graph; by
+            default the staged run.
     """
 
     @dg.op(
@@ -196,39 +224,55 @@ def load_op(
     )
     def load(context: dg.OpExecutionContext, run: StagedRun) -> Iterator[dg.Output[Any]]:
         with reported(pipeline):
-            dbt_follows = any(
-                node.name == f"{pipeline.workflow}_dbt" for node in context.job_def.all_node_defs
-            )
-            run = pipeline.run_load(run, last=not dbt_follows)
+            nodes = {node.name for node in context.job_def.all_node_defs}
+            run = pipeline.run_load(run, last=f"{pipeline.workflow}_dbt" not in nodes)
             config = pipeline.config(run)
-        warehouse = {"type": config.output.warehouse, "location": location(config)}
-        metadata = _metadata(run, "loaded", tables=list(tables(config)), warehouse=warehouse)
+        facts = [_table_facts(run, config), _rejected_facts(run, config)]
         if outs is None:
-            yield dg.Output(run, metadata=metadata)
+            for spec, found in zip(table_assets(config), facts, strict=True):
+                context.log_event(dg.AssetMaterialization(spec.key, metadata=found))
+            yield dg.Output(run, metadata=facts[0])
             return
         for check in pipeline.checks:
-            refused = run.rejected_by.get(check, 0)
-            evaluation = dg.AssetCheckEvaluation(
-                asset_key=dg.AssetKey([pipeline.workflow, "raw", config.output.table]),
-                check_name=dagster_name(check),
-                passed=refused == 0,
-                severity=dg.AssetCheckSeverity.WARN,  # the rows are rejected, the run goes on
-                metadata={"rejected_rows": refused},
-            )
             # `log_event` is annotated for other events; outputs would need one step for each check.
-            context.log_event(evaluation)  # type: ignore[arg-type]
-        # The outputs after the tables are those of the checks, which are evaluated above.
-        details = [*zip(tables(config), (run.loaded, run.rejected), strict=True)]
-        for name, found in zip_longest(outs, details):
-            facts = {"dagster/table_name": found[0], "dagster/row_count": found[1]} if found else {}
-            yield dg.Output(None, name, metadata={**metadata, **facts} if found else None)
+            context.log_event(_evaluation(check, run, config))  # type: ignore[arg-type]
+        for number, name in enumerate(outs):
+            yield dg.Output(None, name, metadata=facts[number] if number < len(facts) else None)
 
     return load
 
 
-def retry_policy(workflow: str) -> dg.RetryPolicy | None:
+def _table_facts(run: StagedRun, config: WorkflowConfig) -> dict[str, Any]:
+    names = list(tables(config))
+    warehouse = {"type": config.output.warehouse, "location": location(config)}
+    return {
+        "rows_loaded": run.loaded,
+        "rejected_ratio": run.rejected / run.extracted if run.extracted else 0.0,
+        "loaded_tables": dg.MetadataValue.json(names),
+        "warehouse": dg.MetadataValue.json(warehouse),
+        "dagster/table_name": names[0],
+        "dagster/row_count": run.loaded,
+    }
+
+
+def _rejected_facts(run: StagedRun, config: WorkflowConfig) -> dict[str, Any]:
+    return {"dagster/table_name": tables(config)[1], "dagster/row_count": run.rejected}
+
+
+def _evaluation(check: str, run: StagedRun, config: WorkflowConfig) -> dg.AssetCheckEvaluation:
+    rejected = run.rejected_by.get(check, 0)
+    return dg.AssetCheckEvaluation(
+        asset_key=dg.AssetKey([config.workflow, "raw", config.output.table]),
+        check_name=dagster_name(check),
+        passed=rejected == 0,
+        severity=dg.AssetCheckSeverity.WARN,  # the run goes on without the rows
+        metadata={"rejected_rows": rejected},
+    )
+
+
+def retry_policy(config: WorkflowConfig) -> dg.RetryPolicy | None:
     """Return the retry policy of the workflow's steps, None where they are not retried."""
-    retries = config_manager.load_config(workflow).retries
+    retries = config.retries
     if not retries.max_retries:
         return None
     backoff = None if retries.backoff == "none" else dg.Backoff[retries.backoff.upper()]
@@ -265,9 +309,8 @@ def reported(pipeline: Pipeline) -> Iterator[None]:
         own = [frame for frame in frames if Path(frame.filename).is_relative_to(pipeline.folder)]
         frame = (own or frames)[-1]
         dg.get_dagster_logger().error(mask("".join(traceback.format_exception(error))))
-        raise _failure(
-            f"{type(error).__name__}: {error} ({frame.filename}:{frame.lineno})", None, retry=True
-        ) from None
+        message = f"{type(error).__name__}: {error} ({frame.filename}:{frame.lineno})"
+        raise _failure(message, None, retry=True) from None
 
 
 def raise_failures(result: DbtResult) -> None:
@@ -287,24 +330,16 @@ def raise_failures(result: DbtResult) -> None:
         lines.append(f"{failure.name}{of}: {found}")
     # A test that found rows finds them again. An error may come from a lost connection.
     retry = all(failure.failures is None for failure in result.failed)
-    raise _failure(
-        "dbt build failed: " + "; ".join(lines), None, retry=retry, **dbt_metadata(result)
-    )
+    message = "dbt build failed: " + "; ".join(lines)
+    raise _failure(message, None, retry=retry, **dbt_metadata(result))
 
 
 def dbt_metadata(result: DbtResult) -> dict[str, Any]:
     """Return the metadata that records a dbt build."""
-    return {
-        RESULT: dg.MetadataValue.json({"dbt": result.to_json()}),
-        "models": result.models,
-        "tests": result.tests,
-    }
-
-
-def _metadata(run: StagedRun, *keys: str, **more: Any) -> dict[str, Any]:
-    found = {key: value for key, value in asdict(run).items() if key in keys}
-    plotted = {f"rows_{key}": value for key, value in found.items() if isinstance(value, int)}
-    return {RESULT: dg.MetadataValue.json({**found, **more}), **plotted}
+    found: dict[str, Any] = {"models": result.models, "tests": result.tests}
+    if result.failed:
+        found["failed_nodes"] = dg.MetadataValue.json(result.to_json()["failed"])
+    return found
 
 
 def _failure(message: str, hint: str | None, *, retry: bool, **metadata: Any) -> dg.Failure:

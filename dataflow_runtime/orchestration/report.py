@@ -12,7 +12,7 @@ from dagster import DagsterEvent, DagsterEventType, DagsterInstance, DagsterRun,
 from dataflow_runtime.config import config_manager
 from dataflow_runtime.config.secrets import mask
 from dataflow_runtime.errors import DataflowError
-from dataflow_runtime.orchestration.listing import RESULT, RUN_TAG
+from dataflow_runtime.orchestration.listing import RUN_TAG
 from dataflow_runtime.orchestration.run_config import run_overrides
 
 __all__ = [
@@ -106,9 +106,7 @@ class Steps:
             if event.event_type == DagsterEventType.STEP_SUCCESS:
                 seconds = event.step_success_data.duration_ms / 1000
             step = replace(step, status=status, seconds=round(seconds, 3))
-        found = _metadata(event).get(RESULT)
-        if found is not None:
-            step = replace(step, result={**step.result, **found.value})
+        step = replace(step, result={**step.result, **_result(event)})
         self._steps[name] = step
         return step if status else None
 
@@ -224,6 +222,30 @@ _READ = {
     DagsterEventType.ASSET_MATERIALIZATION,
     DagsterEventType.RUN_FAILURE,
 }
+
+
+# Key of a step's metadata to the key in its result.
+_RESULT = {
+    "rows_extracted": "extracted",
+    "rows_rejected": "rejected",
+    "rows_loaded": "loaded",
+    "rows_duplicates": "duplicates",
+    "rejected_by": "rejected_by",
+    "loaded_tables": "tables",
+    "warehouse": "warehouse",
+}
+
+
+def _result(event: DagsterEvent) -> dict[str, Any]:
+    metadata = _metadata(event)
+    result = {name: metadata[key].value for key, name in _RESULT.items() if key in metadata}
+    if "models" in metadata and "tests" in metadata:
+        failed = metadata["failed_nodes"].value if "failed_nodes" in metadata else []
+        counts = {"models": metadata["models"].value, "tests": metadata["tests"].value}
+        result["dbt"] = {**counts, "failed": failed}
+    if "dataflow" in metadata:  # releases up to 0.3 recorded all of it under one key
+        result |= metadata["dataflow"].value
+    return result
 
 
 def _metadata(event: DagsterEvent) -> Mapping[str, Any]:

@@ -9,11 +9,12 @@ from typing import Any, cast
 
 import dagster as dg
 
-from dataflow_runtime.config import config_manager
+from dataflow_runtime.config import WorkflowConfig, config_manager
 from dataflow_runtime.errors import DataflowError, FailureKind
 from dataflow_runtime.orchestration._dagster import AssetJob, dagster_name
 from dataflow_runtime.orchestration.executors import build_executor, shared_resources
 from dataflow_runtime.orchestration.labels import dashboard_of, labelled_asset, labelled_job
+from dataflow_runtime.orchestration.run_config import find_node
 from dataflow_runtime.orchestration.schedules import build_schedule, partitions_of
 from dataflow_runtime.workflows.discovery import InstalledWorkflow, find_workflow, find_workflows
 from dataflow_runtime.workflows.loading import BrokenWorkflow, LoadedWorkflow, load
@@ -189,12 +190,14 @@ def _definitions(workflow: LoadedWorkflow) -> dict[str, Any]:
     # An asset job cannot do without its assets, even if it shares its module.
     modules = [workflow.module] if _is_first(workflow) or isinstance(job, AssetJob) else []
     assets = [_labelled(asset, workflow) for asset in dg.load_assets_from_modules(modules)]
-    dashboard = dashboard_of(workflow, _asset_keys(assets))
+    tables = _loaded_tables(job, config)
+    dashboard = dashboard_of(workflow, _asset_keys(assets), [table.key for table in tables[:1]])
+    external = [*tables, dashboard] if dashboard else tables
     return {
         "jobs": [job],
         "schedules": schedules,
         "sensors": sensors,
-        "assets": [*assets, dashboard] if dashboard else assets,
+        "assets": [*assets, *(labelled_asset(spec, workflow) for spec in external)],
         "asset_checks": dg.load_asset_checks_from_modules(modules),
     }
 
@@ -211,6 +214,17 @@ def _is_first(workflow: LoadedWorkflow) -> bool:
 
 def _is_registered(job: Any) -> bool:
     return any(registration.job is job for registration in registrations().values())
+
+
+def _loaded_tables(job: Any, config: WorkflowConfig) -> list[dg.AssetSpec]:
+    """Return the tables that a job of ops loads, for the lineage; an asset job has its own."""
+    if not isinstance(job, dg.JobDefinition):
+        return []
+    if find_node(job.graph, f"{config.workflow}_extract") is None:
+        return []
+    from dataflow_runtime.orchestration.ops import table_assets  # a hand-written job needs none
+
+    return table_assets(config)
 
 
 def _asset_keys(assets: Iterable[Any]) -> list[dg.AssetKey]:

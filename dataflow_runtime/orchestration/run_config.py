@@ -11,7 +11,7 @@ import dagster as dg
 from dataflow_runtime.config import Window
 from dataflow_runtime.errors import UsageError
 
-__all__ = ["parse_window", "run_config", "run_overrides", "step_overrides"]
+__all__ = ["find_node", "parse_window", "run_config", "run_overrides", "step_overrides"]
 
 
 def run_config(job: dg.JobDefinition, workflow: str, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -23,7 +23,7 @@ def run_config(job: dg.JobDefinition, workflow: str, options: Mapping[str, Any])
     given = {key: value for key, value in options.items() if value}
     if not given:
         return {}
-    path = _find_node(job.graph, f"{workflow}_extract")
+    path = find_node(job.graph, f"{workflow}_extract")
     if path is None:
         raise UsageError(
             f"workflow {workflow!r} has no op {workflow}_extract, "
@@ -85,12 +85,13 @@ def _parse_time(name: str, text: str | None) -> datetime | None:
     return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
 
 
-def _find_node(graph: dg.GraphDefinition, op: str) -> list[str] | None:
+def find_node(graph: dg.GraphDefinition, op: str) -> list[str] | None:
+    """Return the names of the nodes that lead to an op, its own last; None where it is not."""
     for node in graph.nodes:
         if node.definition.name == op:
             return [node.name]
         if isinstance(node.definition, dg.GraphDefinition):
-            path = _find_node(node.definition, op)
+            path = find_node(node.definition, op)
             if path:
                 return [node.name, *path]
     return None

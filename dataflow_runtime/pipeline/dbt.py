@@ -67,6 +67,7 @@ class DbtResult:
         failed: What failed.
         status: dbt's status of each node, by unique id.
         seconds: Execution time of each node, by unique id.
+        tables: Name in SQL of each table that was built, views left out, by unique id.
     """
 
     models: int = 0
@@ -74,6 +75,7 @@ class DbtResult:
     failed: list[Failure] = field(default_factory=list)
     status: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    tables: dict[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return the counts and failures, as ``run --json`` prints them."""
@@ -291,7 +293,16 @@ def _result(target: Path) -> DbtResult:
         ],
         status={result["unique_id"]: result["status"] for result in results},
         seconds={result["unique_id"]: result["execution_time"] for result in results},
+        tables={
+            result["unique_id"]: result["relation_name"]
+            for result in built
+            if result["status"] == "success" and not _is_view(nodes[result["unique_id"]])
+        },
     )
+
+
+def _is_view(node: Mapping[str, Any]) -> bool:
+    return node["config"]["materialized"] in ("view", "ephemeral")
 
 
 def _failure(result: Mapping[str, Any], node: Mapping[str, Any]) -> Failure:

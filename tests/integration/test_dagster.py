@@ -69,6 +69,51 @@ def test_a_run_of_assets_is_the_same_run(site: Any, run: Any) -> None:
     assert report.rows == {"extracted": 10, "rejected": 0, "loaded": 10}
 
 
+def materialized(report: Any) -> dict[str, Any]:
+    """Return the metadata of each asset that a run materialized, by key."""
+    from dataflow_runtime.orchestration.run import open_instance
+
+    kind = dg.DagsterEventType.ASSET_MATERIALIZATION
+    with open_instance() as instance:
+        records = instance.get_records_for_run(report.run_id, of_type=kind).records
+    found = [record.asset_materialization for record in records]
+    return {
+        event.asset_key.to_user_string(): {
+            key: value.value for key, value in event.metadata.items()
+        }
+        for event in found
+    }
+
+
+def test_the_ui_shows_counts_of_tables_and_models(site: Any, run: Any) -> None:
+    folder = site.install("shipments")
+    model = folder / "dbt" / "models" / "stg_shipments.sql"
+    model.write_text("{{ config(materialized='table') }}\n" + model.read_text())
+    found = materialized(run("shipments"))
+    assert found["shipments/raw/shipments"]["rows_loaded"] == 45
+    assert found["shipments/raw/shipments"]["rejected_ratio"] == 0.1
+    assert found["shipments/raw/shipments_rejected"]["dagster/row_count"] == 5
+    assert found["shipments/stg_shipments"]["dagster/row_count"] == 45
+    assert [key for key, metadata in found.items() if "dataflow" in metadata] == []
+
+
+def test_a_workflow_of_ops_shows_its_tables_in_the_lineage(site: Any, run: Any) -> None:
+    from dataflow_runtime.orchestration.repositories import build_repositories
+
+    folder = site.install("orders")
+    query = folder / "evidence" / "sources" / "orders.sql"
+    query.parent.mkdir(parents=True)
+    query.write_text("select * from orders_marts.fct_orders_daily")
+    found = materialized(run("orders"))
+    rows = {key: metadata["dagster/row_count"] for key, metadata in found.items()}
+    assert rows == {"orders/raw/orders": 36, "orders/raw/orders_rejected": 4}
+    graph = build_repositories(["orders"])[0]["orders"].asset_graph
+    keys = {key.to_user_string() for key in graph.get_all_asset_keys()}
+    assert keys == {*rows, "orders/dashboard"}
+    (above,) = graph.get(dg.AssetKey(["orders", "dashboard"])).parent_keys
+    assert above.to_user_string() == "orders/raw/orders"
+
+
 def test_a_failing_dbt_test_fails_the_assets_run_with_the_same_report(site: Any, run: Any) -> None:
     folder = site.install("shipments")
     (folder / "dbt" / "models" / "stg_shipments.sql").write_text(

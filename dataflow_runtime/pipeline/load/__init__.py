@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -28,6 +28,7 @@ __all__ = [
     "LOAD_ID",
     "condition",
     "connect",
+    "count_rows",
     "load",
     "needs_load_id",
     "newest_value",
@@ -64,6 +65,16 @@ def rejected_keys(config: WorkflowConfig) -> set[str]:
         return set()
     with connect(config) as engine:
         return engine.keys(_rejected_table(config), "row_key")
+
+
+def count_rows(config: WorkflowConfig, names: Mapping[str, str]) -> dict[str, int]:
+    """Return the numbers of rows of tables, whose names are given as they are in SQL."""
+    if not names:
+        return {}
+    with connect(config) as engine:
+        return {
+            key: engine.execute(f"select count(*) from {name}")[0][0] for key, name in names.items()
+        }
 
 
 def load(config: WorkflowConfig, run: StagedRun) -> None:
