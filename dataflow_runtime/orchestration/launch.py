@@ -28,11 +28,11 @@ from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
 
 from dataflow_runtime.config import config_manager
 from dataflow_runtime.errors import BusyError, ConflictError, DataflowError
+from dataflow_runtime.orchestration.listing import WORKER_TAG
 from dataflow_runtime.orchestration.report import workflow_of
 from dataflow_runtime.orchestration.run import open_instance
 from dataflow_runtime.orchestration.workers import (
     WAITING,
-    WORKER_TAG,
     RunExistsError,
     end_killed_runs,
     worker_of,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
+import platform
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -20,7 +22,9 @@ if TYPE_CHECKING:
     from dagster import DagsterInstance
 
 __all__ = [
+    "PROCESS_TAG",
     "RUN_TAG",
+    "WORKER_TAG",
     "CatalogEntry",
     "describe",
     "has_instance",
@@ -32,6 +36,14 @@ __all__ = [
 
 RUN_TAG = "dataflow/workflow"
 """Tag of each run of a workflow in Dagster, however the run was started."""
+
+WORKER_TAG = "dataflow/worker"
+"""Tag of a run that one of our own processes executes: ``<host>:<process id>``."""
+
+PROCESS_TAG = "dataflow/process"
+"""The same for a run that Dagster has launched."""
+
+_ENDED = ("success", "failure", "canceled")
 
 
 @dataclass(frozen=True)
@@ -174,7 +186,7 @@ def _last_run_in_sqlite(database: Path, name: str) -> dict[str, Any] | None:
     if not database.exists():
         return None
     query = """
-        select runs.run_id, lower(status), create_timestamp, end_time - start_time
+        select runs.run_id, lower(status), create_timestamp, end_time - start_time, run_body
         from runs join run_tags using (run_id)
         where key = ? and value = ? order by runs.id desc limit 1
     """
@@ -187,10 +199,32 @@ def _last_run_in_sqlite(database: Path, name: str) -> dict[str, Any] | None:
         raise DataflowError(f"{database}: {error}", hint=hint) from error
     if found is None:
         return None
-    run_id, status, created, seconds = found
+    run_id, status, created, seconds, body = found
+    if status not in _ENDED and _is_dead(run_id, json.loads(body)["tags"]):
+        status = "failure"
     started = datetime.fromisoformat(created).replace(tzinfo=UTC).isoformat()
     seconds = None if seconds is None else round(seconds, 2)
     return {"run_id": run_id, "status": status, "started": started, "seconds": seconds}
+
+
+def _is_dead(run_id: str, tags: Mapping[str, str]) -> bool:
+    """Return whether the process that executed a run on this host is gone."""
+    import filelock
+
+    from dataflow_runtime.settings import get_settings
+
+    host, _, pid = (tags.get(WORKER_TAG) or tags.get(PROCESS_TAG, "")).rpartition(":")
+    if host != platform.node() or pid == "0":
+        return False
+    # The process holds this lock as long as it lives.
+    file = get_settings().home / "locks" / "runs" / f"{run_id}.lock"
+    if not file.exists():
+        return True
+    try:
+        with filelock.FileLock(file, blocking=False):
+            return True
+    except filelock.Timeout:
+        return False
 
 
 def has_instance() -> bool:

@@ -26,7 +26,7 @@ from dataflow_runtime.orchestration._dagster import (
     open_home,
 )
 from dataflow_runtime.orchestration.executors import build_executor
-from dataflow_runtime.orchestration.listing import RUN_TAG
+from dataflow_runtime.orchestration.listing import RUN_TAG, WORKER_TAG
 from dataflow_runtime.orchestration.report import (
     OnStep,
     RunReport,
@@ -38,7 +38,6 @@ from dataflow_runtime.orchestration.report import (
 from dataflow_runtime.orchestration.run_config import parse_window, run_config
 from dataflow_runtime.orchestration.workers import (
     WAITING,
-    WORKER_TAG,
     RunExistsError,
     end_killed_runs,
     run_lock,

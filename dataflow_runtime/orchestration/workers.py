@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from dataflow_runtime.errors import DataflowError
-from dataflow_runtime.orchestration.listing import RUN_TAG
+from dataflow_runtime.orchestration.listing import PROCESS_TAG, RUN_TAG, WORKER_TAG
 from dataflow_runtime.settings import get_settings
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "WAITING",
-    "WORKER_TAG",
     "RunExistsError",
     "end_killed_runs",
     "executes",
@@ -30,13 +29,8 @@ __all__ = [
     "worker_of",
 ]
 
-WORKER_TAG = "dataflow/worker"
-"""Tag of a run that one of our own processes executes: ``<host>:<process id>``."""
-
 WAITING = f"{platform.node()}:0"
 """The `WORKER_TAG` of a run that is recorded and waits for a server of this host to start it."""
-
-_PROCESS_TAG = "dataflow/process"  # the same for a run that Dagster has launched
 
 _NOT_FINISHED = [
     dg.DagsterRunStatus.NOT_STARTED,
@@ -64,7 +58,7 @@ def executes(instance: dg.DagsterInstance, run: dg.DagsterRun, workflow: str) ->
     if run.tags.get(WORKER_TAG) == process:  # `dataflow-runtime run` holds them already
         yield
         return
-    instance.add_run_tags(run.run_id, {_PROCESS_TAG: process, RUN_TAG: workflow})
+    instance.add_run_tags(run.run_id, {PROCESS_TAG: process, RUN_TAG: workflow})
     with run_lock(run.run_id), turn_of(workflow):
         yield
 
@@ -82,7 +76,7 @@ def end_killed_runs(
         statuses=_NOT_FINISHED,
     )
     for run in instance.get_runs(runs):
-        process = run.tags.get(WORKER_TAG) or run.tags.get(_PROCESS_TAG, "")
+        process = run.tags.get(WORKER_TAG) or run.tags.get(PROCESS_TAG, "")
         host, _, pid = process.rpartition(":")
         if host == platform.node() and pid != "0":
             with suppress(RunExistsError), run_lock(run.run_id):

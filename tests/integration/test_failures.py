@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import resource
@@ -237,3 +238,79 @@ def test_a_duckdb_file_that_another_program_has_open(
     assert content(warehouse) == rows(10).rows()
     load([rows(10, first=5)], **settings("merge"))
     assert content(warehouse) == rows(15).rows()
+
+
+FULL = """
+import resource
+
+from dagster import job, op
+from dataflow_runtime import register_workflow
+
+
+@op
+def fill():
+    # From now on no write of this process succeeds, in whatever file: a full disk.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+
+
+@op
+def after(filled): ...
+
+
+@register_workflow(name="full")
+@job
+def full_job():
+    after(fill())
+"""
+
+
+def test_a_disk_that_fills_up_during_a_run_is_a_failed_run_with_a_document(site: Any) -> None:
+    config = "source: {type: mock}\n"
+    site.write("full", {"full/job.py": FULL, "full/config.yaml": config}, {"full": "full.job"})
+    outcome = site.run("run", "full", "--json")
+    assert outcome.returncode == 1, outcome.stderr
+    assert "Traceback" not in outcome.stderr
+    report = json.loads(outcome.stdout)
+    assert report["status"] == "failure"
+    assert report["error"]["message"]
+    assert "disk" in report["error"]["hint"]
+    last = site.json("show", "full")["last_run"]
+    assert (last["run_id"], last["status"]) == (report["run_id"], "failure")
+
+
+def test_rows_that_do_not_fit_on_the_disk_fail_the_run_with_a_document(site: Any) -> None:
+    site.install("orders")
+    assert site.run("run", "orders").returncode == 0
+    with full_disk(MEGABYTE):  # the command inherits it
+        outcome = site.run(
+            "run",
+            "orders",
+            "--json",
+            "--set",
+            "source.type=mock",
+            "--set",
+            "source.mock.rows=500000",
+            "--set",
+            "processing.batch_size=100000",
+        )
+    assert outcome.returncode == 1, outcome.stderr
+    assert "Traceback" not in outcome.stderr
+    report = json.loads(outcome.stdout)
+    assert report["status"] == "failure"
+    assert "File too large" in report["error"]["message"]
+    assert site.json("show", "orders")["last_run"]["status"] == "failure"
+    assert site.run("run", "orders").returncode == 0
+
+
+def test_a_run_removes_what_a_killed_one_left_in_the_folder_for_temporary_files(
+    site: Any, tmp_path: Path
+) -> None:
+    site.install("orders")
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    left = tmp_path / "tmp" / f"dataflow-{gone.pid}-copies"
+    left.mkdir(parents=True)
+    (left / "part-000000.parquet").write_text("rows")
+    outcome = site.run("run", "orders", TMPDIR=str(left.parent))
+    assert outcome.returncode == 0, outcome.stderr
+    assert not left.exists()
