@@ -6,7 +6,6 @@ The parser gives the place of each value; an edit replaces that span of text, or
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import shutil
@@ -64,16 +63,12 @@ def _replace_file(file: Path, content: bytes) -> None:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
-        if file.exists():
-            found = file.stat()
-            with contextlib.suppress(PermissionError):  # only root can give a file away
-                os.chown(temporary, found.st_uid, found.st_gid)
-            shutil.copystat(file, temporary)  # permissions and extended attributes
-            os.utime(temporary)
-        else:
-            umask = os.umask(0o022)
-            os.umask(umask)
-            temporary.chmod(0o666 & ~umask)
+        file.touch()  # a new file gets the permissions that the user's umask gives
+        found = file.stat()
+        with contextlib.suppress(PermissionError):  # only root can give a file away
+            os.chown(temporary, found.st_uid, found.st_gid)
+        shutil.copystat(file, temporary)  # permissions and extended attributes
+        os.utime(temporary)
         temporary.replace(file)
     finally:
         temporary.unlink(missing_ok=True)
@@ -119,16 +114,14 @@ def set_value(text: str, dotted: str, value: str, *, file: Path, force: bool = F
     # So that `$$` is read back as it was set; `${VAR}` is a variable.
     value = value.replace("$$", "$$$$")
     new = value_node(value, Source("set", value, variable=dotted))
-    parent, node, depth = root, root, 0
-    while depth < len(path) and isinstance(node.value, dict):
-        key = node.keys.get(path[depth])
-        if key is None or not node.start <= key.start < node.end:
-            break  # not there, or from a merge key
+    parent: Any = root
+    node: Any = root
+    depth = 0
+    while depth < len(path) and (key := _own_key(node, path[depth])):
         parent, node, depth = node, node.value[path[depth]], depth + 1
         if node.start < key.start and depth < len(path):
             raise UsageError(f"key {dotted!r}: {key.value!r} is an alias; edit what it names")
-    above = ".".join(path[:depth])
-    key = parent.keys.get(path[depth - 1]) if depth else None
+    key = _own_key(parent, path[depth - 1]) if depth else None
     if depth == len(path) and key is not None:
         if "${" in node.text and not force:
             # Not its default, which may be a secret.
@@ -140,10 +133,19 @@ def set_value(text: str, dotted: str, value: str, *, file: Path, force: bool = F
     elif isinstance(node.value, dict) or node.is_empty:
         edited = _extended(text, node, key, path[depth:], new)
     else:
-        found = "a list" if isinstance(node.value, list) else "a value"
+        above, found = (
+            ".".join(path[:depth]),
+            "a list" if isinstance(node.value, list) else "a value",
+        )
         raise UsageError(f"key {dotted!r}: {above!r} is {found}, it has no keys below it")
     _verify(root, Source("file", edited, file), path, new)
     return mark + edited
+
+
+def _own_key(node: Node, name: str) -> Node | None:
+    """Return a key that is written in the mapping itself, not taken from a merge key."""
+    key = node.keys.get(name)
+    return key if key is not None and node.start <= key.start < node.end else None
 
 
 def _replaced(text: str, key: Node, node: Node, written: str) -> str:
@@ -161,12 +163,11 @@ def _replaced(text: str, key: Node, node: Node, written: str) -> str:
     return text[:start] + space + written + text[end:]
 
 
-def _extended(text: str, node: Node, key: Node | None, keys: list[str], new: Node) -> str:
+def _extended(text: str, node: Any, key: Node | None, keys: list[str], new: Node) -> str:
     """Return the text with a new entry at the end of a mapping, which may be empty."""
     names = [name if _PLAIN_IN_BRACKETS.fullmatch(name) else _quoted(name) for name in keys]
     written = _written(new, "", flow=node.flow)
-    entries = node.value if isinstance(node.value, dict) else {}
-    own = [name for name in entries if node.start <= node.keys[name].start < node.end]
+    own = [name for name in node.keys if _own_key(node, name)]
     if node.flow:
         close = text.rindex("}", node.start, node.end)
         body = text[:close].rstrip()
@@ -177,7 +178,7 @@ def _extended(text: str, node: Node, key: Node | None, keys: list[str], new: Nod
     column, end = (key.column + 1 if key else 0), (node.end if key else len(text))
     if own:
         column = node.keys[own[0]].column - 1
-        end = max(entries[name].end for name in own)
+        end = max(node.value[name].end for name in own)
     # Behind the rest of the line, which may be a comment.
     at = end if text[end - 1 : end] == "\n" else text.find("\n", end) + 1
     if not at:
@@ -205,12 +206,10 @@ def plain_or_quoted(text: str) -> str:
 
 
 def _quoted(text: str) -> str:
-    escaped = []
-    for char in text:
-        if char in '"\\' or char < " ":
-            char = json.dumps(char)[1:-1]
-        escaped.append(char if char.isprintable() else f"\\U{ord(char):08X}")
-    return f'"{"".join(escaped)}"'
+    escaped = text.replace("\\", r"\\").replace('"', r"\"")
+    # The escapes of Python are those of YAML.
+    shown = [c if c.isprintable() else c.encode("unicode_escape").decode() for c in escaped]
+    return f'"{"".join(shown)}"'
 
 
 def _verify(before: Node, edited: Source, path: list[str], new: Node) -> None:
