@@ -20,7 +20,7 @@ from dataflow_runtime.api.models import Config, EnvName, Run, RunRequest, Valida
 from dataflow_runtime.api.state import State
 from dataflow_runtime.config import ConfigFile, config_manager, refused_overrides
 from dataflow_runtime.config.secrets import lent_secrets
-from dataflow_runtime.orchestration.listing import CatalogEntry, has_instance, last_run, show
+from dataflow_runtime.orchestration.listing import ListedWorkflow, has_instance, last_run, show
 from dataflow_runtime.workflows.discovery import InstalledWorkflow
 
 __all__ = ["router"]
@@ -67,7 +67,7 @@ async def list_workflows(
     status: Status | None = None,
     limit: Limit = 1_000,
     offset: Offset = 0,
-) -> list[CatalogEntry]:
+) -> list[ListedWorkflow]:
     """The installed workflows, of a tag, an owner, a status. Imports none of them."""
     found = [
         entry

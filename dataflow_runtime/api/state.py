@@ -21,7 +21,7 @@ from dataflow_runtime.api.errors import public
 from dataflow_runtime.config import ConfigFile, config_manager
 from dataflow_runtime.config.tree import stamp
 from dataflow_runtime.errors import UnknownWorkflowError
-from dataflow_runtime.orchestration.listing import CatalogEntry, describe
+from dataflow_runtime.orchestration.listing import ListedWorkflow, describe
 from dataflow_runtime.workflows.discovery import InstalledWorkflow, find_workflows
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Installed(NamedTuple):
     """The installed workflows: by name, as listed, and their configurations."""
 
     by_name: dict[str, InstalledWorkflow]
-    listed: list[CatalogEntry]
+    listed: list[ListedWorkflow]
     configs: list[ConfigFile]
     stamps: list[object]
 
@@ -146,7 +146,7 @@ def _find_installed() -> Installed:
     if any(isinstance(found, tuple) and found[0] > started - 10**8 for found in stamps):
         stamps = [object()]
     listed = [
-        CatalogEntry(**public(describe(workflow).to_json(), workflow.directory))
+        ListedWorkflow(**public(describe(workflow).to_json(), workflow.directory))
         for workflow in workflows
     ]
     configs = [

@@ -25,7 +25,7 @@ __all__ = [
     "PROCESS_TAG",
     "RUN_TAG",
     "WORKER_TAG",
-    "CatalogEntry",
+    "ListedWorkflow",
     "describe",
     "has_instance",
     "last_run",
@@ -47,8 +47,8 @@ _ENDED = ("success", "failure", "canceled")
 
 
 @dataclass(frozen=True)
-class CatalogEntry:
-    """One workflow as listed.
+class ListedWorkflow:
+    """A workflow as `list` shows it.
 
     Attributes:
         status: ``ok``; ``broken`` if that shows without an import; ``unknown`` if the metadata is
@@ -71,9 +71,9 @@ class CatalogEntry:
         return asdict(self)
 
 
-def list_workflows(*, tag: str | None = None, owner: str | None = None) -> list[CatalogEntry]:
+def list_workflows(*, tag: str | None = None, owner: str | None = None) -> list[ListedWorkflow]:
     """Return the installed workflows, sorted by name, narrowed to a tag and an owner."""
-    entries: Iterable[CatalogEntry] = map(describe, find_workflows())
+    entries: Iterable[ListedWorkflow] = map(describe, find_workflows())
     return [
         entry
         for entry in entries
@@ -81,7 +81,7 @@ def list_workflows(*, tag: str | None = None, owner: str | None = None) -> list[
     ]
 
 
-def describe(workflow: InstalledWorkflow) -> CatalogEntry:
+def describe(workflow: InstalledWorkflow) -> ListedWorkflow:
     """Return the listed form of an installed workflow."""
     metadata, problem = _metadata(workflow)
     error = workflow.error or problem
@@ -91,7 +91,7 @@ def describe(workflow: InstalledWorkflow) -> CatalogEntry:
         cron = configured_cron(
             workflow.name, workflow.config_file, os.environ.get("DATAFLOW_ENV") or None
         )
-    return CatalogEntry(
+    return ListedWorkflow(
         name=workflow.name,
         package=workflow.package,
         version=workflow.version,

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.bench.catalog import install
 from tests.bench.common import PYTHON, RUNTIME, Bench, Ratio
+from tests.bench.listing import install
 
 CLIENTS = 8
 REQUESTS = 160

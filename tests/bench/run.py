@@ -12,11 +12,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import api, catalog, dashboards, data, fleet, location
+from tests.bench import api, dashboards, data, fleet, listing, location
 from tests.bench.common import Ratio
 
 BENCHES = [
-    *catalog.BENCHES,
+    *listing.BENCHES,
     *data.BENCHES,
     *location.BENCHES,
     *api.BENCHES,

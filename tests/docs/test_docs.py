@@ -90,13 +90,13 @@ def test_the_readme_speaks_of_one_workflow() -> None:
 
 def test_every_key_of_the_json_is_documented() -> None:
     from dataflow_runtime.cli.doctor import Finding
-    from dataflow_runtime.orchestration.listing import CatalogEntry
+    from dataflow_runtime.orchestration.listing import ListedWorkflow
     from dataflow_runtime.orchestration.report import RunReport
     from dataflow_runtime.workflows.loading import BrokenWorkflow
 
     text = COMMANDS.read_text(encoding="utf-8").partition("## JSON")[2].partition("## Env")[0]
     names = [*Finding._fields]
-    for shape in (BrokenWorkflow, CatalogEntry, RunReport):
+    for shape in (BrokenWorkflow, ListedWorkflow, RunReport):
         names += shape.__dataclass_fields__
     names.remove("installed")  # its name is listed, its own fields are not
     assert [name for name in names if not re.search(rf"\b{name}\b", text)] == []

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 
 from dataflow_runtime.errors import UnknownWorkflowError
-from dataflow_runtime.orchestration.listing import CatalogEntry, list_workflows, show_workflow
+from dataflow_runtime.orchestration.listing import ListedWorkflow, list_workflows, show_workflow
 
 KEYS = ["name", "package", "version", "description", "owner", "schedule", "tags", "status", "error"]
 
 
-def listed(name: str, **narrowed: str) -> CatalogEntry:
+def listed(name: str, **narrowed: str) -> ListedWorkflow:
     (entry,) = (entry for entry in list_workflows(**narrowed) if entry.name == name)
     return entry
 
