@@ -21,32 +21,35 @@ __all__ = [
 
 
 class FailureKind(StrEnum):
-    """Why a workflow cannot be used; `kind` in ``check --json``."""
+    """Why a workflow cannot be used; `kind` in ``check --json``.
+
+    Attributes:
+        MISSING: The advertised module does not exist.
+        IMPORT: The module raises while it is imported, or cannot be parsed.
+        EXIT: The module calls ``sys.exit``.
+        UNREGISTERED: The module registers no workflow of the advertised name.
+        DUPLICATE: Two packages advertise the name.
+        DEFINITIONS: Dagster refuses the job, its assets, schedules or sensors.
+        ASSET_KEY: Another workflow defines an asset of the same key.
+        CONFIG: The configuration is missing or invalid.
+        CHECKS: The transform or a check fails on a frame without rows.
+        DBT: The dbt project cannot be parsed.
+        CRASH: The process that imported the module died.
+        TIMEOUT: The import did not end in time.
+    """
 
     MISSING = "missing"
-    """The advertised module does not exist."""
     IMPORT = "import"
-    """The module raises while it is imported, or cannot be parsed."""
     EXIT = "exit"
-    """The module calls ``sys.exit``."""
     UNREGISTERED = "unregistered"
-    """The module registers no workflow of the advertised name."""
     DUPLICATE = "duplicate"
-    """Two packages advertise the name."""
     DEFINITIONS = "definitions"
-    """Dagster refuses the job, its assets, schedules or sensors."""
     ASSET_KEY = "asset_key"
-    """Another workflow defines an asset of the same key."""
     CONFIG = "config"
-    """The configuration is missing or invalid."""
     CHECKS = "checks"
-    """The transform or a check fails on a frame without rows."""
     DBT = "dbt"
-    """The dbt project cannot be parsed."""
     CRASH = "crash"
-    """The process that imported the module died."""
     TIMEOUT = "timeout"
-    """The import did not end in time."""
 
 
 class DataflowError(Exception):

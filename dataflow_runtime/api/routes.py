@@ -19,7 +19,7 @@ from dataflow_runtime.api.errors import ApiError, error_items, public, responses
 from dataflow_runtime.api.models import Config, EnvName, Run, RunRequest, Validation
 from dataflow_runtime.api.state import State
 from dataflow_runtime.config import ConfigFile, config_manager, refused_overrides
-from dataflow_runtime.config.secrets import lent_secrets
+from dataflow_runtime.config.secrets import temporary_secrets
 from dataflow_runtime.orchestration.listing import ListedWorkflow, has_instance, last_run, show
 from dataflow_runtime.workflows.discovery import InstalledWorkflow
 
@@ -141,7 +141,7 @@ def validate_config(
     """
     workflow = from_thread.run(server.workflow, name)
     candidate = _candidate(request.headers.get("content-type", ""), body)
-    with lent_secrets():
+    with temporary_secrets():
         if candidate is None:
             checked = config_manager.check(name, env=env)
         else:
@@ -216,7 +216,7 @@ def _submit(
 ) -> Future[Any]:
     asked = asked or RunRequest.model_validate({})
     # Most mistakes are in the overrides: they are refused without a process, and without Dagster.
-    with lent_secrets():
+    with temporary_secrets():
         stored = config_manager.load_config(workflow.name, env=asked.env)
         not_allowed = refused_overrides(stored, asked.config)
         if not_allowed:

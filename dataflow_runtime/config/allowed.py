@@ -74,7 +74,7 @@ def secret_paths(
         hidden: Whether a mapping or list that it belongs to may be secret.
     """
     hidden = hidden or any(map(is_secret, types)) or (path != () and is_secret_key(path[-1]))
-    # `auth: <token>`: what is in place of a mapping with a secret in it is likely the secret.
+    # `auth: <token>`: a scalar where a mapping with a secret belongs is probably the secret.
     hidden = hidden or (not isinstance(value, Mapping) and any(map(_holds_secrets, types)))
     if hidden:
         yield path

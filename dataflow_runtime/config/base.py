@@ -78,7 +78,7 @@ class ConfigModel(BaseModel):
 
 
 def _stripped(value: Any) -> Any:
-    """Return a text without the line break at its end, which a file or `echo` adds."""
+    """Return a text without the trailing line break that a file or `echo` adds."""
     if isinstance(value, SecretStr):
         return SecretStr(value.get_secret_value().rstrip("\r\n"))
     return value.rstrip("\r\n")
@@ -90,11 +90,11 @@ _HOST = r"(?:\[[^\[\]@]*\]|[^:@\[\],]*)(?::\d*)?"
 
 
 def _database_url(value: SecretStr) -> SecretStr:
-    """Refuse a URL that the database's driver would read otherwise than it is meant."""
+    """Refuse a URL that a database driver would split in the wrong places."""
     found = _URL.fullmatch(value.get_secret_value())
     if found is None:
         raise ValueError("expected a URL such as postgresql://user:password@host/database")
-    # A password with one of these characters would end early, and its rest be shown as a host.
+    # A password with one of these would be cut short, and its end shown as part of the host.
     cut = found["server"] and ("@" in found["path"] or "#" in found["path"])
     if cut or not re.fullmatch(f"{_LOGIN}{_HOST}(?:,{_HOST})*", found["server"]):
         raise rule(

@@ -1,6 +1,6 @@
-"""Edits of a YAML file that touch only one value: comments, order and every other byte stay.
+"""Change one value of a YAML file: comments, order and every other byte stay.
 
-The parser gives the place of each value; an edit replaces that span of text, or inserts a line.
+The parser tells where each value is; an edit replaces that span of text, or inserts a line.
 """
 
 from __future__ import annotations
@@ -154,7 +154,7 @@ def _replaced(text: str, key: Node, node: Node, written: str) -> str:
     if start < key.start and alias:
         start, end = alias.span(1)
     elif not isinstance(node.value, str) and not node.flow:
-        # A block begins on its own line; what replaces it moves up behind the colon.
+        # A block begins on its own line; what replaces it follows the colon.
         colon = text.rindex(":", key.end - 1, start)
         start = start if "#" in text[colon:start] else colon + 1
     while end > start and text[end - 1] in "\r\n":  # of a block of text
@@ -179,7 +179,7 @@ def _extended(text: str, node: Any, key: Node | None, keys: list[str], new: Node
     if own:
         column = node.keys[own[0]].column - 1
         end = max(node.value[name].end for name in own)
-    # Behind the rest of the line, which may be a comment.
+    # After the rest of the line, which may be a comment.
     at = end if text[end - 1 : end] == "\n" else text.find("\n", end) + 1
     if not at:
         text += "" if text.endswith("\n") or not text else newline

@@ -46,11 +46,11 @@ class Layers:
     """The merged tree of a configuration, before it is validated.
 
     Attributes:
-        model: What the configuration is a text of.
+        model: The model that the configuration is validated with.
         environ: The environment; None where values may not depend on it.
         root: The tree; every node knows its source.
         problems: What kept a layer, or a part of it, from being read.
-        old_keys: Warnings of old names of keys; the tree has the new ones.
+        old_keys: Warnings about old names of keys; the tree has the new names.
         unreadable: Whether a whole file is missing from the tree.
         unknown: Paths of values that mention variables, where the environment is not read.
     """
@@ -71,10 +71,10 @@ class Layers:
         self.root = self.merged(self.root, layer, ())
 
     def add_value(self, keys: Sequence[str], node: Node, text: object) -> None:
-        """Merge a layer that consists of one value, which `text` was read as if it is a text."""
+        """Merge a layer with a single value; `text` is what it was read from."""
         value = typed_scalar(str(node.value)) if node.plain else node.value
         if isinstance(text, str) and self._expects_text(keys, value):
-            # A token of digits or brackets.
+            # A token may consist of digits or brackets.
             node = Node(text, node.source, 0, len(text))
         for key in reversed(keys):
             node = Node({key: node}, node.source, keys={key: Node(key, node.source)})
@@ -90,7 +90,7 @@ class Layers:
         value, keys = dict(below), dict(lower.keys)
         models = models_at(self.model, path)
         if len(models) > 1 and "type" in above:
-            # Another type has keys of its own: those of the type below are not for it.
+            # Another type has other keys: drop those that only the type below has.
             allowed = allowed_keys(models_at(self.model, path, above["type"].value))
             value = {key: child for key, child in value.items() if key in allowed}
         for key, child in above.items():
@@ -120,7 +120,7 @@ class Layers:
         return spelled
 
     def values(self) -> dict[str, Any]:
-        """Return the values: scalars interpolated and typed. What is missing is in `problems`."""
+        """Return the values, interpolated and typed; add missing variables to `problems`."""
         sections = self.root.value if isinstance(self.root.value, dict) else {}
         # A section whose keys are all commented out is empty, not null.
         values = {key: self._value(child, (key,)) for key, child in sections.items()}
@@ -173,7 +173,7 @@ class Layers:
 
 
 def variables_of(node: Node) -> list[str]:
-    """Return the names of the variables in a value, also those in branches that are not taken."""
+    """Return the names of the variables in a value, including those in branches not taken."""
     if node.source.layer == "environment":
         return [str(node.source.variable)]
     found: dict[str, None] = {}
@@ -194,7 +194,7 @@ def read_layers(
     overrides: Mapping[str, object] | None = None,
     texts: Mapping[Path, str] | None = None,
 ) -> Layers:
-    """Read and merge the layers of a workflow; the result has the problems of what cannot be read.
+    """Read and merge the layers of a workflow; what cannot be read is in the result's `problems`.
 
     Args:
         name: The workflow.
@@ -288,7 +288,7 @@ def _python_node(value: object, source: Source) -> Node:
 
 
 def value_node(text: str, source: Source) -> Node:
-    """Return the tree of a text: YAML in brackets or quotes, otherwise one scalar as it is."""
+    """Return the tree of a text: YAML if it begins with a bracket or quote, else one scalar."""
     scalar = Node(text, source, 0, len(text), plain=True)
     if text.lstrip()[:1] not in ("[", "{", '"', "'"):
         return scalar
@@ -302,7 +302,7 @@ def value_node(text: str, source: Source) -> Node:
 def refused_overrides(config: WorkflowConfig, overrides: Mapping[str, object]) -> list[str]:
     """Return the dotted keys of `overrides` that ``api.overridable`` of a stored config forbids.
 
-    Each single value counts, also those in mappings and in text that is read as a mapping.
+    Every single value counts, including those in mappings and in text read as a mapping.
     """
     refused: dict[str, None] = {}
     for dotted, value in overrides.items():

@@ -145,7 +145,7 @@ class ConfigManager:
     def check(
         self, name: str, *, env: str | None = None, overrides: Overrides | None = None
     ) -> CheckedConfig:
-        """Return what is wrong, or only questionable, in a configuration.
+        """Return the problems and the warnings of a configuration.
 
         Raises:
             UsageError: No installed package advertises the workflow, or there is no such overlay.
@@ -313,7 +313,7 @@ class ConfigManager:
         return model
 
     def environment_warnings(self) -> list[str]:
-        """Return what is misspelt in the names of ``DATAFLOW_…`` variables."""
+        """Return warnings about misspelt names of ``DATAFLOW_…`` variables."""
         from dataflow_runtime.settings import Settings
 
         settings = [f"DATAFLOW_{field.upper()}" for field in Settings.model_fields]
@@ -357,8 +357,8 @@ class ConfigManager:
         """Return a workflow's ``config.yaml`` and the name of its overlay, by default DATAFLOW_ENV.
 
         Raises:
-            UsageError: There is no such overlay: for a name that is given, none of this workflow;
-                for the variable, which speaks to a whole fleet, none of any workflow.
+            UsageError: The workflow has no overlay of the given name, or no workflow at all has the
+                overlay that the variable names.
         """
         from dataflow_runtime.config.layers import overlay_file
 

@@ -1,4 +1,4 @@
-"""What a workflow runs with, for people: each value, its origin, secrets masked; and warnings."""
+"""What users see of a configuration: values with their origins, secrets masked; and warnings."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def _origin(node: Node | None) -> Origin:
 
 
 def config_warnings(layers: Layers, secret_paths: SecretPaths) -> list[ConfigProblem]:
-    """Return what is valid, but likely not meant: old names of keys, secrets in files, ``$VAR``."""
+    """Return what is valid but probably a mistake: old keys, secrets in files, ``$VAR``."""
     warnings = list(layers.old_keys)
     for path, node in layers.scalars():
         text, dotted = str(node.value), ".".join(path)

@@ -23,7 +23,7 @@ class ConfigProblem:
     """One mistake in one layer of a configuration.
 
     Attributes:
-        path: Dotted key, empty where the whole file is meant.
+        path: Dotted key; empty for the whole file.
         message: What was found and what is allowed; never the value of a secret.
         file: The file, None for environment variables and overrides.
         line: Line in the file, from 1.
@@ -47,7 +47,7 @@ class ConfigProblem:
     unknown_key: bool = False
 
     def __post_init__(self) -> None:
-        """Replace what a terminal could obey: keys and values are anybody's text."""
+        """Replace control characters: keys and values may come from anyone."""
         for name in ("path", "message", "hint", "place", "snippet"):
             text = getattr(self, name)
             if text is not None:
@@ -111,7 +111,7 @@ def render_problem(problem: ConfigProblem) -> str:
 def snippet(
     lines: Sequence[str], line: int, column: int, index: int, hidden: Iterable[tuple[int, int]]
 ) -> str | None:
-    """Return a line of a file, secrets masked; None where the column lies beyond what is shown.
+    """Return a line of a file, secrets masked; None if the column is past the part that is shown.
 
     Args:
         lines: The lines of the file.

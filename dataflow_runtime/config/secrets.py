@@ -1,7 +1,7 @@
-"""What must not be printed.
+"""Masking of secrets in everything that is printed.
 
-A secret is known by its place in a configuration: a field of a secret type, or a key of a telling
-name. Text from elsewhere, such as the error of a library, is searched for secrets of loaded
+A secret is known by its place in a configuration: a field of a secret type, or a key whose name
+says so. Text from elsewhere, such as the error of a library, is searched for secrets of loaded
 configurations and for passwords in URLs.
 """
 
@@ -19,7 +19,7 @@ from urllib.parse import quote, quote_plus, unquote
 
 MASK = "**********"
 
-# Of words in lower case, with `-` between them. `api_key` is a secret, `primary_key` is not, and
+# Matches words in lower case, joined by `-`. `api_key` is a secret, `primary_key` is not, and
 # `token_url` says where a token comes from.
 _SECRET_NAME = re.compile(
     r"^key$|(?:^|-)(?:authorization|cookie|credentials?|pass(?:code|phrase|wd|word)|pwd|secret|sig"
@@ -35,17 +35,17 @@ _QUERY = re.compile(r"([?&]([^=&\s?#]+)=)([^&\s'\"#]+)")
 _HARMLESS = frozenset({"postgresql", "production"})
 
 _known: set[str] = set()
-_lent: ContextVar[set[str] | None] = ContextVar("_lent", default=None)
+_temporary: ContextVar[set[str] | None] = ContextVar("_temporary", default=None)
 
 
 @contextmanager
-def lent_secrets() -> Iterator[None]:
-    """Forget at the end of the block what is remembered in it: the secrets of a client."""
-    token = _lent.set(set())
+def temporary_secrets() -> Iterator[None]:
+    """Forget the secrets remembered in the block when it ends: those of a client's request."""
+    token = _temporary.set(set())
     try:
         yield
     finally:
-        _lent.reset(token)
+        _temporary.reset(token)
 
 
 @lru_cache(1024)
@@ -56,15 +56,15 @@ def is_secret_key(key: str) -> bool:
 
 def remember_secrets(values: Iterable[str]) -> None:
     """Make `mask` replace these values from now on; of a URL, only its password is a secret."""
-    lent = _lent.get()
-    remembered = _known if lent is None else lent
+    temporary = _temporary.get()
+    remembered = _known if temporary is None else temporary
     for value in values:
         secrets = [] if "://" in value else [value, *value.splitlines()]
         for user, password in _URL_LOGIN.findall(value):
             secrets += [password, _base64(f"{user}:{password}")]
         for secret in secrets:
-            if _stands_out(secret):
-                remembered.update(filter(_stands_out, _spellings(secret)))
+            if _is_distinctive(secret):
+                remembered.update(filter(_is_distinctive, _spellings(secret)))
 
 
 def _spellings(secret: str) -> list[str]:
@@ -80,8 +80,8 @@ def _base64(text: str) -> str:
     return base64.b64encode(text.encode("utf-8", "replace")).decode().rstrip("=")
 
 
-def _stands_out(text: str) -> bool:
-    """Return whether a text is long enough to be told from the words and numbers of a message."""
+def _is_distinctive(text: str) -> bool:
+    """Return whether a text is too long to be an ordinary word or number of a message."""
     if text.lower() in _HARMLESS:
         return False
     if text.isalpha():
@@ -97,7 +97,7 @@ def forget_secrets() -> None:
 def mask(text: str) -> str:
     """Return `text` without secrets of loaded configurations and without passwords in URLs."""
     # Longer ones first: a secret may contain another one.
-    for secret in sorted(_known | (_lent.get() or set()), key=len, reverse=True):
+    for secret in sorted(_known | (_temporary.get() or set()), key=len, reverse=True):
         text = text.replace(secret, MASK)
     if "://" in text:
         text = _URL_LOGIN.sub(rf"\1:{MASK}", text)
@@ -114,7 +114,7 @@ def masked_value(value: Any, key: str = "") -> Any:
         return [masked_value(child, key) for child in value]
     if isinstance(value, str):
         return MASK if is_secret_key(key) else mask(value)
-    # A model masks its own; a number in place of a secret is a secret.
+    # Models mask their own secrets; a number under the key of a secret is one.
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return MASK if is_number and is_secret_key(key) else value
 

@@ -1,4 +1,4 @@
-"""What a configuration is read from, and the tree of values that know their place in it."""
+"""The inputs of a configuration, and the tree of values with their positions."""
 
 from __future__ import annotations
 

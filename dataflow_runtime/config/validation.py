@@ -1,4 +1,4 @@
-"""A merged tree against its model: the validated config, or every problem with its place."""
+"""Validate a merged tree: return the config, or every problem and where it is."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Validation:
             remember_secrets([secret, login] if path[-1] == "password" else [secret])
 
     def find_secrets(self) -> None:
-        """Find what may be secret, although nothing is known to be in the right place."""
+        """Find what may be secret, also among values that are in the wrong place."""
         self.nodes = dict(walk(self.layers.root))
         self.secret_paths = set(secret_paths(self.values, [self.model])) & self.nodes.keys()
         self.secret_variables: set[str] = set()
@@ -102,7 +102,7 @@ class Validation:
         self.problems.sort(key=_order)
 
     def explain_rules(self, invalid: Iterable[Path]) -> None:
-        """Report rules between keys, which are checked only once every key by itself is valid."""
+        """Report broken rules between keys; pydantic checks them only if every key is valid."""
         for path in invalid:
             parent = self.at(path[:-1])
             if isinstance(parent, dict) and path:
@@ -115,7 +115,7 @@ class Validation:
                 if detail["type"] == RULE and not _concerns(detail["ctx"]["needs"], names):
                     self.add(self.path_of(detail), [detail])
         except Exception:
-            return  # of somebody's own validator, which did not expect a key to be missing
+            return  # a workflow's own validator did not expect a missing key
 
     def path_of(self, detail: Any) -> Path:
         """Return the path of an error of pydantic, whose location also names branches of unions."""
@@ -231,7 +231,7 @@ class Validation:
         return found
 
     def suggestion(self, path: Path, words: list[str]) -> str | None:
-        """Return the allowed word that was likely meant, or how to make text of a number."""
+        """Return the allowed word that was probably meant, or how to write a number as text."""
         value, node = self.at(path), self.nodes[path]
         if isinstance(value, str):
             return did_you_mean(value, words)

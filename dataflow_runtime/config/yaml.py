@@ -1,4 +1,4 @@
-"""YAML text to a tree in which every key and value knows its place, with limits for hostile files.
+"""Parse YAML into a tree with the position of every key and value; limits stop hostile files.
 
 ruamel.yaml composes nodes that carry positions; here duplicate keys, tags and aliases are checked.
 Scalars stay text: they get their type after interpolation. The parser is the one in pure Python: it

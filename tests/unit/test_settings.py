@@ -27,7 +27,7 @@ def test_the_home_is_that_of_the_nearest_parent(
     inner.mkdir(parents=True)
     (tmp_path / ".dataflow").mkdir()
     (tmp_path / "a" / ".dataflow").mkdir()
-    (tmp_path / "a" / "b" / ".dataflow").touch()  # a file is no home
+    (tmp_path / "a" / "b" / ".dataflow").touch()  # a file, not a folder
     monkeypatch.chdir(inner)
     assert get_settings().home == tmp_path / "a" / ".dataflow"
 
@@ -56,7 +56,7 @@ def test_settings_follow_the_environment_and_the_folders(
     assert get_settings().executor == "in_process"
 
 
-def test_an_empty_variable_is_no_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_empty_variables_count_as_unset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HOME", "ENV", "WORKFLOWS", "EXECUTOR", "STAGING", "API_TOKEN"):
         monkeypatch.setenv(f"DATAFLOW_{name}", "")
     settings = get_settings()

@@ -11,7 +11,12 @@ from hypothesis import strategies as st
 from dataflow_runtime.api.errors import public
 from dataflow_runtime.api.middleware import _hostname
 from dataflow_runtime.api.routes import _as_yaml
-from dataflow_runtime.config.secrets import forget_secrets, lent_secrets, mask, remember_secrets
+from dataflow_runtime.config.secrets import (
+    forget_secrets,
+    mask,
+    remember_secrets,
+    temporary_secrets,
+)
 from dataflow_runtime.config.tree import Node, Source
 from dataflow_runtime.config.yaml import parse_yaml
 
@@ -91,10 +96,10 @@ def test_json_is_read_as_yaml_with_the_same_values(
     assert plain(parse_yaml(Source("file", _as_yaml(text)))) == value
 
 
-def test_lent_secrets_are_masked_in_their_block_only() -> None:
+def test_temporary_secrets_are_masked_in_their_block_only() -> None:
     try:
         remember_secrets(["known-to-all"])
-        with lent_secrets():
+        with temporary_secrets():
             remember_secrets(["lent-to-one"])
             assert mask("known-to-all lent-to-one") == "********** **********"
         assert mask("known-to-all lent-to-one") == "********** lent-to-one"

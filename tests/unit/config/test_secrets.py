@@ -16,10 +16,10 @@ from dataflow_runtime.config.secrets import (
     MASK,
     forget_secrets,
     is_secret_key,
-    lent_secrets,
     mask,
     masked_value,
     remember_secrets,
+    temporary_secrets,
 )
 
 Install = Callable[..., Path]
@@ -138,8 +138,8 @@ def test_parameters_and_passwords_of_urls() -> None:
     assert mask(text) == expected
 
 
-def test_secrets_that_are_lent_are_forgotten() -> None:
-    with lent_secrets():
+def test_temporary_secrets_are_forgotten() -> None:
+    with temporary_secrets():
         remember_secrets([SECRET])
         assert mask(SECRET) == "**********"
     assert mask(SECRET) == SECRET
@@ -238,7 +238,7 @@ def test_a_password_may_be_empty(installed: Install, configs: ConfigManager) -> 
     assert configs.show("wf").config["source"]["api"]["auth"]["password"] == ""
 
 
-def test_types_of_columns_are_no_secrets(installed: Install, configs: ConfigManager) -> None:
+def test_types_of_columns_are_not_secrets(installed: Install, configs: ConfigManager) -> None:
     installed(
         "wf", "source:\n  type: mock\nprocessing:\n  columns: {key: string, token: integer}\n"
     )

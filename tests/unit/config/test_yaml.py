@@ -161,7 +161,7 @@ def test_bombs_fail_fast_and_small(text: str, tmp_path: Path) -> None:
     assert kilobytes < 100_000
 
 
-def test_files_that_are_none(tmp_path: Path) -> None:
+def test_paths_that_cannot_be_read(tmp_path: Path) -> None:
     def message(path: Path) -> str:
         with pytest.raises(ConfigError) as caught:
             read_source(path, "file")

@@ -27,7 +27,7 @@ def found(name: str) -> InstalledWorkflow:
     return workflow
 
 
-def test_reads_what_a_package_says_of_itself(site: Any) -> None:
+def test_reads_the_metadata_of_a_package(site: Any) -> None:
     folder = site.install("good", version="2.1")
     workflow = found("good")
     assert workflow == find_workflow("good")
