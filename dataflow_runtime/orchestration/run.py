@@ -34,6 +34,7 @@ from dataflow_runtime.orchestration.report import (
     planned_steps,
     report,
     unrecorded_failure,
+    workflow_of,
 )
 from dataflow_runtime.orchestration.run_config import parse_window, run_config
 from dataflow_runtime.orchestration.workers import (
@@ -85,66 +86,80 @@ def run_workflow(
         RunExistsError: There is a run with this id.
         KeyboardInterrupt: The run was interrupted; Dagster has it as canceled.
     """
-    # A bad value is an error of the command: find it before the run starts.
-    config_manager.load_config(name, env=env, overrides=overrides)
+    options = {"env": env, "set": overrides or {}, "from": start, "to": end, "rejected": rejected}
+    _check_options(name, options, partition)
+    run_id = run_id or str(uuid.uuid4())
+    with open_instance() as instance, run_lock(run_id), _recorded_options(name, options) as given:
+        run = instance.get_run_by_id(run_id)
+        worker = WAITING if record_only else f"{platform.node()}:{os.getpid()}"
+        if run is None:
+            tags = {RUN_TAG: name, WORKER_TAG: worker, **(tags or {})}
+            run = _record(instance, run_id, given, partition, tags, verbose)
+        else:
+            run = _take_over(instance, run, worker)
+        return report(instance, run) if record_only else _execute_in_turn(run, instance, on_step)
+
+
+def _check_options(name: str, options: Mapping[str, Any], partition: str | None) -> None:
+    """Find bad values before the run starts: they are errors of the command."""
+    config_manager.load_config(name, env=options["env"], overrides=options["set"])
     build_executor(name)
-    window = parse_window(start, end)
-    if sum(given is not None for given in (partition, window, rejected)) > 1:
+    window = parse_window(options["from"], options["to"])
+    if sum(given is not None for given in (partition, window, options["rejected"])) > 1:
         raise UsageError(
             "--partition, --from/--to and --rejected do not go together",
             hint="each of them says which rows to load",
         )
-    # Dagster records the run config as it is, so secrets reach the steps as variables.
-    values, variables = config_manager.without_secrets(name, overrides or {}, env=env)
-    recipe = dg.build_reconstructable_job(
+
+
+@contextmanager
+def _recorded_options(name: str, options: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Yield the options without secrets, which the steps find in environment variables.
+
+    Dagster records the run config as it is.
+    """
+    values, variables = config_manager.without_secrets(name, options["set"], env=options["env"])
+    with temporary_environment(variables):
+        yield {**options, "set": values}
+
+
+def _recipe(name: str) -> Any:
+    """Return what Dagster builds the workflow's job from, also in the processes of steps."""
+    return dg.build_reconstructable_job(
         "dataflow_runtime.orchestration.repositories", "build_job", (name,)
     )
-    job = recipe.get_definition()
-    run_id = run_id or str(uuid.uuid4())
-    level = "DEBUG" if verbose else "CRITICAL"
-    options = {"env": env, "set": values, "from": start, "to": end, "rejected": rejected}
-    config = {
-        **run_config(job, name, options),
-        "loggers": {"console": {"config": {"log_level": level}}},
-    }
-    worker = WAITING if record_only else f"{platform.node()}:{os.getpid()}"
-    tags = {RUN_TAG: name, WORKER_TAG: worker, **(tags or {})}
-    if rejected is None:
-        tags |= _partition_tags(job, name, partition)
-    with open_instance() as instance, run_lock(run_id), temporary_environment(variables):
-        run = instance.get_run_by_id(run_id)
-        if run is None:
-            run = _record(instance, recipe, job, run_id, config, tags)
-        else:
-            run = _take_over(instance, run, worker)
-        if record_only:
-            return report(instance, run)
-        steps = Steps(name, planned_steps(instance, run))
-        return _execute_in_turn(recipe, run, instance, steps, on_step)
 
 
 def _record(
     instance: dg.DagsterInstance,
-    recipe: Any,
-    job: dg.JobDefinition,
     run_id: str,
-    config: Mapping[str, Any],
+    options: Mapping[str, Any],
+    partition: str | None,
     tags: Mapping[str, str],
+    verbose: bool,
 ) -> dg.DagsterRun:
     """Record a run that has not started.
 
     Raises:
         RunExistsError: Another process has just recorded it.
     """
-    repository = dagster_name(tags[RUN_TAG])
+    name = tags[RUN_TAG]
+    recipe = _recipe(name)
+    job = recipe.get_definition()
+    if options["rejected"] is None:
+        tags = {**tags, **_partition_tags(job, name, partition)}
+    level = "DEBUG" if verbose else "CRITICAL"
+    logging = {"loggers": {"console": {"config": {"log_level": level}}}}
     try:
         return instance.create_run_for_job(
             job_def=job,
             run_id=run_id,
-            run_config=config,
+            run_config={**run_config(job, name, options), **logging},
             tags=tags,
             job_code_origin=recipe.get_python_origin(),
-            remote_job_origin=job_origin("dataflow_runtime.dagster_repo", repository, job.name),
+            remote_job_origin=job_origin(
+                "dataflow_runtime.dagster_repo", dagster_name(name), job.name
+            ),
         )
     except RunAlreadyExists:
         raise RunExistsError(run_id) from None
@@ -165,19 +180,16 @@ def _take_over(instance: dg.DagsterInstance, run: dg.DagsterRun, worker: str) ->
 
 
 def _execute_in_turn(
-    recipe: Any,
-    run: dg.DagsterRun,
-    instance: dg.DagsterInstance,
-    steps: Steps,
-    on_step: OnStep | None,
+    run: dg.DagsterRun, instance: dg.DagsterInstance, on_step: OnStep | None
 ) -> RunReport:
     """Execute a recorded run after the other runs of its workflow, and record its end."""
+    steps = Steps(workflow_of(run), planned_steps(instance, run))
     interruption = interrupts.current()
     interruption.last_words = lambda: _cancel(instance, run)
     try:
         with turn_of(steps.workflow):
             end_killed_runs(instance, steps.workflow)
-            _execute(recipe, run, instance, steps, on_step)
+            _execute(run, instance, steps, on_step)
         finished = instance.get_run_by_id(run.run_id)
         assert finished is not None
         return report(instance, finished)
@@ -193,11 +205,7 @@ def _execute_in_turn(
 
 
 def _execute(
-    recipe: Any,
-    run: dg.DagsterRun,
-    instance: dg.DagsterInstance,
-    steps: Steps,
-    on_step: OnStep | None,
+    run: dg.DagsterRun, instance: dg.DagsterInstance, steps: Steps, on_step: OnStep | None
 ) -> None:
     interruption = interrupts.current()
     current = instance.get_run_by_id(run.run_id)
@@ -205,7 +213,7 @@ def _execute(
         raise KeyboardInterrupt
     if interrupts.is_active():
         leave_signals_alone()
-    with closing(execute(recipe, run, instance)) as events:
+    with closing(execute(_recipe(steps.workflow), run, instance)) as events:
         for event in events:
             step = steps.take(event, time.time())
             if step is not None and on_step is not None:

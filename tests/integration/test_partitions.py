@@ -81,7 +81,7 @@ def test_a_backfill_of_dagster_does_what_the_command_does(
         (["--partition", "2023-01-01"], "workflow 'orders' has no partition '2023-01-01'"),
         (
             ["--partition", "2024-03-01", "--from", "2024-03-01"],
-            "--partition and --from/--to do not go together",
+            "--partition, --from/--to and --rejected do not go together",
         ),
         (
             ["--from", "2024-03-02", "--to", "2024-03-01"],
