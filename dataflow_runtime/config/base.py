@@ -197,6 +197,13 @@ Lookback = Annotated[
     PlainSerializer(_duration_text, when_used="json"),
     WithJsonSchema({"anyOf": [{"type": "number", "minimum": 0}, {"type": "string"}]}),
 ]
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(_duration),
+    Field(ge=timedelta(minutes=1)),  # the shortest window of a freshness policy
+    PlainSerializer(_duration_text, when_used="json"),
+    WithJsonSchema({"type": "string", "examples": ["26h", "1d 6h"]}),
+]
 _DECIMAL_SCHEMA = {"type": "string", "pattern": f"^{_DECIMAL}$", "examples": ["decimal(18, 4)"]}
 ColumnType = Annotated[
     str,

@@ -26,12 +26,14 @@ from dataflow_runtime.config.base import (
     ConfigModel,
     DatabaseUrl,
     Day,
+    Duration,
     Identifier,
     Lookback,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveInt,
     Ratio,
+    Secret,
     Text,
     rule,
 )
@@ -203,6 +205,27 @@ class ScheduleConfig(ConfigModel):
         return self
 
 
+class FreshnessConfig(ConfigModel):
+    """How old the tables may become.
+
+    Attributes:
+        max_age: Age of the last run that loaded them at which they are late, such as '26h'; none:
+            they are never late.
+    """
+
+    max_age: Duration | None = None
+
+
+class AlertsConfig(ConfigModel):
+    """Who is told of failed runs and late tables.
+
+    Attributes:
+        to: Addresses: https://… gets a JSON document; others are Apprise's (mailto://, slack://).
+    """
+
+    to: list[Secret] = Field(default=[])
+
+
 class RetryConfig(ConfigModel):
     """What happens when a step fails.
 
@@ -237,6 +260,8 @@ class WorkflowConfig(ConfigModel):
         output: Where rows go.
         schedule: When it runs.
         retries: What happens when a step fails.
+        freshness: How old the tables may become.
+        alerts: Who is told of failed runs and late tables.
         api: What clients of the REST API may do with this workflow.
     """
 
@@ -245,6 +270,8 @@ class WorkflowConfig(ConfigModel):
     output: OutputConfig = OutputConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     retries: RetryConfig = RetryConfig()
+    freshness: FreshnessConfig = FreshnessConfig()
+    alerts: AlertsConfig = AlertsConfig()
     api: ApiConfig = ApiConfig()
 
     _workflow: str = PrivateAttr("")

@@ -12,6 +12,7 @@ import dagster as dg
 from dataflow_runtime.config import WorkflowConfig, config_manager
 from dataflow_runtime.errors import DataflowError, FailureKind
 from dataflow_runtime.orchestration._dagster import AssetJob, dagster_name
+from dataflow_runtime.orchestration.alerts import alert_sensors, with_freshness
 from dataflow_runtime.orchestration.executors import build_executor, shared_resources
 from dataflow_runtime.orchestration.labels import dashboard_of, labelled_asset, labelled_job
 from dataflow_runtime.orchestration.run_config import find_node
@@ -189,15 +190,18 @@ def _definitions(workflow: LoadedWorkflow) -> dict[str, Any]:
             sensors.append(sensor)
     # An asset job cannot do without its assets, even if it shares its module.
     modules = [workflow.module] if _is_first(workflow) or isinstance(job, AssetJob) else []
-    assets = [_labelled(asset, workflow) for asset in dg.load_assets_from_modules(modules)]
+    assets = [_labelled(asset, workflow, config) for asset in dg.load_assets_from_modules(modules)]
     tables = _loaded_tables(job, config)
     dashboard = dashboard_of(workflow, _asset_keys(assets), [table.key for table in tables[:1]])
-    external = [*tables, dashboard] if dashboard else tables
+    external = [labelled_asset(with_freshness(table, config), workflow) for table in tables]
+    if dashboard:
+        external.append(labelled_asset(dashboard, workflow))
+    sensors += alert_sensors(config, job, [*_asset_keys(assets), *(table.key for table in tables)])
     return {
         "jobs": [job],
         "schedules": schedules,
         "sensors": sensors,
-        "assets": [*assets, *(labelled_asset(spec, workflow) for spec in external)],
+        "assets": [*assets, *external],
         "asset_checks": dg.load_asset_checks_from_modules(modules),
     }
 
@@ -244,10 +248,12 @@ def _as_job(workflow: LoadedWorkflow) -> Any:
     return job
 
 
-def _labelled(asset: Any, workflow: LoadedWorkflow) -> Any:
+def _labelled(asset: Any, workflow: LoadedWorkflow, config: WorkflowConfig) -> Any:
     if not isinstance(asset, dg.AssetsDefinition):
         return asset
-    return asset.map_asset_specs(lambda spec: labelled_asset(spec, workflow))
+    return asset.map_asset_specs(
+        lambda spec: labelled_asset(with_freshness(spec, config), workflow)
+    )
 
 
 def _members(workflow: LoadedWorkflow, type_: type) -> Iterable[Any]:
