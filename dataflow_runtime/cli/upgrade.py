@@ -34,6 +34,12 @@ _FAILURES = {"conflicts", "broken", "failed"}
 @folders_argument
 @click.option("--branch", metavar="NAME", help="Name of the branches; default template-<version>.")
 @click.option("--template", metavar="URL", help="Where the template is now, if it has moved.")
+@click.option(
+    "--reset",
+    metavar="FILE",
+    multiple=True,
+    help="Make this file of each checkout the template's again, as `outdated` names it.",
+)
 @click.option("--apply", is_flag=True, help="Make the branches; without it, show what changes.")
 @jobs_option
 @json_option
@@ -44,6 +50,7 @@ def upgrade_command(
     folders: Sequence[Path],
     branch: str | None,
     template: str | None,
+    reset: Sequence[str],
     apply: bool,
     jobs: int,
     as_json: bool,
@@ -59,6 +66,7 @@ def upgrade_command(
     Examples:
       dataflow-runtime upgrade ~/workflows
       dataflow-runtime upgrade ~/workflows/orders --apply
+      dataflow-runtime upgrade ~/workflows --reset .pre-commit-config.yaml
     """
     if apply:
         require("run")
@@ -67,7 +75,7 @@ def upgrade_command(
 
     upgrades = []
     with Progress("upgrading") as progress:
-        for upgrade in upgrade_fleet(compared, branch=branch, apply=apply, jobs=jobs):
+        for upgrade in upgrade_fleet(compared, branch=branch, apply=apply, jobs=jobs, reset=reset):
             upgrades.append(upgrade)
             if not as_json:
                 _print(upgrade)

@@ -7,6 +7,7 @@ import tempfile
 import tomllib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from fnmatch import fnmatch
 from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
@@ -30,8 +31,8 @@ class Status:
         version: The template's version that it was last rendered at.
         latest: The template's latest version.
         behind: Commits between the two.
-        edited: Files that differ from a fresh rendering at `version`.
-        missing: Files of such a rendering that are not there.
+        edited: Files that differ from a fresh rendering at `version`, but for accepted ones.
+        missing: Files of such a rendering that are not there, but for accepted ones.
         runtime: The runtime that its ``pyproject.toml`` requires: a number, or a range.
         error: Why the rest is unknown.
     """
@@ -108,10 +109,34 @@ def _add_drift(row: Compared) -> Status:
     try:
         if row.template is None:
             return row.status
+        accepted = _accepted(row.checkout.path)
         drift = find_drift(row.checkout.path, row.checkout, row.checkout.source)
     except DataflowError as error:
         return replace(row.status, error=error.message)
-    return replace(row.status, edited=drift.edited, missing=drift.missing)
+    edited, missing = (
+        [name for name in names if not any(fnmatch(name, pattern) for pattern in accepted)]
+        for names in (drift.edited, drift.missing)
+    )
+    return replace(row.status, edited=edited, missing=missing)
+
+
+def _accepted(folder: Path) -> list[str]:
+    """Return the patterns of files whose drift the owner wants: ``[tool.dataflow] accepted``.
+
+    Raises:
+        DataflowError: It is not a list of texts.
+    """
+    try:
+        text = (folder / "pyproject.toml").read_text(encoding="utf-8")
+        patterns = tomllib.loads(text).get("tool", {}).get("dataflow", {}).get("accepted", [])
+    except (OSError, ValueError):
+        return []
+    if not isinstance(patterns, list) or not all(isinstance(one, str) for one in patterns):
+        raise DataflowError(
+            "pyproject.toml: tool.dataflow.accepted: expected a list of files",
+            hint='for example accepted = ["README.md", "tests/*"]',
+        )
+    return patterns
 
 
 def find_drift(folder: Path, checkout: Checkout, source: str) -> Drift:

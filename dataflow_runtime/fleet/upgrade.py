@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -110,7 +111,12 @@ class Clone:
 
 
 def upgrade_fleet(
-    rows: Sequence[Compared], *, branch: str | None, apply: bool, jobs: int
+    rows: Sequence[Compared],
+    *,
+    branch: str | None,
+    apply: bool,
+    jobs: int,
+    reset: Sequence[str] = (),
 ) -> Iterator[Upgrade]:
     """Yield what becomes of each checkout, in their order, `jobs` at a time.
 
@@ -119,18 +125,20 @@ def upgrade_fleet(
         branch: Name of the branches; None for one with the version in it.
         apply: Make the branches, and check the workflows on them; else only say what would change.
         jobs: How many at a time.
+        reset: Files, relative to a checkout, that become the template's again.
     """
     with workers(jobs, [row.template for row in rows if row.template]) as executor:
-        yield from executor.map(partial(_upgrade, branch=branch, apply=apply), rows)
+        upgrade = partial(_upgrade, branch=branch, apply=apply, reset=reset)
+        yield from executor.map(upgrade, rows)
 
 
-def _upgrade(row: Compared, *, branch: str | None, apply: bool) -> Upgrade:
+def _upgrade(row: Compared, *, branch: str | None, apply: bool, reset: Sequence[str]) -> Upgrade:
     checkout, template, status = row
     result = Upgrade(status.path, status.workflow, "failed", status.version, status.latest)
     if template is None:
         return replace(result, error=status.error)
     try:
-        if not status.behind and template.source == checkout.source:
+        if not status.behind and template.source == checkout.source and not reset:
             conflicts = _grep(checkout.path, *_MARKERS, "HEAD")
             outcome: Outcome = "conflicts" if conflicts else "current"
             return replace(result, outcome=outcome, conflicts=tuple(conflicts))
@@ -139,20 +147,25 @@ def _upgrade(row: Compared, *, branch: str | None, apply: bool) -> Upgrade:
         with tempfile.TemporaryDirectory(prefix="dataflow-upgrade-") as folder:
             name = branch or f"template-{template.latest}"
             clone = Clone(checkout.path, checkout.workflow, Path(folder), name)
-            return _upgrade_in(clone, checkout, template, result, apply)
+            return _upgrade_in(clone, checkout, template, result, apply, reset)
     except (DataflowError, OSError) as error:  # one bad checkout must not end the others
         return replace(result, error=str(error))
 
 
 def _upgrade_in(
-    clone: Clone, checkout: Checkout, template: Template, result: Upgrade, apply: bool
+    clone: Clone,
+    checkout: Checkout,
+    template: Template,
+    result: Upgrade,
+    apply: bool,
+    reset: Sequence[str],
 ) -> Upgrade:
     """Upgrade in the clone, look at the outcome, and, with `apply`, publish the branch."""
     answers = clone.project / ANSWERS_FILE
     if not answers.is_file():
         raise DataflowError(f"{ANSWERS_FILE} is not committed in its git repository")
     if not clone.exists:
-        _update(clone, checkout, template)
+        _update(clone, checkout, template, reset)
     elif f"_commit: {template.latest}\n" not in answers.read_text(encoding="utf-8"):
         raise DataflowError(
             f"there is a branch {clone.branch} that does not hold this upgrade: "
@@ -172,13 +185,15 @@ def _upgrade_in(
     return replace(result, outcome=done)
 
 
-def _update(clone: Clone, checkout: Checkout, template: Template) -> None:
-    """Run ``copier update`` and commit; the message names each conflict."""
+def _update(clone: Clone, checkout: Checkout, template: Template, reset: Sequence[str]) -> None:
+    """Run ``copier update`` and commit; the message names each conflict and each reset file."""
     import copier
 
     moved = template.source != checkout.source
     if moved:
         _change_address(clone, checkout, template.source)
+    if reset:
+        _reset(clone, checkout, template.source, reset)
     drift = find_drift(clone.project, checkout, template.source)
     update = partial(copier.run_update, defaults=True, overwrite=True, quiet=True, skip_tasks=True)
     with copier_errors("copier update"):
@@ -192,8 +207,29 @@ def _update(clone: Clone, checkout: Checkout, template: Template) -> None:
     clone.commit(
         f"{subject} to {template.latest}",
         f"The template is at {without_credentials(template.source)} now." if moved else "",
+        "\n".join(f"Reset: {name}" for name in reset),
         "\n".join(f"Conflict: {name}" for name in conflicts),
     )
+
+
+def _reset(clone: Clone, checkout: Checkout, source: str, names: Sequence[str]) -> None:
+    """Commit files as the template renders them at the checkout's own version.
+
+    Raises:
+        DataflowError: The template does not render one of them, or they are not edited.
+    """
+    with tempfile.TemporaryDirectory(prefix="dataflow-rendered-") as folder:
+        render(source, checkout.version, checkout.answers, Path(folder))
+        for name in names:
+            fresh = Path(folder, name)
+            if not fresh.is_file() or not fresh.resolve().is_relative_to(Path(folder).resolve()):
+                raise DataflowError(f"the template renders no file {name!r} for it")
+            (clone.project / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(fresh, clone.project / name)
+    git(clone.project, "add", "--", *names)
+    if not git(clone.project, "diff", "--cached", "--name-only"):
+        raise DataflowError(f"nothing to reset: {', '.join(names)} is as the template renders it")
+    clone.commit("Reset files")
 
 
 def _change_address(clone: Clone, checkout: Checkout, source: str) -> None:

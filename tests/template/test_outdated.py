@@ -335,3 +335,20 @@ def test_the_versions_are_compared_before_the_files(
         render(fleet / name, source=releases, vcs_ref=tag)
     run = site.run("outdated", fleet)
     assert "1 of 2 checkouts behind the template\n" in run.stderr
+
+
+def test_edits_that_the_owner_accepts_are_not_listed(
+    site: Any, render: Render, releases: Path, fleet: Path
+) -> None:
+    workflow = render(fleet / "own", source=releases)
+    for name in ("README.md", "tests/test_config.py", "src/own/config.yaml"):
+        replace(workflow / name, r"\Z", "\n# mine\n")
+    (workflow / ".pre-commit-config.yaml").unlink()
+    project = workflow / "pyproject.toml"
+    accepted = '["README.md", "tests/*", ".pre-commit-config.yaml", "pyproject.toml"]'
+    replace(project, r"\Z", f"\n[tool.dataflow]\naccepted = {accepted}\n")
+    row = rows(site, fleet, code=0)["own"]
+    assert (row["edited"], row["missing"]) == (["src/own/config.yaml"], [])
+    replace(project, r"accepted = .*", "accepted = 'README.md'")
+    error = rows(site, fleet, code=1)["own"]["error"]
+    assert error == "pyproject.toml: tool.dataflow.accepted: expected a list of files"

@@ -519,3 +519,38 @@ def test_a_template_that_has_moved_is_followed(
     assert str(own_releases) not in git(orders, "show", "up:pyproject.toml")
     assert f"_src_path: {moved}" in git(orders, "show", "up:.copier-answers.yml")
     assert f"The template is at {moved} now." in git(orders, "show", "--no-patch", "up")
+
+
+def test_a_drifted_file_is_reset_on_the_branch(
+    site: Any, old: Callable[..., Path], git: Git, fleet: Path, latest: str, commit: Commit
+) -> None:
+    workflow = old("orders")
+    for name in ("README.md", "src/orders/config.yaml"):
+        file = workflow / name
+        file.write_text("# mine\n" + file.read_text(encoding="utf-8"), encoding="utf-8")
+    commit(workflow)
+    row = upgrade(site, fleet, "--apply", "--reset", "README.md", code=0)["orders"]
+    assert (row["outcome"], row["branch"]) == ("upgraded", f"template-{latest}")
+    show = "show", f"template-{latest}:"
+    assert not git(workflow, show[0], f"{show[1]}README.md").startswith("# mine")
+    assert git(workflow, show[0], f"{show[1]}src/orders/config.yaml").startswith("# mine")
+    assert "Reset: README.md" in git(workflow, "log", "-1", "--format=%B", f"template-{latest}")
+    assert (workflow / "README.md").read_text(encoding="utf-8").startswith("# mine")
+
+    # Also where the template has nothing new.
+    git(workflow, "switch", "--quiet", f"template-{latest}")
+    options = ("--apply", "--branch", "clean", "--reset", "src/orders/config.yaml")
+    row = upgrade(site, fleet, *options, code=0)["orders"]
+    assert (row["outcome"], row["branch"]) == ("upgraded", "clean")
+    assert git(workflow, "diff", "--name-only", "HEAD", "clean") == "src/orders/config.yaml"
+
+
+def test_only_a_file_of_the_template_that_differs_is_reset(
+    site: Any, old: Callable[..., Path], fleet: Path
+) -> None:
+    old("orders")
+    for name in ("absent.txt", "../outside"):
+        row = upgrade(site, fleet, "--reset", name, code=1)["orders"]
+        assert row["error"] == f"the template renders no file {name!r} for it"
+    row = upgrade(site, fleet, "--reset", "README.md", code=1)["orders"]
+    assert row["error"] == "nothing to reset: README.md is as the template renders it"
