@@ -1,7 +1,7 @@
 """The one entry point to every chore; ``nox --list`` shows them all.
 
 ``nox -s demo``, ``tests``, ``lint``, ``types``, ``docs``, ``bench``, ``template``, ``kill``,
-``dagster_versions``, ``release``.
+``versions``, ``mutants``, ``constraints``, ``release``.
 """
 
 import os
@@ -11,13 +11,16 @@ from pathlib import Path
 import nox
 
 nox.options.default_venv_backend = "uv|virtualenv"
-nox.options.sessions = ["lint", "types", "tests"]
+nox.options.sessions = ["tests"]
 nox.options.error_on_missing_interpreters = True
 
 ROOT = Path(__file__).parent
 EXAMPLE = ROOT / "docs" / "example_workflow"
 PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
 GROUPS = PROJECT["dependency-groups"]
+# The versions of every package that CI runs with; `nox -s constraints` writes them.
+CONSTRAINTS = ROOT / "constraints.txt"
+EVERYTHING = ["-e", ".[all]", *GROUPS["test"], *GROUPS["lint"], *GROUPS["types"]]
 
 # Nothing that is started here calls out. Compiled modules are kept: without them each process
 # compiles Dagster again.
@@ -28,8 +31,11 @@ QUIET = {
 }
 
 
-# The other packages of the test group would hold Dagster at one version.
-TESTED_WITH = [line for line in GROUPS["test"] if not line.startswith("dagster")]
+SHOW_VERSIONS = (
+    "import importlib.metadata as m, sys\n"
+    "names = ('dagster', 'dbt-core', 'polars', 'duckdb', 'pyarrow', 'pydantic', 'click')\n"
+    "print('Python', sys.version.split()[0], *(f'{name} {m.version(name)}' for name in names))"
+)
 
 # Tests of the template commit in repositories that they create.
 IDENTITY = {
@@ -38,6 +44,8 @@ IDENTITY = {
     "GIT_COMMITTER_NAME": "tests",
     "GIT_COMMITTER_EMAIL": "tests@localhost",
 }
+# CI chooses Hypothesis' profile of the same examples each time.
+TESTING = {**QUIET, **IDENTITY, "CI": "true"}
 
 
 @nox.session
@@ -93,11 +101,37 @@ def replace(target: Path, source: Path) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run all tests; arguments go to pytest, e.g. ``nox -s tests -- -m 'not e2e'``."""
-    session.install("-e", ".[all]", *GROUPS["test"], *GROUPS["lint"], *GROUPS["types"])
+    """Check style and types, and run all tests.
+
+    With arguments it only runs pytest, with them: ``nox -s tests -- -m 'not e2e'``.
+    """
+    install(session, *EVERYTHING)
     find_browser(session)
-    command = ["pytest", "-n", "auto", "--dist", "worksteal", "--durations", "10"]
-    session.run(*command, *session.posargs, env={**QUIET, **IDENTITY})
+    if not session.posargs:
+        check_style(session)
+        check_types(session)
+    # Files stay together for their fixtures; tests/conftest.py puts the slow ones first. Tests that
+    # wait leave their processor to one more worker.
+    workers = str((os.cpu_count() or 1) + 1)
+    command = ["pytest", "-n", workers, "--dist", "loadfile", "--no-loadscope-reorder"]
+    session.run(*command, "--durations", "10", *session.posargs, env=TESTING)
+
+
+def install(session: nox.Session, *requirements: str) -> None:
+    """Install in the versions of constraints.txt."""
+    session.install("-c", str(CONSTRAINTS), *requirements)
+
+
+def check_style(session: nox.Session) -> None:
+    """Check style, formatting and the layers of the runtime."""
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("lint-imports")
+
+
+def check_types(session: nox.Session) -> None:
+    """Check the types of the runtime."""
+    session.run("mypy")
 
 
 def find_browser(session: nox.Session) -> None:
@@ -133,37 +167,35 @@ def find_browser(session: nox.Session) -> None:
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check style, formatting and the layers of the runtime."""
-    session.install(*GROUPS["lint"], "-e", ".")
-    session.run("ruff", "check", ".")
-    session.run("ruff", "format", "--check", ".")
-    session.run("lint-imports")
+    install(session, *GROUPS["lint"], "-e", ".")
+    check_style(session)
 
 
 @nox.session
 def types(session: nox.Session) -> None:
     """Check the types of the runtime."""
-    session.install("-e", ".[all]", *GROUPS["types"])
-    session.run("mypy")
+    install(session, "-e", ".[all]", *GROUPS["types"])
+    check_types(session)
 
 
 @nox.session
 def docs(session: nox.Session) -> None:
     """Run the examples of the documentation and compare its command reference with the help."""
-    session.install("-e", ".[all]", *GROUPS["test"])
+    install(session, *EVERYTHING)
     session.run("pytest", "tests/docs", *session.posargs, env=QUIET)
 
 
 @nox.session
 def bench(session: nox.Session) -> None:
     """Print performance as ratios against a peer or a limit measured in the same run."""
-    session.install("-e", ".[all]", *GROUPS["test"])
+    install(session, *EVERYTHING)
     session.run("python", "-m", "tests.bench.run", *session.posargs, env=QUIET)
 
 
 @nox.session
 def template(session: nox.Session) -> None:
     """Render every combination of answers, install it and run its own checks."""
-    session.install("-e", ".[all]", *GROUPS["test"], *GROUPS["lint"], *GROUPS["types"])
+    install(session, *EVERYTHING)
     session.run(
         "pytest",
         "tests/template",
@@ -177,7 +209,7 @@ def template(session: nox.Session) -> None:
 @nox.session
 def kill(session: nox.Session) -> None:
     """Kill a run at every place, for every disposition, in both warehouses; send 100 signals."""
-    session.install("-e", ".[all]", *GROUPS["test"])
+    install(session, *EVERYTHING)
     files = [f"tests/integration/test_{name}.py" for name in ("kill", "signals")]
     command = ["pytest", *files, "-n", "auto", "--dist", "worksteal", "--timeout", "3600"]
     session.run(*command, *session.posargs, env={**QUIET, "KILL_CASES": "all", "SIGNALS": "100"})
@@ -185,20 +217,29 @@ def kill(session: nox.Session) -> None:
 
 @nox.session
 @nox.parametrize("end", ["lowest", "highest"])
-def dagster_versions(session: nox.Session, end: str) -> None:
-    """Run the tests of Dagster on the lowest and the highest version that pyproject.toml allows."""
-    required = PROJECT["project"]["optional-dependencies"]["run"]
-    required = [line for line in required if line.startswith("dagster")]
-    if end == "lowest":
-        required = [line.split(",")[0].replace(">=", "==") for line in required]
-    session.install("--upgrade", "-e", ".[run,postgres]", *required, *TESTED_WITH)
-    session.run("python", "-c", "import dagster; print('Dagster', dagster.__version__)")
-    paths = (
-        "unit/orchestration",
-        "integration/test_dagster.py",
-        "integration/test_repositories.py",
-    )
-    session.run("pytest", *(f"tests/{path}" for path in paths), *session.posargs, env=QUIET)
+def versions(session: nox.Session, end: str) -> None:
+    """Run the unit and Dagster tests on the lowest and the highest versions that are allowed.
+
+    ``nox -s versions --python 3.13`` does so on another Python; arguments go to pytest.
+    """
+    resolution = "lowest-direct" if end == "lowest" else "highest"
+    session.install("--upgrade", "--resolution", resolution, *EVERYTHING)
+    session.run("python", "-c", SHOW_VERSIONS)
+    paths = ("unit", "integration/test_dagster.py", "integration/test_repositories.py")
+    chosen = session.posargs or [f"tests/{path}" for path in paths]
+    session.run("pytest", "-n", "auto", "--dist", "loadfile", *chosen, env=TESTING)
+
+
+@nox.session
+def constraints(session: nox.Session) -> None:
+    """Write constraints.txt: the highest versions that all extras and groups allow together."""
+    session.install("uv")
+    groups = [word for group in GROUPS for word in ("--group", group)]
+    options = ["--no-header", "--no-annotate", "--no-emit-index-url", "--quiet"]
+    lowest = PROJECT["project"]["requires-python"].removeprefix(">=")
+    command = ["uv", "pip", "compile", "--upgrade", "--universal", "--python-version", lowest]
+    target = ["--all-extras", *groups, "pyproject.toml", "--output-file", str(CONSTRAINTS)]
+    session.run(*command, *options, *target)
 
 
 @nox.session

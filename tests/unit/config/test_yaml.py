@@ -129,6 +129,7 @@ MERGE_BOMB = "a0: &a0 {k: 1}\n" + "".join(
 @pytest.mark.parametrize(
     "text",
     [BOMB, MERGE_BOMB, "a: " + "[" * 400_000, "a: " + "{b: " * 200_000, "[" + "a," * 450_000],
+    ids=["aliases", "merges", "lists", "mappings", "items"],
 )
 def test_bombs_fail_fast_and_small(text: str, tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
