@@ -136,14 +136,12 @@ def table_assets(config: WorkflowConfig) -> list[dg.AssetSpec]:
         return []
     table = config.output.table
     kinds: set[str] = {config.output.warehouse}
-    columns = [dg.TableColumn(name, kind) for name, kind in config.processing.columns.items()]
-    schema = {"dagster/column_schema": dg.TableSchema(columns)} if columns else None
     accepted = dg.AssetSpec(
         [config.workflow, "raw", table],
         description="Rows that passed the checks.",
         group_name=config.workflow,
         kinds=kinds,
-        metadata=schema,
+        metadata=_column_schema(config.processing.columns),
     )
     rejected = dg.AssetSpec(
         [config.workflow, "raw", f"{table}_rejected"],
@@ -152,6 +150,14 @@ def table_assets(config: WorkflowConfig) -> list[dg.AssetSpec]:
         kinds=kinds,
     )
     return [accepted, rejected]
+
+
+def _column_schema(columns: Mapping[str, str]) -> dict[str, Any]:
+    """Return the metadata with the columns of a table, by name their types."""
+    if not columns:
+        return {}
+    found = [dg.TableColumn(name, kind) for name, kind in columns.items()]
+    return {"dagster/column_schema": dg.TableSchema(found)}
 
 
 def extract_op(pipeline: Pipeline, retry: dg.RetryPolicy | None) -> dg.OpDefinition:
@@ -252,6 +258,7 @@ def _table_facts(run: StagedRun, config: WorkflowConfig) -> dict[str, Any]:
         "warehouse": dg.MetadataValue.json(warehouse),
         "dagster/table_name": names[0],
         "dagster/row_count": run.loaded,
+        **_column_schema(run.columns),
     }
 
 

@@ -76,6 +76,7 @@ class StagedRun:
         rejected_by: Rows refused by each check; a row that fails two counts for both.
         duplicates: Rows left out because another row of the run has the same primary key.
         loaded: Rows for the table.
+        columns: Types of the table's columns in SQL, by name; empty until it is loaded.
     """
 
     run_id: str
@@ -91,6 +92,7 @@ class StagedRun:
     rejected_by: Mapping[str, int] = field(default_factory=dict)
     duplicates: int = 0
     loaded: int = 0
+    columns: Mapping[str, str] = field(default_factory=dict)
 
     def folder(self, part: str) -> str:
         """Return the folder of one part of the run: ``extracted``, ``accepted`` or ``rejected``."""

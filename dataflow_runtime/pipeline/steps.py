@@ -177,7 +177,7 @@ class Pipeline:
             run: What the transform step returned.
             last: Whether no dbt step follows.
         """
-        load(self.config(run), run)
+        run = replace(run, columns=load(self.config(run), run))
         remove(run.staging)
         if last:
             self.finish(run.run_id)

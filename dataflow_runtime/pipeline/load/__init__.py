@@ -12,7 +12,7 @@ import polars as pl
 
 from dataflow_runtime.config import Window, WorkflowConfig
 from dataflow_runtime.pipeline.checks import row_keys
-from dataflow_runtime.pipeline.load.engine import Engine
+from dataflow_runtime.pipeline.load.engine import Engine, sql_type
 from dataflow_runtime.pipeline.schema import UNKNOWN, Columns, evolve, refuse_large_integers, scan
 from dataflow_runtime.pipeline.staging import StagedRun, files_of
 from dataflow_runtime.pipeline.warehouse import (
@@ -77,12 +77,15 @@ def count_rows(config: WorkflowConfig, names: Mapping[str, str]) -> dict[str, in
         }
 
 
-def load(config: WorkflowConfig, run: StagedRun) -> None:
+def load(config: WorkflowConfig, run: StagedRun) -> dict[str, str]:
     """Load the accepted and the rejected rows, and remove rejected rows that are good now.
 
     It is one transaction: readers see all of the run or nothing of it. A merge replaces rows of the
     same primary key; an append replaces what an earlier try of the same run left. A run of rejected
     rows adds to the table, and takes those it read from the rejected ones.
+
+    Returns:
+        The columns of the table with their types in SQL, empty where there is no table.
 
     Raises:
         DataflowError: The warehouse cannot be reached, or refuses the rows.
@@ -94,12 +97,14 @@ def load(config: WorkflowConfig, run: StagedRun) -> None:
     ):
         engine.begin()
         if run.replayed and not _waits(engine, config, run):
-            return
+            return _columns(engine, config)
         if accepted:
             _load_rows(engine, config, run, accepted)
         if rejected:
             _load_rejected(engine, config, run, accepted, rejected)
+        columns = _columns(engine, config)
         engine.commit()
+    return columns
 
 
 @contextmanager
@@ -116,6 +121,11 @@ def connect(config: WorkflowConfig) -> Iterator[Engine]:
         from dataflow_runtime.pipeline.load.postgres import open_warehouse
     with exclusive(config), reach(config), open_warehouse(config) as engine:
         yield engine
+
+
+def _columns(engine: Engine, config: WorkflowConfig) -> dict[str, str]:
+    columns = engine.columns(config.output.table)
+    return {name: "other" if kind == UNKNOWN else sql_type(kind) for name, kind in columns.items()}
 
 
 def _load_rows(engine: Engine, config: WorkflowConfig, run: StagedRun, files: list[str]) -> None:
