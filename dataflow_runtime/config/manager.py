@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import os
 import re
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
@@ -17,7 +18,11 @@ from dataflow_runtime.config.problems import ConfigError, ConfigProblem, Unknown
 from dataflow_runtime.config.secrets import mask
 from dataflow_runtime.config.tree import defaults_file, override_variables, stamp
 from dataflow_runtime.errors import DataflowError, UnknownWorkflowError, UsageError, did_you_mean
-from dataflow_runtime.workflows.discovery import InstalledWorkflow, find_workflows
+from dataflow_runtime.workflows.discovery import (
+    InstalledWorkflow,
+    advertising_packages,
+    find_workflows,
+)
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -28,6 +33,11 @@ if TYPE_CHECKING:
 
 MODEL_GROUP = "dataflow.config_models"
 _CACHE_SIZE = 1_000
+# The fields of `Settings`: importing them takes longer than validating a configuration.
+_SETTINGS = """
+    HOME ENV DEFAULTS WORKFLOWS EXECUTOR STAGING API_TOKEN
+    DASHBOARDS_TITLE DASHBOARDS_BASE_PATH DASHBOARDS_THEME DASHBOARDS_SCHEDULE
+"""
 
 M = TypeVar("M", bound="BaseModel")
 Overrides = Mapping[str, object]
@@ -89,7 +99,7 @@ class _Installed(NamedTuple):
 
     stamps: object
     workflows: dict[str, InstalledWorkflow]
-    models: dict[str, importlib.metadata.EntryPoint]
+    models: dict[str, EntryPoint]
 
 
 class ConfigManager:
@@ -314,9 +324,7 @@ class ConfigManager:
 
     def environment_warnings(self) -> list[str]:
         """Return warnings about misspelt names of ``DATAFLOW_…`` variables."""
-        from dataflow_runtime.settings import Settings
-
-        settings = [f"DATAFLOW_{field.upper()}" for field in Settings.model_fields]
+        settings = [f"DATAFLOW_{name}" for name in _SETTINGS.split()]
         workflows = [f"DATAFLOW__{name.upper()}__" for name in self._installed().workflows]
         warnings = []
         for variable in sorted(os.environ):
@@ -388,8 +396,13 @@ class ConfigManager:
                 workflows: dict[str, InstalledWorkflow] = {}
                 for workflow in find_workflows():
                     workflows.setdefault(workflow.name, workflow)
-                points = importlib.metadata.entry_points(group=MODEL_GROUP)
-                self._found = _Installed(stamps, workflows, {point.name: point for point in points})
+                models: dict[str, EntryPoint] = {}
+                for _, _, distribution in advertising_packages(MODEL_GROUP):
+                    # Discovery reports an entry_points.txt that cannot be parsed.
+                    with suppress(TypeError, ValueError):
+                        for point in distribution.entry_points.select(group=MODEL_GROUP):
+                            models.setdefault(point.name, point)
+                self._found = _Installed(stamps, workflows, models)
             return self._found
 
 

@@ -16,12 +16,19 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from importlib.machinery import ModuleSpec, PathFinder
+from importlib.metadata import Distribution
 from pathlib import Path
 from typing import Any
 
 from dataflow_runtime.errors import FailureKind, UnknownWorkflowError
 
-__all__ = ["ENTRY_POINT_GROUP", "InstalledWorkflow", "find_workflow", "find_workflows"]
+__all__ = [
+    "ENTRY_POINT_GROUP",
+    "InstalledWorkflow",
+    "advertising_packages",
+    "find_workflow",
+    "find_workflows",
+]
 
 ENTRY_POINT_GROUP = "dataflow.workflows"
 
@@ -132,8 +139,8 @@ def find_workflow(name: str) -> InstalledWorkflow:
     raise UnknownWorkflowError(name, (workflow.name for workflow in workflows))
 
 
-def _advertised() -> Iterator[list[InstalledWorkflow]]:
-    """Yield, for each advertised module, the entry points that name it."""
+def advertising_packages(group: str) -> Iterator[tuple[str, str, Distribution]]:
+    """Yield name, version and distribution of each package with entry points of a group."""
     seen = set()
     for distribution in importlib.metadata.distributions():
         # perf: looking for the group's name is several times cheaper than parsing all entry points
@@ -141,20 +148,23 @@ def _advertised() -> Iterator[list[InstalledWorkflow]]:
             text = distribution.read_text("entry_points.txt")
         except ValueError:  # not UTF-8
             continue
-        if text is None or ENTRY_POINT_GROUP not in text:
+        if text is None or group not in text:
             continue
         package, version = _name_and_version(distribution)
-        if package in seen:  # shadowed by an earlier folder of sys.path
-            continue
-        seen.add(package)
+        if package not in seen:  # else an earlier folder of sys.path has another copy
+            seen.add(package)
+            yield package, version, distribution
+
+
+def _advertised() -> Iterator[list[InstalledWorkflow]]:
+    """Yield, for each advertised module, the entry points that name it."""
+    for package, version, distribution in advertising_packages(ENTRY_POINT_GROUP):
         try:
             entry_points = distribution.entry_points.select(group=ENTRY_POINT_GROUP)
         except (TypeError, ValueError):
             error = "its entry_points.txt cannot be parsed"
-            kind = FailureKind.MISSING
-            yield [
-                InstalledWorkflow(package, package, version, "", "", None, None, None, error, kind)
-            ]
+            broken = InstalledWorkflow(package, package, version, module="", entry_point="")
+            yield [replace(broken, error=error, error_kind=FailureKind.MISSING)]
             continue
         modules: dict[str, list[InstalledWorkflow]] = {}
         for entry_point in entry_points:
@@ -167,7 +177,7 @@ def _advertised() -> Iterator[list[InstalledWorkflow]]:
         yield from modules.values()
 
 
-def _name_and_version(distribution: importlib.metadata.Distribution) -> tuple[str, str]:
+def _name_and_version(distribution: Distribution) -> tuple[str, str]:
     """Return what the metadata of a distribution says, ``?`` where it says nothing."""
     # Without a METADATA file it is empty, or None where importlib_metadata has been imported.
     about: Any = distribution.metadata  # parsed at each access

@@ -293,7 +293,8 @@ def test_nothing_heavy_is_imported(workflows: Workflows, command: list[str]) -> 
     workflows.install("feed", CONFIG)
     code = (
         "import atexit, sys\n"
-        "heavy = {'dagster', 'polars', 'dlt', 'dbt', 'duckdb', 'pyarrow', 'sqlalchemy', 'feed'}\n"
+        "heavy = {'dagster', 'polars', 'dlt', 'dbt', 'duckdb', 'pyarrow', 'sqlalchemy', 'feed',"
+        " 'pydantic_settings'}\n"
         "report = lambda: print('HEAVY', sorted(heavy & set(sys.modules)), file=sys.stderr)\n"
         "atexit.register(report)\n"
         f"sys.argv[1:] = {['config', *command]!r}\n"

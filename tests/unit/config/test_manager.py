@@ -13,6 +13,7 @@ from dataflow_runtime.config import ConfigError, ConfigManager, WorkflowConfig, 
 from dataflow_runtime.config.problems import UnknownKeyError
 from dataflow_runtime.config.secrets import mask
 from dataflow_runtime.errors import DataflowError, UnknownWorkflowError, UsageError
+from dataflow_runtime.settings import Settings
 
 Install = Callable[..., Path]
 
@@ -503,3 +504,13 @@ def test_misspelt_variables(
         "DATAFLOW__ORDRES__RETRIES__DELAY: no workflow of this name;"
         " did you mean 'DATAFLOW__ORDERS'?",
     ]
+
+
+def test_every_setting_is_a_known_variable(
+    configs: ConfigManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in os.environ if name.startswith("DATAFLOW")]:
+        monkeypatch.delenv(name)
+    for name in Settings.model_fields:
+        monkeypatch.setenv(f"DATAFLOW_{name.upper()}", "1")
+    assert configs.environment_warnings() == []
