@@ -70,6 +70,8 @@ class Settings(BaseSettings):
         dashboards_base_path: Path below which a host serves the site; empty for its root.
         dashboards_theme: ``system``, ``light``, ``dark``, or a YAML file with Evidence's ``theme``
             and ``appearance``.
+        dashboards_url: Address at which the site is served, for links to it from Dagster.
+        dashboards_dagster_url: Address of Dagster's UI, for links from the site to runs.
         dashboards_schedule: Cron expression that rebuilds the site; None for on demand only.
     """
 
@@ -91,6 +93,8 @@ class Settings(BaseSettings):
     dashboards_title: str = "Data workflows"
     dashboards_base_path: Annotated[str, Field(pattern=r"^(/[\w.~-]+)*$")] = ""
     dashboards_theme: str = "system"
+    dashboards_url: Annotated[str | None, Field(pattern=r"^https?://")] = None
+    dashboards_dagster_url: Annotated[str | None, Field(pattern=r"^https?://")] = None
     dashboards_schedule: str | None = None
 
     def model_post_init(self, _context: object, /) -> None:

@@ -60,7 +60,7 @@ def dev_command(*, port: int, host: str) -> int:
     """
     require("dashboards")
     output.announced_home()
-    from dataflow_runtime.dashboards.watch import serve
+    from dataflow_runtime.dashboards.dev import serve
 
     with output.Progress("starting", lines=True) as progress:
         return serve(host, port, on_progress=progress.update)

@@ -162,10 +162,9 @@ def _reached(config: WorkflowConfig) -> str:
 
 def _node() -> Iterator[Finding]:
     from dataflow_runtime.dashboards.node import find_node
-    from dataflow_runtime.settings import get_settings
 
     try:
-        node = find_node(get_settings().home / "dashboards" / "node")
+        node = find_node()
     except Exception as error:
         yield _problem("node (for dashboards)", error, "warning")
     else:

@@ -1,7 +1,7 @@
-"""The dashboards of all installed workflows as one Evidence site.
+"""Builds one Evidence site from the dashboards of all installed workflows. Never imports dbt.
 
-`assembly` lays out one Evidence project from the workflows' ``evidence/`` folders, with the rows
-that `export` reads from their warehouses; `node` finds Node and installs Evidence once; `build`
-builds the site, `failures` finds errors that Evidence hides; `watch` serves it while its files are
-edited; `assets` shows it to Dagster.
+`export` reads each dashboard's rows from its warehouse, `health` collects what the site says about
+each workflow, `project` lays out the Evidence project, `node` runs Node in it. `build` builds the
+site from these, `dev` serves it while its files are edited. What the site itself consists of, and
+what finds broken pages, is in `site/`.
 """

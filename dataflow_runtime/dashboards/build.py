@@ -3,36 +3,32 @@
 from __future__ import annotations
 
 import json
-import os
+import re
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from hashlib import md5
 from pathlib import Path
 from typing import Any
 
-import duckdb
 from filelock import FileLock, Timeout
 
 from dataflow_runtime.config.secrets import mask
-from dataflow_runtime.dashboards.assembly import Site, collect, lay_out, write_skeleton
-from dataflow_runtime.dashboards.failures import compile_failure, shown_failures, unrendered
-from dataflow_runtime.dashboards.model import Dashboard, Problem
-from dataflow_runtime.dashboards.node import Node, find_node, install, running
+from dataflow_runtime.dashboards.model import SITE_SOURCE, Dashboard, DashboardProblem
+from dataflow_runtime.dashboards.node import Node, find_node, install, run
+from dataflow_runtime.dashboards.project import Project, collect, lay_out, write_skeleton
 from dataflow_runtime.errors import DataflowError, UsageError
 from dataflow_runtime.settings import get_settings
 
-__all__ = ["BuildReport", "build_site", "evidence", "load_sources", "log_file", "prepared"]
+__all__ = ["VITE", "BuildReport", "build_site", "find_problems", "prepared"]
+
+VITE = ["node", "../../node_modules/vite/bin/vite.js"]
+"""The command that runs Vite in Evidence's application."""
 
 Progress = Callable[[str], None]
 
-_EVIDENCE_TYPES = {
-    "number": "double",
-    "string": "varchar",
-    "date": "timestamp",
-    "boolean": "boolean",
-}
+_NOTICE = re.compile(r"^\[dataflow\] (\{.*\})$", re.MULTILINE)
+"""What the site's own JavaScript prints of each problem, and whatever else Evidence prints."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +45,7 @@ class BuildReport:
 
     @property
     def failed(self) -> bool:
-        """Whether a dashboard is broken."""
+        """Whether something needs to be fixed."""
         return any(dashboard.problems for dashboard in self.dashboards)
 
     def to_json(self) -> dict[str, Any]:
@@ -61,9 +57,10 @@ class BuildReport:
 def build_site(
     output: Path | None = None, *, on_progress: Progress = lambda _: None
 ) -> BuildReport:
-    """Build the site from the workflows and warehouses as they are now; replace the last one.
+    """Build the site from the workflows and warehouses as they are now.
 
-    A broken dashboard is in the report, and has a page that says so; the others are built.
+    The last site is replaced when the new one is complete. A broken dashboard is in the report, and
+    its page says what is wrong; the others are built.
 
     Args:
         output: The folder of the site; by default ``$DATAFLOW_HOME/dashboards/site``.
@@ -71,155 +68,114 @@ def build_site(
 
     Raises:
         DataflowError: There is no Node, Evidence cannot be installed, or it failed for a reason
-            other than a dashboard.
-        UsageError: `output` holds something else.
+            that is not a dashboard.
+        UsageError: A setting is wrong, or `output` holds something else.
     """
-    site = Site.of(get_settings())
-    output = (output or site.folder.parent / "site").absolute()
-    _check_output(output)
-    with prepared(site, on_progress) as node:
+    project = Project(get_settings())
+    output = (output or project.root.parent / "site").absolute()
+    is_site = (output / "api" / "pagesManifest.json").is_file()
+    if output.exists() and not is_site and not (output.is_dir() and not any(output.iterdir())):
+        hint = "name an empty or a new folder"
+        raise UsageError(f"--output {output}: not empty, and not a site", hint=hint)
+    with prepared(project, on_progress) as node:
         on_progress("reading the warehouses")
-        dashboards = collect(site)
-        while True:
-            lay_out(site, dashboards)
-            on_progress("taking up the rows")
-            load_sources(site, node)
-            on_progress(f"building the pages of {len(dashboards)} workflows (a minute or more)")
-            printed = _build(site, node, dashboards)
-            unbuilt = (
-                printed
-                if isinstance(printed, dict)
-                else dict(unrendered(printed, _shown(dashboards)))
-            )
-            if not unbuilt:
-                break
-            for name, problem in unbuilt.items():
-                on_progress(f"{name} cannot be built: once more without it")
-                dashboards = _with_problem(dashboards, name, problem)
-        assert isinstance(printed, str)
-        built = site.folder / "build"
-        for name, problem in shown_failures(printed, built, _shown(dashboards)):
-            dashboards = _with_problem(dashboards, name, problem)
-        _complete(built)
+        dashboards = collect(project)
+        origins = lay_out(project, dashboards)
+        on_progress("checking the pages")
+        printed = _node(project, node, "check", ["node", "../../check.mjs"])
+        dashboards, _ = find_problems(printed, dashboards, origins)
+        lay_out(project, dashboards)
+        on_progress(f"building the pages of {len(dashboards)} workflows (a minute or more)")
+        for stale in ("build", ".evidence-queries"):
+            shutil.rmtree(project.template / stale, ignore_errors=True)
+        printed = _node(project, node, "build", [*VITE, "build"])
+        dashboards, unrendered = find_problems(printed, dashboards, origins)
+        built = project.template / "build"
+        # Known only after the pages are built; the home page reads it when it opens.
+        names = [dashboard.name for dashboard in dashboards if dashboard.status == "broken"]
+        broken = json.dumps({"workflows": names, "pages": unrendered})
+        (built / SITE_SOURCE / "broken.json").write_text(broken, encoding="utf-8")
         _publish(built, output)
     return BuildReport(output, dashboards)
 
 
 @contextmanager
-def prepared(site: Site, on_progress: Progress) -> Iterator[Node]:
+def prepared(project: Project, on_progress: Progress) -> Iterator[Node]:
     """Hold the project, with Evidence installed in it.
 
     Raises:
-        DataflowError: Another process is at work in it.
+        DataflowError: Another process holds it.
+        UsageError: A setting is wrong.
     """
-    node = find_node(site.folder.parent / "node")
-    site.settings.make_home()
-    site.folder.mkdir(parents=True, exist_ok=True)
+    node = find_node()
+    project.settings.make_home()
+    project.root.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(site.folder.parent / ".lock").acquire(timeout=0):
-            write_skeleton(site)
-            if not (site.folder / "node_modules").is_dir():
-                on_progress(f"installing Evidence into {site.folder} (once, a minute or more)")
-            install(site.folder, node, log_file(site, "npm"))
+        with FileLock(project.root.parent / ".lock").acquire(timeout=0):
+            write_skeleton(project)
+            if not (project.root / "node_modules").is_dir():
+                on_progress(f"installing Evidence into {project.root} (once, a minute or more)")
+            install(project.root, node, project.log("npm"))
             yield node
     except Timeout:
-        message = f"another `dashboards` command is at work in {site.folder.parent}"
-        raise DataflowError(message, hint="wait for its end, or stop it") from None
+        message = f"another `dashboards` command is at work in {project.root.parent}"
+        raise DataflowError(message, hint="wait for it to end, or stop it") from None
 
 
-def evidence(*arguments: str) -> list[str]:
-    """Return the command that runs Evidence in a project."""
-    return ["node", str(Path("node_modules", "@evidence-dev", "evidence", "cli.js")), *arguments]
-
-
-def load_sources(site: Site, node: Node) -> None:
-    """Let Evidence take up the rows that were read from the warehouses.
+def _node(project: Project, node: Node, name: str, command: Sequence[str]) -> str:
+    """Run a command in Evidence's application; return what it printed.
 
     Raises:
         DataflowError: It failed.
     """
-    # What it has taken up of workflows that are gone would stay in the site.
-    shutil.rmtree(site.rendered_data, ignore_errors=True)
-    site.rendered_data.mkdir(parents=True)
-    with running(
-        evidence("sources", "--strict"), site.folder, node.environment(os.environ)
-    ) as process:
-        printed, _ = process.communicate()
-    log = log_file(site, "sources")
-    log.write_text(printed, encoding="utf-8")
-    if process.returncode != 0:
-        raise DataflowError(f"evidence sources: {_last_line(printed)}", hint=f"its output: {log}")
-    # For a query without rows Evidence writes no file, and then fails for want of it.
-    with duckdb.connect() as connection:
-        for schema in site.rendered_data.rglob("*.schema.json"):
-            file = schema.with_name(schema.name.replace(".schema.json", ".parquet"))
-            if not file.exists():
-                _write_empty(connection, json.loads(schema.read_text(encoding="utf-8")), file)
+    log = project.log(name)
+    variables = node.environment() | {"EVIDENCE_IS_BUILDING": "true"}
+    code = run(command, project.template, variables, log)
+    printed = log.read_text(encoding="utf-8", errors="replace")
+    if code != 0:
+        lines = [line.strip() for line in printed.splitlines() if line.strip()]
+        errors = [line for line in lines if "Error" in line and not line.startswith("at ")]
+        reason = (errors or lines or ["it printed nothing"])[0]
+        raise DataflowError(f"Evidence: {mask(reason)}", hint=f"its output: {log}")
+    return printed
 
 
-def _write_empty(
-    connection: duckdb.DuckDBPyConnection, columns: Sequence[dict[str, str]], file: Path
-) -> None:
-    names = [column["name"].replace('"', '""') for column in columns]
-    types = [_EVIDENCE_TYPES[column["evidenceType"]] for column in columns]
-    nulls = ", ".join(f'null::{kind} as "{name}"' for name, kind in zip(names, types, strict=True))
-    connection.sql(f"select {nulls} where false").write_parquet(str(file))
+def find_problems(
+    printed: str, dashboards: Sequence[Dashboard], origins: Mapping[str, Path]
+) -> tuple[list[Dashboard], list[str]]:
+    """Add the problems that the site's JavaScript printed to the dashboards.
 
+    Evidence itself ends with exit code 0 whatever the pages show.
 
-def _build(site: Site, node: Node, dashboards: Sequence[Dashboard]) -> str | dict[str, Problem]:
-    """Run Evidence; return what it printed, or the workflow that ended the build and why."""
-    shutil.rmtree(site.folder / "build", ignore_errors=True)
-    with running(evidence("build"), site.folder, node.environment(os.environ)) as process:
-        printed, _ = process.communicate()
-    log = log_file(site, "build")
-    log.write_text(printed, encoding="utf-8")
-    if process.returncode == 0 and (site.folder / "build" / "index.html").is_file():
-        return printed
-    failure = compile_failure(printed, _shown(dashboards))
-    if failure is None:
-        raise DataflowError(f"evidence build: {_last_line(printed)}", hint=f"its output: {log}")
-    return dict([failure])
+    Args:
+        printed: The output of Node.
+        dashboards: The dashboards.
+        origins: The workflows' own files, by the paths that the problems name.
 
-
-def _complete(built: Path) -> None:
-    """Write empty lists of queries, which browsers request and Evidence omits."""
-    for html in built.rglob("index.html"):
-        page = "/" + html.parent.relative_to(built).as_posix().removeprefix(".")
-        hashes = (md5(text.encode(), usedforsecurity=False).hexdigest() for text in (page, ""))
-        queries = built.joinpath("api", *hashes, "all-queries.json")
-        if not queries.exists():
-            queries.parent.mkdir(parents=True, exist_ok=True)
-            queries.write_text("{}", encoding="utf-8")
-
-
-def _shown(dashboards: Sequence[Dashboard]) -> list[Dashboard]:
-    """Return the dashboards whose own pages are in the site."""
-    return [dashboard for dashboard in dashboards if dashboard.status == "ok"]
-
-
-def _with_problem(dashboards: Sequence[Dashboard], name: str, problem: Problem) -> list[Dashboard]:
-    return [
-        dashboard.broken(problem) if dashboard.name == name else dashboard
-        for dashboard in dashboards
-    ]
-
-
-def _check_output(output: Path) -> None:
-    """Refuse to replace a folder that holds something else than a site."""
-    if output.exists() and not (
-        output.is_dir() and (_is_site(output) or not any(output.iterdir()))
-    ):
-        raise UsageError(
-            f"--output {output}: is not empty, and no site", hint="name an empty or a new folder"
-        )
-
-
-def _is_site(folder: Path) -> bool:
-    return (folder / "api" / "pagesManifest.json").is_file()
+    Returns:
+        The dashboards, and the paths of the pages that could not be rendered.
+    """
+    problems: dict[str, list[DashboardProblem]] = {}
+    unrendered = []
+    # A page is rendered more than once.
+    for line in dict.fromkeys(_NOTICE.findall(printed)):
+        notice = json.loads(line)
+        file = origins.get(notice["file"])
+        if file is None:
+            continue
+        _, part, name, *inner = notice["file"].split("/")
+        page = "/".join(["", name, *inner[:-1]]) if part == "pages" else None
+        message = mask(" ".join(notice["message"].split()))
+        problem = DashboardProblem(message, file, page, notice.get("query"))
+        problems.setdefault(name, []).append(problem)
+        if page and notice.get("unrendered"):
+            unrendered.append(page)
+    found = [dashboard.broken(*problems.get(dashboard.name, ())) for dashboard in dashboards]
+    return found, unrendered
 
 
 def _publish(built: Path, output: Path) -> None:
-    """Put the built site in the place of the last one, whole."""
+    """Replace the last site with the built one, as a whole."""
     new, old = (output.with_name(f".{output.name}.{part}") for part in ("new", "old"))
     for leftover in (new, old):
         shutil.rmtree(leftover, ignore_errors=True)
@@ -229,17 +185,3 @@ def _publish(built: Path, output: Path) -> None:
         output.rename(old)
     new.rename(output)
     shutil.rmtree(old, ignore_errors=True)
-
-
-def log_file(site: Site, name: str) -> Path:
-    """Return the file that holds what a step's tool printed last."""
-    folder = site.folder.parent / "logs"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder / f"{name}.log"
-
-
-def _last_line(printed: str) -> str:
-    """Return the line that says most of why Evidence failed."""
-    lines = [line.strip() for line in printed.splitlines() if line.strip()]
-    errors = [line for line in lines if "rror" in line and not line.startswith("at ")]
-    return mask((errors or lines or ["it printed nothing"])[0])

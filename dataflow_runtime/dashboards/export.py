@@ -1,18 +1,20 @@
-"""Runs a dashboard's queries in the workflow's warehouse, into Parquet files that Evidence reads.
+"""Reads the rows of a dashboard's queries into Parquet files, which are what its pages query.
 
-Evidence could query the warehouses itself. But DuckDB lets no second process read a file while a
-run writes to it, and Evidence has another version of DuckDB. So the queries run here, in the runs'
-own DuckDB and taking turns with them, or in PostgreSQL. No connection and no password reaches
-Evidence.
+Evidence could ask the warehouses itself. But DuckDB lets no second process read a file while a run
+writes to it, and Evidence's DuckDB is older than the runs'. So the queries run here, in the runs'
+own DuckDB and in turn with them, or in PostgreSQL; Evidence sees neither a connection nor a
+password.
 """
 
 from __future__ import annotations
 
-import tempfile
+import hashlib
+import json
+import shutil
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
-from itertools import count
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import duckdb
@@ -20,98 +22,116 @@ from filelock import Timeout
 
 from dataflow_runtime.config import ConfigError, WorkflowConfig, config_manager
 from dataflow_runtime.config.secrets import mask
-from dataflow_runtime.dashboards.model import Dashboard, Problem
-from dataflow_runtime.errors import DataflowError
+from dataflow_runtime.dashboards.model import Dashboard, DashboardProblem
+from dataflow_runtime.errors import DataflowError, TransientError
 from dataflow_runtime.pipeline.warehouse import (
     duckdb_path,
     exclusive,
     location,
     postgres_url,
+    quoted,
     reach,
 )
 
-__all__ = ["export", "write_parquet"]
+__all__ = ["export", "write_table"]
 
 _WAIT = 60.0
-"""Seconds to wait for a run that is writing; then the rows of the last build are shown again."""
+"""Seconds to wait for a run that is writing; then the site keeps the rows of the last build."""
 
-# A query to what it yields.
+_MANY_ROWS = 100_000
+"""Rows of one query that a browser handles without a noticeable wait."""
+
+_WEEK = timedelta(days=7)
+
 _Read = Callable[[str], duckdb.DuckDBPyRelation | None]
+"""Runs a query; returns None for a statement that has no result."""
 
-# What DuckDB calls the types that PostgreSQL has under these numbers; all others come as text.
-_POSTGRES_TYPES = {
-    16: "boolean",
-    20: "bigint",
-    21: "smallint",
-    23: "integer",
-    700: "double",
-    701: "double",
-    1700: "double",
-    1082: "date",
-    1114: "timestamp",
-    1184: "timestamptz",
-}
+_NO_SUCH_TABLE = ("42P01", "3F000")
+"""PostgreSQL's codes for a table and for a schema that does not exist."""
 
 
 def export(dashboard: Dashboard, data: Path, *, wait: float = _WAIT) -> Dashboard:
-    """Run the queries of the workflow's ``evidence/sources/``, each into a Parquet file in `data`.
+    """Run the queries of the workflow's ``evidence/sources/``; write a table for each into `data`.
 
-    Files of queries that are gone are deleted; one whose rows are the same is not touched.
+    Tables of deleted queries are deleted; one with the same rows is not touched. A warehouse that
+    cannot be read leaves the tables, and the numbers that belong to them, as they are.
 
     Returns:
-        The dashboard with its rows counted, or with its status and problems.
+        The dashboard with its rows counted, or with why it has nothing to show.
     """
     data.mkdir(parents=True, exist_ok=True)
-    queries = sorted(dashboard.folder.glob("sources/*.sql")) if dashboard.folder else []
-    for stale in set(data.glob("*.parquet")) - {
-        data / f"{query.stem}.parquet" for query in queries
-    }:
-        stale.unlink()
+    queries = sorted(dashboard.folder.glob("sources/*.sql"))
+    for stale in {path.name for path in data.glob("*/")} - {query.stem for query in queries}:
+        shutil.rmtree(data / stale)
     try:
         config = config_manager.load_config(dashboard.name)
+        timezone, max_age = config.schedule.timezone, config.freshness.max_age
+        dashboard = replace(dashboard, timezone=timezone, max_age=max_age)
         with _warehouse(config, wait) as read:
-            return _export(dashboard, config, read, queries, data)
-    except _BusyError:
-        return _as_before(dashboard, queries, data)
+            dashboard = _export(dashboard, config, read, queries, data)
+    except Timeout:
+        dashboard = replace(dashboard, unread="a run was writing to the warehouse")
+    except TransientError as error:
+        problem = DashboardProblem(mask(error.message))
+        dashboard = replace(dashboard, unread=problem.message, problems=[problem])
     except ConfigError as error:
-        return dashboard.broken(Problem(mask(error.message), dashboard.workflow.config_file))
+        problem = DashboardProblem(mask(error.message), dashboard.workflow.config_file)
+        return dashboard.broken(problem)
     except DataflowError as error:
-        return dashboard.broken(Problem(mask(error.message)))
-
-
-class _BusyError(Exception):
-    """A run holds the warehouse."""
+        return dashboard.broken(DashboardProblem(mask(error.message)))
+    dashboard = _with_readings(dashboard, data / "readings.json")
+    if dashboard.unread and not all((data / query.stem).is_dir() for query in queries):
+        return replace(dashboard, status="unread")
+    return dashboard
 
 
 def _export(
     dashboard: Dashboard, config: WorkflowConfig, read: _Read, queries: list[Path], data: Path
 ) -> Dashboard:
     rows = _count(read, config, config.output.table)
-    problems = []
+    problems, warnings = [], []
     for query in queries:
         try:
-            write_parquet(read(query.read_text(encoding="utf-8")), data / f"{query.stem}.parquet")
+            count = write_table(read(query.read_text(encoding="utf-8")), data / query.stem)
         except Exception as error:
-            problems.append(Problem(mask(_message(error)), query, query=query.stem))
-    if problems and rows is None:
+            problems.append(DashboardProblem(mask(_message(error)), query, query=query.stem))
+            continue
+        if count > _MANY_ROWS:
+            warnings.append(
+                f"{query}: {count:,} rows, and a reader's browser may load them all: aggregate"
+                f" them in the query, or limit it to {_MANY_ROWS:,} rows"
+            )
+    if rows is None and problems:
         return replace(dashboard, status="not run")
     rejected = _count(read, config, f"{config.output.table}_rejected")
-    dashboard = replace(dashboard, rows=rows, rejected=rejected)
-    return dashboard.broken(*problems)
+    dashboard = replace(dashboard, rows=rows, rejected=rejected, warnings=warnings)
+    return replace(dashboard, as_of=datetime.now(UTC)).broken(*problems)
 
 
-def _as_before(dashboard: Dashboard, queries: list[Path], data: Path) -> Dashboard:
-    """Return the dashboard with the rows of the last build, where that read all its queries."""
-    if queries and all((data / f"{query.stem}.parquet").is_file() for query in queries):
-        return replace(
-            dashboard, note="a run is writing to the warehouse: rows as of the build before"
-        )
-    return replace(dashboard, status="not run", note="a run is writing to the warehouse")
+def _with_readings(dashboard: Dashboard, file: Path) -> Dashboard:
+    """Record what was read, and return the dashboard with what earlier builds recorded.
+
+    The record is beside the tables, so that it always belongs to them.
+    """
+    readings = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
+    if dashboard.as_of is not None:
+        readings.append([dashboard.as_of.isoformat(), dashboard.rows, dashboard.rejected])
+    if not readings:
+        return replace(dashboard, status="unread") if dashboard.unread else dashboard
+    start = datetime.fromisoformat(readings[-1][0]) - _WEEK
+    kept = [reading for reading in readings if datetime.fromisoformat(reading[0]) > start]
+    file.write_text(json.dumps(kept), encoding="utf-8")
+    if dashboard.unread is not None:
+        time, rows, rejected = kept[-1]
+        as_of = datetime.fromisoformat(time)
+        dashboard = replace(dashboard, as_of=as_of, rows=rows, rejected=rejected)
+    before = replace(dashboard, rows=kept[0][1], rejected=kept[0][2]).rejected_share
+    return replace(dashboard, rejected_before=before if len(kept) > 1 else None)
 
 
 @contextmanager
 def _warehouse(config: WorkflowConfig, wait: float) -> Iterator[_Read]:
-    """Open the warehouse for reading; yield a function that runs a query on it."""
+    """Open the warehouse for reading; yield a function that runs a query in it."""
     if config.output.warehouse == "postgres":
         with _postgres(config) as read:
             yield read
@@ -121,143 +141,111 @@ def _warehouse(config: WorkflowConfig, wait: float) -> Iterator[_Read]:
         with duckdb.connect() as nothing:
             yield nothing.sql
         return
-    try:
-        with exclusive(config, timeout=wait), _open(config, path) as connection:
+    with exclusive(config, timeout=wait):
+        with reach(config):
+            opened = duckdb.connect(path, read_only=True)
+        with opened as connection:
             connection.execute("set timezone = 'UTC'")
-            _search(connection, config)
+            # A query names a table alone: the config says what the schemas are called.
+            schemas = [config.output.marts_schema, config.output.schema_]
+            found = connection.execute("select schema_name from duckdb_schemas()").fetchall()
+            existing = [schema for schema in schemas if (schema,) in found]
+            connection.execute("set search_path = $1", [",".join([*existing, "main"])])
             yield connection.sql
-    except Timeout as error:
-        raise _BusyError from error
-
-
-def _open(config: WorkflowConfig, path: Path) -> duckdb.DuckDBPyConnection:
-    try:
-        return duckdb.connect(path, read_only=True)
-    except duckdb.IOException as error:
-        if "lock" in str(error):
-            raise _BusyError from error
-        raise DataflowError(f"warehouse {location(config)}: {_message(error)}") from error
-
-
-def _search(connection: duckdb.DuckDBPyConnection, config: WorkflowConfig) -> None:
-    """Let queries name tables without their schemas: the config says what these are called."""
-    names = [config.output.marts_schema, config.output.schema_]
-    found = connection.execute(
-        "select schema_name from duckdb_schemas() where schema_name in (?, ?)", names
-    ).fetchall()
-    there = [name for name in names if (name,) in found]
-    if there:
-        connection.execute("set search_path = $1", [",".join(there)])
 
 
 @contextmanager
 def _postgres(config: WorkflowConfig) -> Iterator[_Read]:
-    import psycopg2
+    from adbc_driver_postgresql import dbapi
 
     with reach(config):
-        opened = psycopg2.connect(postgres_url(config))
-    with (
-        closing(opened) as connection,
-        duckdb.connect() as local,
-        tempfile.TemporaryDirectory() as folder,
-    ):
-        # One snapshot for all queries, so that their numbers agree.
-        connection.set_session(readonly=True, isolation_level="REPEATABLE READ")
+        opened = dbapi.connect(postgres_url(config))
+    schemas = (config.output.marts_schema, config.output.schema_)
+    with opened as connection, connection.cursor() as cursor, duckdb.connect() as local:
         local.execute("set timezone = 'UTC'")
-        files = (Path(folder, f"{number}.csv") for number in count())
-        search_path = ",".join((config.output.marts_schema, config.output.schema_))
+        # One snapshot for all queries, so that their numbers agree.
+        transaction = "transaction isolation level repeatable read, read only"
+        cursor.execute(f"set session characteristics as {transaction}")
+        cursor.execute("set timezone = 'UTC'")
+        cursor.execute(f"set search_path = {', '.join(map(quoted, schemas))}")
+        connection.commit()
 
         def read(query: str) -> duckdb.DuckDBPyRelation:
-            query, file = query.strip().rstrip(";"), next(files)
             try:
-                with connection.cursor() as cursor, file.open("w", encoding="utf-8") as stream:
-                    cursor.execute("set local timezone = 'UTC'; set local datestyle = 'ISO'")
-                    cursor.execute("select set_config('search_path', %s, true)", [search_path])
-                    cursor.execute(f"select * from ({query}\n) as query limit 0")  # noqa: S608 - the owner's own query
-                    types = {
-                        column.name: _POSTGRES_TYPES.get(column.type_code, "varchar")
-                        for column in cursor.description
-                    }
-                    cursor.copy_expert(f"copy ({query}\n) to stdout (format csv)", stream)
-            except psycopg2.Error:
-                connection.rollback()
+                # The driver puts the query into parentheses: a comment at its end needs a line.
+                cursor.execute(query.strip().rstrip(";") + "\n")
+                table = cursor.fetch_arrow_table()
+            except dbapi.Error:
+                connection.rollback()  # PostgreSQL refuses everything else in this transaction
                 raise
-            # PostgreSQL quotes an empty text and leaves a null bare.
-            return local.read_csv(
-                str(file),
-                columns=types,
-                header=False,
-                sep=",",
-                quotechar='"',
-                escapechar='"',
-                allow_quoted_nulls=False,
-            )
+            kinds = {field.name: getattr(field.type, "type_name", None) for field in table.schema}
+            numbers = [quoted(name) for name, kind in kinds.items() if kind == "numeric"]
+            casts = ", ".join(f"{name}::double as {name}" for name in numbers)
+            return local.from_arrow(table).project(f"* replace ({casts})" if casts else "*")
 
         yield read
 
 
-def write_parquet(relation: duckdb.DuckDBPyRelation | None, file: Path) -> None:
-    """Write rows as Parquet, in the types that Evidence knows; leave an equal file as it is.
+def write_table(relation: duckdb.DuckDBPyRelation | None, folder: Path) -> int:
+    """Write rows as the one Parquet file in `folder`, in the few types that Evidence knows.
+
+    The file's name holds a digest of its content, so that browsers may keep it for ever.
+
+    Returns:
+        The number of rows.
 
     Raises:
-        DataflowError: There is no relation: the statement was no query.
+        DataflowError: There is no relation: the statement was not a query.
     """
     if relation is None:
-        raise DataflowError("it is no query: expected one that starts with select, with or from")
+        raise DataflowError("not a query: expected one that starts with select, with or from")
+    folder.mkdir(parents=True, exist_ok=True)
+    draft = folder / "draft.parquet"
     columns = zip(relation.columns, map(str, relation.types), strict=True)
-    draft = file.with_suffix(".draft")
-    relation.project(", ".join(_portable(name, kind) for name, kind in columns)).write_parquet(
-        str(draft)
-    )
-    if file.is_file() and file.read_bytes() == draft.read_bytes():
-        draft.unlink()
-    else:
-        draft.replace(file)
+    relation.project(", ".join(_portable(*column) for column in columns)).write_parquet(str(draft))
+    digest = hashlib.sha256(draft.read_bytes()).hexdigest()[:16]
+    for other in folder.glob("*/"):
+        if other.name != digest:
+            shutil.rmtree(other)
+    target = folder / digest / f"{folder.name}.parquet"
+    target.parent.mkdir(exist_ok=True)
+    if not target.exists():
+        shutil.copyfile(draft, target)
+    draft.unlink()
+    return duckdb.read_parquet(str(target)).shape[0]
 
 
 def _portable(name: str, kind: str) -> str:
-    column = '"' + name.replace('"', '""') + '"'
-    if kind == "TIMESTAMP WITH TIME ZONE":
+    """Return the projection of a column to a type that Evidence knows."""
+    column, base = quoted(name), kind.partition("(")[0]
+    if base == "TIMESTAMP WITH TIME ZONE":
         return f"({column} at time zone 'UTC')::timestamp as {column}"
-    if kind.startswith(("DECIMAL", "HUGEINT", "UHUGEINT", "UBIGINT")):
+    if base == "DATE" or base.startswith("TIMESTAMP"):
+        return f"{column}::timestamp as {column}"
+    if base in ("DECIMAL", "FLOAT", "DOUBLE", "INTEGER", "UINTEGER") or base.endswith("INT"):
         return f"{column}::double as {column}"
-    known = (
-        "BOOLEAN",
-        "DATE",
-        "TIMESTAMP",
-        "TIMESTAMP_S",
-        "TIMESTAMP_MS",
-        "DOUBLE",
-        "FLOAT",
-        "VARCHAR",
-    )
-    if kind in known or kind.removeprefix("U") in ("TINYINT", "SMALLINT", "INTEGER", "BIGINT"):
-        return column
-    return (
-        f"{column}::timestamp as {column}"
-        if kind == "TIMESTAMP_NS"
-        else f"{column}::varchar as {column}"
-    )
+    return column if base == "BOOLEAN" else f"{column}::varchar as {column}"
 
 
 def _count(read: _Read, config: WorkflowConfig, table: str) -> int | None:
-    """Return how many rows a table of the loaded schema has, None where it does not exist."""
+    """Return how many rows a loaded table has, None if it does not exist."""
     try:
-        relation = read(f'select count(*) from "{config.output.schema_}"."{table}"')  # noqa: S608 - identifiers
+        name = f"{quoted(config.output.schema_)}.{quoted(table)}"
+        relation = read(f"select count(*) from {name}")  # noqa: S608 - quoted above
         assert relation is not None
         return int(relation.fetchall()[0][0])
     except Exception as error:
-        if type(error).__name__ in ("CatalogException", "UndefinedTable", "InvalidSchemaName"):
+        unknown = getattr(error, "sqlstate", None) in _NO_SUCH_TABLE
+        if unknown or isinstance(error, duckdb.CatalogException):
             return None
         raise DataflowError(f"warehouse {location(config)}: {_message(error)}") from error
 
 
 def _message(error: Exception) -> str:
-    """Return a driver's message on one line, without the query that it repeats below."""
+    """Return a driver's message on one line, without the query that it repeats."""
+    details = dict(getattr(error, "details", ()))
+    if b"PG_DIAG_MESSAGE_PRIMARY" in details:
+        return str(details[b"PG_DIAG_MESSAGE_PRIMARY"], "utf-8", "replace")
     lines = str(error).strip().split("\n\n")[0].splitlines()
-    return (
-        " ".join(
-            line.strip() for line in lines if not line.startswith("LINE ") and line.strip(" ^")
-        )
-        or "failed"
-    )
+    kept = [line.strip() for line in lines if not line.startswith("LINE ") and line.strip(" ^")]
+    return " ".join(kept) or "failed"

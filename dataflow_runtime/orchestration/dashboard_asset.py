@@ -50,12 +50,15 @@ def _site_asset() -> dg.AssetsDefinition:
         from dataflow_runtime.dashboards.build import build_site
 
         report = build_site(on_progress=context.log.info)
+        address = (get_settings().dashboards_url or "").rstrip("/")
         output = dg.MetadataValue.path(str(report.output))
         problems = []
         for dashboard in report.dashboards:
             problems += [f"{dashboard.name}: {problem}" for problem in dashboard.problems]
             if dashboard.name in keys and not dashboard.problems:
-                yield dg.AssetMaterialization(keys[dashboard.name], metadata={"site": output})
+                url = dg.MetadataValue.url(f"{address}/{dashboard.name}/") if address else None
+                page = {"site": output} | ({"url": url} if url else {})
+                yield dg.AssetMaterialization(keys[dashboard.name], metadata=page)
         if report.failed:
             listed = "\n".join(f"- {problem}" for problem in problems)
             metadata = {"site": output, "problems": dg.MetadataValue.md(listed)}

@@ -29,6 +29,7 @@ __all__ = [
     "describe",
     "has_instance",
     "last_run",
+    "last_runs",
     "list_workflows",
     "show",
     "show_workflow",
@@ -236,7 +237,12 @@ def has_instance() -> bool:
 
 
 def last_run(instance: DagsterInstance, name: str) -> dict[str, Any] | None:
-    """Return the newest run of a workflow, None where there is none.
+    """Return the newest run of a workflow, None where there is none."""
+    return next(iter(last_runs(instance, name, 1)), None)
+
+
+def last_runs(instance: DagsterInstance, name: str, limit: int) -> list[dict[str, Any]]:
+    """Return the last runs of a workflow, the newest first.
 
     A run whose process on this host is gone has failed.
     """
@@ -245,16 +251,17 @@ def last_run(instance: DagsterInstance, name: str) -> dict[str, Any] | None:
     from dataflow_runtime.orchestration.workers import end_killed_runs
 
     end_killed_runs(instance, name)
-    records = instance.get_run_records(RunsFilter(tags={RUN_TAG: name}), limit=1)
-    if not records:
-        return None
-    record = records[0]
-    seconds = None
-    if record.end_time is not None and record.start_time is not None:
-        seconds = round(record.end_time - record.start_time, 2)
-    return {
-        "run_id": record.dagster_run.run_id,
-        "status": record.dagster_run.status.value.lower(),
-        "started": record.create_timestamp.isoformat(),
-        "seconds": seconds,
-    }
+    runs = []
+    for record in instance.get_run_records(RunsFilter(tags={RUN_TAG: name}), limit=limit):
+        seconds = None
+        if record.end_time is not None and record.start_time is not None:
+            seconds = round(record.end_time - record.start_time, 2)
+        runs.append(
+            {
+                "run_id": record.dagster_run.run_id,
+                "status": record.dagster_run.status.value.lower(),
+                "started": record.create_timestamp.isoformat(),
+                "seconds": seconds,
+            }
+        )
+    return runs

@@ -12,7 +12,7 @@ import dagster as dg
 from dataflow_runtime.config import WorkflowConfig
 from dataflow_runtime.orchestration._dagster import ticks_before
 
-__all__ = ["build_schedule", "partitions_of"]
+__all__ = ["build_schedule", "last_tick", "partitions_of"]
 
 # Cron and key format of Dagster's own partitions. A week begins on Monday, as in ISO 8601.
 _KINDS = {
@@ -69,3 +69,8 @@ def _ended(
     keys = reversed(partitions.get_partition_keys(current_time=tick))
     recent = takewhile(lambda key: partitions.time_window_for_partition_key(key).end > before, keys)
     return list(recent)[::-1]
+
+
+def last_tick(cron: str, timezone: str, time: datetime) -> datetime:
+    """Return the latest tick of a cron expression at or before a time."""
+    return next(iter(ticks_before(time, cron, timezone)))

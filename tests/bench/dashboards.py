@@ -8,8 +8,12 @@ import os
 import shutil
 import subprocess
 import tempfile
+import threading
 from collections.abc import Mapping
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+
+from playwright.sync_api import sync_playwright
 
 from dataflow_runtime.dashboards.node import find_node
 from tests.bench.common import PYTHON, RUNTIME, Bench, Ratio, advertise
@@ -36,10 +40,10 @@ register_workflow(name="{name}", metadata={{"owner": "team"}})(None)
 CONFIG = "source: {type: mock}\nprocessing: {columns: {id: string}}\n"
 
 INSTALL = """\
-from dataflow_runtime.dashboards.assembly import Site
 from dataflow_runtime.dashboards.build import prepared
+from dataflow_runtime.dashboards.project import Project
 from dataflow_runtime.settings import get_settings
-with prepared(Site.of(get_settings()), print):
+with prepared(Project(get_settings()), print):
     pass
 """
 
@@ -91,7 +95,7 @@ def plain() -> tuple[float, float]:
     project = home() / "dashboards" / "plain"
     installed = home() / "dashboards" / "project"
     project.mkdir()
-    for name in ("package.json", ".npmrc", "evidence.config.yaml"):
+    for name in ("package.json", ".npmrc", "evidence.config.yaml"):  # no svelte.config.js
         shutil.copy(installed / name, project)
     # With a link to the other project's packages, Vite would build that project.
     shutil.copytree(
@@ -107,7 +111,8 @@ def plain() -> tuple[float, float]:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
     both = "evidence sources --strict && evidence build"
-    environ = find_node(installed.parent / "node").environment(os.environ, everything=True)
+    environ = find_node().environment(everything=True)
+    del environ["EVIDENCE_DATA_DIR"], environ["EVIDENCE_DATA_URL_PREFIX"]  # of our layout
     path = os.pathsep.join([str(project / "node_modules" / ".bin"), environ["PATH"]])
     return measured(["sh", "-c", both], environ | {"PATH": path}, project)
 
@@ -138,13 +143,39 @@ def install(folder: Path, home: Path, count: int) -> None:
                 )
 
 
+class _Handler(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """Print nothing."""
+
+
+def first_view(site: Path, page: str) -> tuple[int, float]:
+    """Return how many requests the first view of a page needs, and their MB, not compressed."""
+    weights: list[int] = []
+    handler = functools.partial(_Handler, directory=str(site))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server, sync_playwright() as playwright:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
+        )
+        tab = browser.new_page()
+        tab.on(
+            "response",
+            lambda response: weights.append(int(response.headers.get("content-length", 0))),
+        )
+        tab.goto(f"http://127.0.0.1:{server.server_port}/{page}/", wait_until="networkidle")
+        browser.close()
+        server.shutdown()
+    return len(weights), sum(weights) / 1e6
+
+
 def build(folder: Path, count: int) -> Ratio:
     peer_seconds, peer_memory = plain()
     install(folder, home(), count)
     seconds, memory = measured([RUNTIME, "dashboards", "build"], environment(home(), folder))
+    requests, weight = first_view(home() / "dashboards" / "site", "bench_00")
     note = (
         f"memory {memory / 1024:.1f} GiB, Evidence alone {peer_memory / 1024:.1f} GiB"
-        f" ({memory / peer_memory:.2f})"
+        f" ({memory / peer_memory:.2f}); first view: {requests} requests, {weight:.1f} MB"
     )
     return Ratio(seconds, peer_seconds, seconds / peer_seconds, note=note)
 

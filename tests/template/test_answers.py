@@ -17,6 +17,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from ruamel.yaml import YAML
 
+from dataflow_runtime.dashboards.model import RESERVED
+
 Render = Callable[..., Path]
 
 WORKFLOW_NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
@@ -71,12 +73,13 @@ def test_the_name_comes_from_the_folder(
         (
             "lambda",
             "'lambda' is taken: it is a Python keyword, a module of the standard library, "
-            "or a package",
+            "a package",
         ),
         ("json", "choose another name, such as 'json_workflow'"),
         ("dagster", "'dagster' is taken"),
         ("dataflow_runtime", "'dataflow_runtime' is taken"),
         ("tests", "'tests' is taken"),
+        ("settings", "'settings' is taken"),
     ],
 )
 def test_a_bad_name_is_refused_with_the_reason(
@@ -221,6 +224,11 @@ def test_the_names_of_what_is_installed_beside_a_workflow_are_taken(root: Path) 
             canonicalize_name(name) for name in distributions
         }:
             assert module in taken, f"add {module!r} to template/_lists/reserved_names.txt"
+
+
+def test_names_that_the_dashboards_refuse_are_taken(root: Path) -> None:
+    taken = read_names(root, "reserved_names.txt")
+    assert {name for name in RESERVED if WORKFLOW_NAME.fullmatch(name)} <= taken
 
 
 def test_the_time_zones_are_those_of_the_database(root: Path) -> None:

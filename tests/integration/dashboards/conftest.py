@@ -6,9 +6,6 @@ import functools
 import http.server
 import json
 import os
-import shutil
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -25,7 +22,8 @@ from filelock import FileLock
 from tests.template.release import copy_template
 
 ROOT = Path(__file__).parents[3]
-JOB = "dashboards_job"
+BASE = "/reports/data"
+TITLE = 'Our "data" </script>'
 PASSWORD = "kept-out-of-the-site-8231"
 
 CONFIG = """\
@@ -110,6 +108,15 @@ select 12345678901::bigint as big, 1.25::decimal(9, 2) as exact, date '2024-02-2
     'Zoë "<b>" {x} \\' as text
 """,
     },
+    # Text of a warehouse that would run as a script if a page took it for HTML.
+    "hostile": {
+        "index.md": PAGE
+        + "```sql rows\nselect * from hostile.rows\n```\n\n"
+        + "<BarChart data={rows} x=category y=n />\n\n"
+        + "<LineChart data={rows} x=day y=n series=category />\n",
+        "sources/rows.sql": "select '<img src=x onerror=alert(1)>' as category,"
+        " date '2024-01-01' + i::integer as day, i + 1 as n from range(5) as days(i)",
+    },
     "not_run": {"index.md": PAGE, "sources/rows.sql": "select * from not_run"},
 }
 WITHOUT_TABLES = {"not_run"}
@@ -127,7 +134,6 @@ class Built:
         report: What it printed on stdout.
         stderr: What it printed on stderr.
         expected: Numbers of the warehouses at the time of the build, by name.
-        base: The path below which the site is to be served.
         secret: The password that one of the warehouses was opened with.
     """
 
@@ -137,7 +143,6 @@ class Built:
     report: Any
     stderr: str
     expected: dict[str, Any]
-    base: str = ""
     secret: str = PASSWORD
 
     def dashboard(self, name: str) -> dict[str, Any]:
@@ -175,6 +180,8 @@ def _build_world(folder: Path, site_type: type[Any]) -> dict[str, Any]:
         assert PASSWORD in with_password, url
         site.environ["SALES_PG_POSTGRES_URL"] = with_password
         site.environ["VITE_TOKEN"] = PASSWORD
+        site.environ["DATAFLOW_DASHBOARDS_BASE_PATH"] = BASE
+        site.environ["DATAFLOW_DASHBOARDS_TITLE"] = TITLE
         install_good(site)
         for name, files in BROKEN.items():
             _install(site, name, files)
@@ -270,6 +277,9 @@ def _expected(home: Path, url: str) -> dict[str, Any]:
             " from sales_raw.sales"
         )
         found["sales"] = connection.execute(query).fetchall()[0]
+        found["category"] = connection.execute(
+            "select count(*) from sales_raw.sales where category = 'category_3'"
+        ).fetchall()[0]
     connection = psycopg2.connect(url)
     with connection, connection.cursor() as cursor:
         query = query.replace("sales_raw.sales", "sales_pg_raw.sales_pg")
@@ -277,59 +287,6 @@ def _expected(home: Path, url: str) -> dict[str, Any]:
         found["sales_pg"] = [float(value) for value in cursor.fetchall()[0]]
     connection.close()
     return found
-
-
-@pytest.fixture(scope="session")
-def from_dagster(
-    tmp_path_factory: pytest.TempPathFactory, site_type: type[Any], world: Built
-) -> Built:
-    """The site of the good dashboards only, below a base path, built by Dagster's job.
-
-    PostgreSQL has stopped by then.
-    """
-    folder, lock = once(tmp_path_factory, "dashboards-dagster")
-    home, base = world.home, "/reports/data"
-    record = folder / "built.json"
-    with lock:
-        if not record.exists():
-            folder.mkdir()
-            site = site_type(folder / "packages", home)
-            install_good(site)
-            shutil.rmtree(site.folder / "sales_pg")
-            shutil.rmtree(site.folder / "sales_pg-1.0.dist-info")
-            outcome = subprocess.run(
-                [
-                    sys.executable,
-                    "-m",
-                    "dagster",
-                    "job",
-                    "execute",
-                    "-m",
-                    "dataflow_runtime.dagster_repo",
-                    "-r",
-                    "dashboards",
-                    "-j",
-                    JOB,
-                ],
-                env=site.environ
-                | {
-                    "DATAFLOW_DASHBOARDS_BASE_PATH": base,
-                    "DATAFLOW_DASHBOARDS_TITLE": 'Our "data" </script>',
-                }
-                | {"DAGSTER_HOME": str(home / "dagster"), "DATAFLOW_DASHBOARDS_THEME": "dark"},
-                capture_output=True,
-                text=True,
-                timeout=1500,
-                check=False,
-            )
-            shutil.move(home / "dashboards" / "site", folder / "site")
-            done = {
-                "returncode": outcome.returncode,
-                "stderr": outcome.stderr,
-                "expected": world.expected,
-            }
-            record.write_text(json.dumps(done | {"report": None, "base": base}))
-    return Built(folder / "site", home, **json.loads(record.read_text()))
 
 
 @dataclass(frozen=True)
@@ -365,9 +322,4 @@ def serving(folder: Path, base: str) -> Iterator[Served]:
 
 @pytest.fixture(scope="session")
 def served(world: Built) -> Iterator[Served]:
-    yield from serving(world.folder, "")
-
-
-@pytest.fixture(scope="session")
-def served_below(from_dagster: Built) -> Iterator[Served]:
-    yield from serving(from_dagster.folder, from_dagster.base)
+    yield from serving(world.folder, BASE)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import threading
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -57,8 +59,14 @@ def read(site: Any, **options: Any) -> tuple[Dashboard, Path]:
     return export(Dashboard(find_workflow("sales")), data, **options), data
 
 
-def rows(file: Path) -> list[Any]:
-    return duckdb.read_parquet(str(file)).fetchall()
+def table(folder: Path) -> duckdb.DuckDBPyRelation:
+    """Return the one table in a folder."""
+    (file,) = folder.glob("*/*.parquet")
+    return duckdb.read_parquet(str(file))
+
+
+def rows(folder: Path) -> list[Any]:
+    return table(folder).fetchall()
 
 
 def test_tables_go_by_their_names_alone(site: Any, sales: Path) -> None:
@@ -69,8 +77,8 @@ def test_tables_go_by_their_names_alone(site: Any, sales: Path) -> None:
     (sales / "full.sql").write_text("from marts.fct")
     dashboard, data = read(site)
     assert (dashboard.status, dashboard.rows, dashboard.rejected) == ("ok", 3, None)
-    assert rows(data / "both.parquet") == [(3.0, 3)]
-    assert rows(data / "full.parquet") == [(3.0,)]
+    assert rows(data / "both") == [(3.0, 3)]
+    assert rows(data / "full") == [(3.0,)]
 
 
 @pytest.mark.parametrize(
@@ -79,7 +87,7 @@ def test_tables_go_by_their_names_alone(site: Any, sales: Path) -> None:
         ("select", "without selection list"),
         ("create table x as select 1", "read-only"),
         ("delete from sales", "read-only"),
-        ("", "it is no query"),
+        ("", "not a query"),
         ("select error('boom')", "boom"),
         ("select 'x'::integer", "Could not convert"),
     ],
@@ -98,7 +106,7 @@ def test_what_is_no_query_that_reads_is_a_problem(
         "wrong",
     )
     assert message in problem.message
-    assert rows(data / "right.parquet") == [(3.0,)]
+    assert rows(data / "right") == [(3.0,)]
     assert (
         duckdb.connect(site.home / "sales.duckdb", read_only=True)
         .sql("from sales_raw.sales")
@@ -134,7 +142,10 @@ def test_a_run_that_is_writing_is_waited_for(site: Any, sales: Path) -> None:
         assert run.stdout is not None
         assert run.stdout.readline() == "writing\n"
         busy, _ = read(site, wait=0.1)
-        assert (busy.status, busy.note) == ("not run", "a run is writing to the warehouse")
+        assert (busy.status, busy.note) == (
+            "unread",
+            "not read: a run was writing to the warehouse",
+        )
         outcomes = []
         reader = threading.Thread(target=lambda: outcomes.append(read(site, wait=60)))
         reader.start()
@@ -147,24 +158,30 @@ def test_a_run_that_is_writing_is_waited_for(site: Any, sales: Path) -> None:
         reader.join(60)
     ((dashboard, data),) = outcomes
     assert (dashboard.status, dashboard.rows) == ("ok", 4)
-    assert (99,) in rows(data / "rows.parquet")
+    assert (99,) in rows(data / "rows")
 
 
 def test_a_run_that_takes_long_leaves_the_rows_of_the_last_build(site: Any, sales: Path) -> None:
     path = make_warehouse(site)
     (sales / "rows.sql").write_text("from sales")
-    _, data = read(site)
+    first, data = read(site)
     with filelock.FileLock(f"{path}.lock"):
         # Not the lock that this process holds already, which is another object of the same file.
         dashboard, _ = read(site, wait=0.1)
-    assert dashboard.status == "ok"
-    assert "as of the build before" in str(dashboard.note)
-    assert len(rows(data / "rows.parquet")) == 3
+    assert (dashboard.status, dashboard.problems) == ("ok", ())
+    assert (dashboard.rows, dashboard.as_of) == (3, first.as_of)
+    assert dashboard.note == (
+        f"rows as of {first.as_of:%Y-%m-%d %H:%M} UTC: a run was writing to the warehouse"
+    )
+    assert len(rows(data / "rows")) == 3
 
 
-def test_a_writer_that_takes_no_turns_is_a_run_that_is_writing(site: Any, sales: Path) -> None:
+def test_a_program_that_keeps_the_file_open_is_a_problem_and_the_rows_stay(
+    site: Any, sales: Path
+) -> None:
     path = make_warehouse(site)
     (sales / "rows.sql").write_text("from sales")
+    assert read(site)[0].status == "ok"
     script = (
         f"import duckdb, sys\nwith duckdb.connect({str(path)!r}):\n"
         "    print('open', flush=True)\n    sys.stdin.read()"
@@ -174,7 +191,11 @@ def test_a_writer_that_takes_no_turns_is_a_run_that_is_writing(site: Any, sales:
     ) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "open\n"
-        assert read(site)[0].note == "a run is writing to the warehouse"
+        held, data = read(site)
+        assert (held.status, held.rows) == ("ok", 3)
+        assert "rows as of" in str(held.note)
+        assert "lock" in held.problems[0].message
+        assert len(rows(data / "rows")) == 3
         assert other.stdin is not None
         other.stdin.close()
         other.wait(60)
@@ -195,7 +216,35 @@ def test_a_run_that_was_killed_leaves_a_warehouse_that_can_be_read(site: Any, sa
     assert path.with_name("sales.duckdb.wal").exists()
     dashboard, data = read(site)
     assert (dashboard.status, dashboard.rows) == ("ok", 4)
-    assert len(rows(data / "rows.parquet")) == 4
+    assert len(rows(data / "rows")) == 4
+
+
+def test_many_rows_are_a_warning(site: Any, sales: Path) -> None:
+    make_warehouse(site)
+    (sales / "fine.sql").write_text("from range(100000)")
+    (sales / "many.sql").write_text("from range(100001)")
+    dashboard, _ = read(site)
+    (warning,) = dashboard.warnings
+    assert "many.sql: 100,001 rows" in warning
+    assert "limit it to 100,000 rows" in warning
+    assert dashboard.to_json()["warnings"] == [warning]
+
+
+def test_the_share_of_rejected_rows_is_compared_with_that_of_a_week_ago(
+    site: Any, sales: Path
+) -> None:
+    path = make_warehouse(site)
+    (sales / "rows.sql").write_text("from sales")
+    assert read(site)[0].rejected_before is None
+    file = site.home / "data" / "readings.json"
+    now = datetime.now(UTC)
+    readings = [((now - timedelta(days=days)).isoformat(), 90, 10 * days) for days in (9, 6, 1)]
+    file.write_text(json.dumps(readings))
+    with duckdb.connect(path) as connection:
+        connection.execute("create table sales_raw.sales_rejected as from range(1)")
+    dashboard, _ = read(site)
+    assert (dashboard.rejected_before, dashboard.rejected_share) == (0.4, 0.25)
+    assert len(json.loads(file.read_text())) == 3
 
 
 @pytest.mark.e2e
@@ -226,21 +275,22 @@ def test_postgres_values_arrive_as_they_are(site: Any, sales: Path, postgres: st
     assert (dashboard.status, dashboard.rows) == ("broken", 0)
     assert {problem.query: problem.message for problem in dashboard.problems} == {
         "missing": 'relation "nowhere" does not exist',
-        "write": 'syntax error at or near "into"',
+        "write": "cannot execute INSERT in a read-only transaction",
     }
-    assert rows(data / "nothing.parquet") == []
-    relation = duckdb.read_parquet(str(data / "values.parquet"))
+    assert rows(data / "nothing") == []
+    relation = table(data / "values")
     (row,) = relation.fetchall()
     assert [str(value) for value in row] == [
-        *("12345678901", "1.25", "nan", "True", "2024-02-29", "2024-02-29 22:30:00", "None"),
-        *("", "None", 'a,"b"\nc', "{1,2}", '{"a": 1}'),
+        *("12345678901.0", "1.25", "nan", "True"),
+        *("2024-02-29 00:00:00", "2024-02-29 22:30:00", "None"),
+        *("", "None", 'a,"b"\nc', "[1, 2]", '{"a": 1}'),
     ]
     assert [str(kind) for kind in relation.types][:6] == [
-        "BIGINT",
+        "DOUBLE",
         "DOUBLE",
         "DOUBLE",
         "BOOLEAN",
-        "DATE",
+        "TIMESTAMP",
         "TIMESTAMP",
     ]
 

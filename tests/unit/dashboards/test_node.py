@@ -1,9 +1,11 @@
-"""Which Node is taken, what its processes see, and an installation that was killed."""
+"""Which Node is used, what its processes see, and what is left when one is killed."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -12,7 +14,7 @@ from typing import Any
 import pytest
 
 from dataflow_runtime.dashboards import node as module
-from dataflow_runtime.dashboards.node import Node, find_node, install, running
+from dataflow_runtime.dashboards.node import Node, find_node, install, run
 from dataflow_runtime.errors import DataflowError
 
 
@@ -25,9 +27,15 @@ def executable(path: Path, script: str) -> Path:
 
 def fake(folder: Path, version: str, npm: str = "exit 0") -> Path:
     """Write a Node of this version, and an npm."""
-    executable(folder / "node", f"echo {version}")
+    real = shutil.which("node")
+    executable(folder / "node", f'[ "$1" = --version ] && echo {version} || exec {real} "$@"')
     executable(folder / "npm", npm)
     return folder
+
+
+def node_in(folder: Path, npm: str = "exit 0") -> Node:
+    fake(folder, "v24.1.0", npm)
+    return Node(folder, "v24.1.0", [str(folder / "npm")])
 
 
 @pytest.fixture
@@ -42,7 +50,7 @@ def test_no_node_names_the_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     with pytest.raises(
         DataflowError, match="need Node 20 or newer, with npm: none is installed"
     ) as caught:
-        find_node(tmp_path / "shims")
+        find_node()
     assert caught.value.hint == 'pip install "dataflow-runtime[dashboards]" brings Node'
 
 
@@ -54,20 +62,19 @@ def test_an_old_node_is_not_taken(
     fake(tmp_path, version) if version else executable(fake(tmp_path, "v20.1.0") / "node", "exit 1")
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(DataflowError, match=said):
-        find_node(tmp_path / "shims")
+        find_node()
 
 
 def test_the_wheel_stands_in_for_an_old_node(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("PATH", f"{fake(tmp_path, 'v18.0.0')}{os.pathsep}/usr/bin{os.pathsep}/bin")
-    found = find_node(tmp_path / "shims")
+    found = find_node()
     assert int(found.version[1:3]) >= 22
-    for tool in ("node", "npm", "npx"):
-        with running([tool, "--version"], tmp_path, found.environment(os.environ)) as process:
-            printed, _ = process.communicate(timeout=120)
-        assert process.returncode == 0, printed
-        assert tool != "node" or printed.strip() == found.version
+    log = tmp_path / "log"
+    assert run(["node", "--version"], tmp_path, found.environment(), log) == 0
+    assert log.read_text().strip() == found.version
+    assert run([*found.npm, "--version"], tmp_path, found.environment(), log) == 0, log.read_text()
 
 
 def test_the_command_says_it_too(site: Any, tmp_path: Path) -> None:
@@ -81,18 +88,16 @@ def test_the_command_says_it_too(site: Any, tmp_path: Path) -> None:
     assert "Traceback" not in outcome.stderr
 
 
-def test_processes_see_no_variable_that_they_do_not_need(tmp_path: Path) -> None:
-    environ = {
-        "PATH": "/bin",
-        "HOME": "/home/x",
-        "VITE_KEY": "a",
-        "EVIDENCE_VAR__x": "b",
-        "DATABASE_URL": "c",
-    }
-    seen = Node(tmp_path, "v24.0.0").environment(environ)
-    assert set(seen) == {"PATH", "HOME", "npm_config_update_notifier"}
+def test_processes_see_no_variable_that_they_do_not_need(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"PATH": "/bin", "VITE_KEY": "a", "DATABASE_URL": "c"}.items():
+        monkeypatch.setenv(name, value)
+    node = Node(tmp_path, "v24.0.0", ["npm"])
+    seen = node.environment()
+    assert not {"VITE_KEY", "DATABASE_URL"} & set(seen)
     assert seen["PATH"] == f"{tmp_path}{os.pathsep}/bin"
-    assert Node(tmp_path, "v24.0.0").environment(environ, everything=True)["VITE_KEY"] == "a"
+    assert node.environment(everything=True)["VITE_KEY"] == "a"
 
 
 @pytest.fixture
@@ -106,7 +111,7 @@ def project(tmp_path: Path) -> Path:
 
 def test_it_is_installed_once_for_a_lock_file(project: Path, tmp_path: Path) -> None:
     npm = f"mkdir -p {project}/node_modules && echo installed >> {tmp_path}/calls"
-    node = Node(fake(tmp_path / "bin", "v24.1.0", npm), "v24.1.0")
+    node = node_in(tmp_path / "bin", npm)
     log = tmp_path / "npm.log"
     assert install(project, node, log)
     assert not install(project, node, log)
@@ -120,40 +125,51 @@ def test_an_installation_that_failed_or_was_killed_is_done_again(
 ) -> None:
     log = tmp_path / "npm.log"
     partly = f"mkdir -p {project}/node_modules/half"
-    failing = Node(
-        fake(tmp_path / "bin", "v24.1.0", f"{partly}; echo 'npm error code EX'; exit 1"), "v24.1.0"
-    )
+    failing = node_in(tmp_path / "bin", f"{partly}; echo 'npm error code EX'; exit 1")
     with pytest.raises(
         DataflowError, match="Evidence cannot be installed: npm error code EX"
     ) as caught:
         install(project, failing, log)
     assert str(log) in str(caught.value.hint)
-    killed = Node(fake(tmp_path / "bin", "v24.1.0", f"{partly}; kill -9 $$"), "v24.1.0")
+    killed = node_in(tmp_path / "bin", f"{partly}; kill -9 $$")
     with pytest.raises(DataflowError, match="npm ci failed"):
         install(project, killed, log)
-    assert install(project, Node(fake(tmp_path / "bin", "v24.1.0"), "v24.1.0"), log)
+    assert install(project, node_in(tmp_path / "bin"), log)
 
 
-def test_what_a_process_started_ends_with_it(tmp_path: Path) -> None:
+GUARDED = """\
+import os, sys, time
+from pathlib import Path
+from dataflow_runtime.dashboards.node import running
+folder = Path(sys.argv[1])
+with running([str(folder / "tool")], folder, os.environ, folder / "log"):
+    while not (folder / "child").exists():
+        time.sleep(0.02)
+    print("started", flush=True)
+    time.sleep(float(sys.argv[2]))
+"""
+
+
+@pytest.mark.parametrize("end", ["return", "kill"])
+def test_what_a_command_started_ends_with_it(tmp_path: Path, end: str) -> None:
     child = tmp_path / "child"
     executable(
         tmp_path / "tool", f"sleep 600 & echo $! > {child}.draft; mv {child}.draft {child}; wait"
     )
-    with running(["tool"], tmp_path, {"PATH": f"{tmp_path}:{os.environ['PATH']}"}) as process:
-        deadline = time.monotonic() + 60
-        while not child.exists():
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-        pid = int(child.read_text())
-        os.kill(pid, 0)
-    assert process.poll() is not None
+    seconds = "0" if end == "return" else "600"
+    with subprocess.Popen(
+        [sys.executable, "-c", GUARDED, tmp_path, seconds], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "started\n", (tmp_path / "log").read_text()
+        if end == "kill":
+            process.kill()
+        process.wait(60)
+    pid = int(child.read_text())
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        try:
-            os.kill(pid, 0)
-            state = Path(f"/proc/{pid}/stat")
-            if sys.platform == "linux" and state.exists() and state.read_text().split()[2] == "Z":
-                return
-        except ProcessLookupError:
+        state = Path(f"/proc/{pid}/stat")
+        if not state.exists() or state.read_text().split()[2] == "Z":
             return
         time.sleep(0.02)
     os.kill(pid, signal.SIGKILL)
