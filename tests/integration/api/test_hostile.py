@@ -264,3 +264,37 @@ def test_a_stopping_server_answers_what_is_under_way(
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.json()["type"] == "urn:dataflow:problem:busy"
     (loading / "go").touch()
+
+
+@pytest.mark.e2e
+def test_runs_beyond_the_places_wait_and_those_beyond_the_queue_are_refused(
+    site: Any, serve: Callable[..., Api], tmp_path: Path
+) -> None:
+    (tmp_path / "start").mkdir()
+    (tmp_path / "start" / "sitecustomize.py").write_text(
+        "import sys\nif 'serve' in sys.argv:\n"
+        "    import dataflow_runtime.orchestration.launch as launch\n"
+        "    assert (launch.MOST_RUNNING, launch.MOST_WAITING) == (8, 100)\n"
+        "    launch.MOST_RUNNING, launch.MOST_WAITING = 1, 2\n"
+    )
+    waits = tmp_path / "waits"
+    waits.mkdir()
+    site.install("orders")
+    for name in ("quick_a", "quick_b", "quick_c"):
+        write(site, name, "")
+    api = serve(PYTHONPATH=f"{site.folder}:{tmp_path / 'start'}", ORDERS_WAIT=str(waits))
+    first = api("POST", "/workflows/orders/runs").json()["run_id"]
+    eventually(lambda: [*waits.iterdir()])
+    queued = [
+        api("POST", f"/workflows/{name}/runs").json()["run_id"] for name in ("quick_a", "quick_b")
+    ]
+    # Another workflow, and still no place for it.
+    assert {api.get(f"/runs/{run_id}")["status"] for run_id in queued} == {"queued"}
+    response = api("POST", "/workflows/quick_c/runs")
+    assert response.status_code == 503
+    assert response.json()["type"] == "urn:dataflow:problem:busy"
+    assert response.json()["detail"] == "2 runs are waiting"
+    assert response.headers["retry-after"] == "10"
+    (waits / "go").touch()
+    assert {api.ended(run_id)["status"] for run_id in (first, *queued)} == {"success"}
+    assert api("POST", "/workflows/quick_c/runs").status_code == 202
