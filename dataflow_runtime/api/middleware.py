@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import hmac
 import json
 import logging
@@ -61,7 +60,7 @@ class Requests:
         headers = Headers(scope=scope)
         given = headers.get("x-request-id", "")
         request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
-        answer = _Answer(headers, request_id, send)
+        answer = _Answer(request_id, send)
         # The server leaves out the body.
         method = scope["method"]
         get = {**scope, "method": "GET" if method == "HEAD" else method}
@@ -121,10 +120,10 @@ class Requests:
 
 
 class _Answer:
-    """Sends a response of one piece with the headers of all; 304 to a client that has it."""
+    """Sends a response of one piece, with the headers of all."""
 
-    def __init__(self, request: Headers, request_id: str, send: Send) -> None:
-        self._request, self._request_id, self._send = request, request_id, send
+    def __init__(self, request_id: str, send: Send) -> None:
+        self._request_id, self._send = request_id, send
         self._start: Message = {}
         self.status = 0
 
@@ -134,19 +133,9 @@ class _Answer:
             return
         headers = MutableHeaders(raw=[*self._start["headers"]])
         headers.update({**_HEADERS, "x-request-id": self._request_id, "cache-control": "no-store"})
-        if self._start["status"] == 200:
-            tag = f'"{hashlib.sha256(message["body"]).hexdigest()[:32]}"'
-            headers.update({"etag": tag, "cache-control": "private, no-cache"})
-            if self._has(tag):
-                self._start["status"], message["body"] = 304, b""
-                del headers["content-length"]
         self.status = self._start["status"]
         await self._send({**self._start, "headers": headers.raw})
         await self._send(message)
-
-    def _has(self, tag: str) -> bool:
-        known = self._request.get("if-none-match", "").split(",")
-        return not {tag, "*"}.isdisjoint(word.strip().removeprefix("W/") for word in known)
 
     async def fail(self, error: ApiError, scope: Scope, receive: Receive) -> None:
         """Send an error, unless it is too late."""

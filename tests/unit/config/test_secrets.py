@@ -107,7 +107,7 @@ def test_a_longer_secret_is_masked_before_one_that_it_contains() -> None:
 
 
 @pytest.mark.parametrize(
-    "word", ["data", "hunter", "12345", "postgresql", "production", "Database"]
+    "word", ["data", "hunter", "12345", "prod1", "postgresql", "production", "Database"]
 )
 def test_words_and_numbers_stay_readable(word: str) -> None:
     remember_secrets([word])
