@@ -16,6 +16,7 @@ from typing import Any
 
 from dataflow_runtime.config import ConfigError, config_manager
 from dataflow_runtime.errors import DataflowError, FailureKind
+from dataflow_runtime.orchestration.projects import use_environment
 from dataflow_runtime.settings import get_settings
 from dataflow_runtime.workflows.discovery import InstalledWorkflow, find_workflow, find_workflows
 from dataflow_runtime.workflows.loading import BrokenWorkflow
@@ -145,9 +146,7 @@ def _check_in_process(installed: InstalledWorkflow, *, build: bool = False) -> C
 def _send(
     installed: InstalledWorkflow, build: bool, environment: dict[str, str], sending: Any
 ) -> None:
-    # This process was forked from one that may have started with other variables.
-    os.environ.clear()
-    os.environ.update(environment)
+    use_environment(environment)
     sending.send(_check(installed, build=build))
 
 

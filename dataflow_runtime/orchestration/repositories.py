@@ -15,6 +15,7 @@ from dataflow_runtime.orchestration._dagster import AssetJob, dagster_name
 from dataflow_runtime.orchestration.alerts import alert_sensors, with_freshness
 from dataflow_runtime.orchestration.executors import build_executor, shared_resources
 from dataflow_runtime.orchestration.labels import dashboard_of, labelled_asset, labelled_job
+from dataflow_runtime.orchestration.projects import parse_projects
 from dataflow_runtime.orchestration.run_config import find_node
 from dataflow_runtime.orchestration.schedules import build_schedule, partitions_of
 from dataflow_runtime.workflows.discovery import InstalledWorkflow, find_workflow, find_workflows
@@ -71,7 +72,9 @@ def build_repositories(
     if names:
         installed = [workflow for workflow in installed if workflow.name in names]
     deadly = [failure.installed for failure in known]
-    outcomes = [build_workflow(workflow) for workflow in installed if workflow not in deadly]
+    harmless = [workflow for workflow in installed if workflow not in deadly]
+    parse_projects(harmless)
+    outcomes = [build_workflow(workflow) for workflow in harmless]
     built = [outcome for outcome in outcomes if isinstance(outcome, BuiltWorkflow)]
     broken = [outcome for outcome in outcomes if isinstance(outcome, BrokenWorkflow)]
     broken += [failure for failure in known if failure.installed in installed]

@@ -30,6 +30,7 @@ __all__ = [
     "build",
     "build_on_no_rows",
     "environment",
+    "is_parsed",
     "manifest_path",
     "project_dir",
 ]
@@ -151,7 +152,7 @@ def manifest_path(config: WorkflowConfig) -> Path:
     Raises:
         DataflowError: The project cannot be parsed.
     """
-    kept = _state(config) / "manifests" / f"{_digest(config)}.json"
+    kept = _kept_manifest(config)
     if not _is_json(kept):
         with _target(config) as target:
             _invoke(config, ["parse"])
@@ -161,6 +162,11 @@ def manifest_path(config: WorkflowConfig) -> Path:
             draft.write_text(json.dumps({**manifest, "macros": {}}), "utf-8")
             draft.replace(kept)
     return kept
+
+
+def is_parsed(config: WorkflowConfig) -> bool:
+    """Return whether `manifest_path` has the manifest of the project as it is now."""
+    return _is_json(_kept_manifest(config))
 
 
 def environment(config: WorkflowConfig) -> dict[str, str]:
@@ -204,6 +210,10 @@ def _target(config: WorkflowConfig) -> Iterator[Path]:
     (state / "target").mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(state / "lock"):
         yield state / "target"
+
+
+def _kept_manifest(config: WorkflowConfig) -> Path:
+    return _state(config) / "manifests" / f"{_digest(config)}.json"
 
 
 def _digest(config: WorkflowConfig) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from dataflow_runtime.orchestration import check as checking
 from dataflow_runtime.orchestration.check import CheckResult, check_workflows
 from dataflow_runtime.orchestration.repositories import build_repositories
+from tests.conftest import PACKAGES
 
 JOB = """
 from dagster import job, op, asset, define_asset_job
@@ -389,7 +391,7 @@ def test_six_broken_workflows_of_fifty_say_why_and_the_others_load(site: Any) ->
         add(site, name, job="the_job", more=more)
     found, broken = build_repositories()
     flows = [name for name in found if name.startswith("flow_")]
-    assert len(flows) == 45
+    assert (len(found), len(flows)) == (50, 45)
     assert all(found[name].has_job("the_job") for name in flows)
     reasons = {failure.name: failure.kind.value for failure in broken}
     assert reasons == {
@@ -401,8 +403,17 @@ def test_six_broken_workflows_of_fifty_say_why_and_the_others_load(site: Any) ->
         "flow_07": "asset_key",
         "flow_08": "asset_key",
     }
-    for name in reasons:
-        assert dg.AssetKey([name, "broken"]) in found[name].asset_graph.get_all_asset_keys()
+    # 43 load without a word. The clash names both packages, whose other definitions load too.
+    shown = [
+        name
+        for name, repository in found.items()
+        if dg.AssetKey([name, "broken"]) in repository.asset_graph.get_all_asset_keys()
+    ]
+    assert sorted(shown) == sorted(reasons)
+    assert len(found) - len(shown) == 43
+    clashes = {failure.name: failure.message for failure in broken if failure.kind == "asset_key"}
+    assert "(flow_08 1.0)" in clashes["flow_07"]
+    assert "(flow_07 1.0)" in clashes["flow_08"]
 
 
 def test_build_finds_a_model_that_names_an_absent_column(site: Any) -> None:
@@ -416,3 +427,57 @@ def test_build_finds_a_model_that_names_an_absent_column(site: Any) -> None:
     assert "stg_orders" in checked.stdout
     assert "amuont" in checked.stdout
     assert not (site.home / "orders.duckdb").exists()
+
+
+LOADING = """
+import sys
+from dataflow_runtime.orchestration.repositories import build_repositories
+from dataflow_runtime.pipeline import dbt
+
+def fail(*arguments):
+    raise AssertionError("parsed in the process that loads")
+
+dbt._invoke = fail
+repositories, broken = build_repositories()
+print(sorted(repositories), broken)
+"""
+
+
+def install_with_assets(site: Any, *names: str) -> None:
+    package = PACKAGES / "shipments" / "shipments"
+    for name in names:
+        files = {}
+        for file in package.rglob("*.*"):
+            if file.suffix != ".pyc":
+                path = f"{name}/{file.relative_to(package)}".replace("shipments", name)
+                files[path] = file.read_text().replace("shipments", name)
+        site.write(name, files, {name: f"{name}.dagster_job"})
+
+
+@pytest.mark.e2e
+def test_the_first_load_parses_dbt_projects_in_other_processes(site: Any) -> None:
+    install_with_assets(site, "north", "south", "west")
+    loaded = subprocess.run(
+        [sys.executable, "-c", LOADING],
+        env=site.environ,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert loaded.stdout == "['north', 'south', 'west'] []\n"
+    assert "parsed 3 of 3 dbt projects\n" in loaded.stderr
+
+
+@pytest.mark.e2e
+def test_check_leaves_the_manifests_behind_for_the_code_location(site: Any) -> None:
+    install_with_assets(site, "north", "south")
+    assert site.run("check").returncode == 0
+    loaded = subprocess.run(
+        [sys.executable, "-c", LOADING],
+        env=site.environ,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert loaded.stdout == "['north', 'south'] []\n"
+    assert "dbt projects" not in loaded.stderr
