@@ -49,6 +49,13 @@ def write(site: Any, name: str, before: str = "") -> None:
     site.write(name, files, {name: f"{name}.dagster_job"})
 
 
+@pytest.fixture(scope="module")
+def victim(shared_site: Any, tmp_path_factory: pytest.TempPathFactory) -> Api:
+    """A server with a secret in its environment, for requests that change nothing."""
+    shared_site.install("good", "orders")
+    return Api(shared_site, tmp_path_factory.mktemp("victim"), PLANTED=SECRET)
+
+
 @pytest.mark.parametrize(
     "candidate",
     [
@@ -60,11 +67,8 @@ def write(site: Any, name: str, before: str = "") -> None:
         "'${PLANTED}': 1",
     ],
 )
-def test_a_candidate_does_not_read_the_environment(
-    site: Any, serve: Callable[..., Api], candidate: str
-) -> None:
-    site.install("good")
-    api = serve(PLANTED=SECRET)
+def test_a_candidate_does_not_read_the_environment(victim: Api, candidate: str) -> None:
+    api = victim
     more = {"source": {"type": "mock"}}
     for text in (candidate, f"{candidate}\nsource: {json.dumps(more['source'])}\n"):
         response = api("POST", "/configs/good/validate", data=text, headers=YAML)
@@ -86,20 +90,19 @@ def test_a_candidate_does_not_read_the_environment(
     ],
 )
 def test_an_override_that_is_not_allowed_is_refused_by_name(
-    site: Any, serve: Callable[..., Api], config: dict[str, Any]
+    victim: Api, config: dict[str, Any]
 ) -> None:
-    site.install("orders")
-    api = serve()
-    status, kind, document = api.problem("POST", "/workflows/orders/runs", json={"config": config})
+    status, kind, document = victim.problem(
+        "POST", "/workflows/orders/runs", json={"config": config}
+    )
     assert (status, kind) == (409, "not-overridable")
     assert next(iter(config)).split(".")[0] in document["detail"]
     assert "attacker" not in json.dumps(document)
     assert "api.overridable" in document["hint"]
 
 
-def test_requests_that_once_ended_in_500(site: Any, serve: Callable[..., Api]) -> None:
-    site.install("good")
-    api = serve()
+def test_requests_that_once_ended_in_500(victim: Api) -> None:
+    api = victim
     number = "9" * 5_000
     json_type = {"Content-Type": "application/json"}
     for method, path, more, status in (
@@ -118,9 +121,8 @@ def test_requests_that_once_ended_in_500(site: Any, serve: Callable[..., Api]) -
     assert not [line for line in api.lines() if line["level"] == "error"]
 
 
-def test_the_problems_of_a_candidate_are_capped(site: Any, serve: Callable[..., Api]) -> None:
-    site.install("good")
-    api = serve()
+def test_the_problems_of_a_candidate_are_capped(victim: Api) -> None:
+    api = victim
     data = "processing:\n" + "".join(f" a{n}: 1\n" for n in range(2_000))
     response = api("POST", "/configs/good/validate", data=data, headers=YAML)
     errors = response.json()["errors"]
@@ -130,9 +132,8 @@ def test_the_problems_of_a_candidate_are_capped(site: Any, serve: Callable[..., 
     assert response.elapsed.total_seconds() < 10
 
 
-def test_head_answers_as_get_without_a_body(site: Any, serve: Callable[..., Api]) -> None:
-    site.install("good")
-    api = serve()
+def test_head_answers_as_get_without_a_body(victim: Api) -> None:
+    api = victim
     for path in ("/health", "/workflows/", "/workflows/good", "/configs/", "/nowhere"):
         get, head = api("GET", path), api("HEAD", path)
         assert (head.status_code, head.content) == (get.status_code, b"")
