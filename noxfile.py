@@ -231,6 +231,13 @@ def versions(session: nox.Session, end: str) -> None:
 
 
 @nox.session
+def mutants(session: nox.Session) -> None:
+    """Print changes of the runtime that its tests do not notice; ``-- 60 7``: minutes, seed."""
+    install(session, *EVERYTHING)
+    session.run("python", "-m", "tests.mutants", *session.posargs, env=TESTING)
+
+
+@nox.session
 def constraints(session: nox.Session) -> None:
     """Write constraints.txt: the highest versions that all extras and groups allow together."""
     session.install("uv")
