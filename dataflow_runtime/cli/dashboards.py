@@ -76,5 +76,7 @@ def _print_summary(report: BuildReport) -> None:
         output.print_table(rows, header=("workflow", "dashboard", "rows", "rejected", ""))
     output.echo(output.clean(f"site: {report.output}"))
     for dashboard in report.dashboards:
+        for warning in dashboard.warnings:
+            output.print_error(f"{dashboard.name}: {warning}", label="warning")
         for problem in dashboard.problems:
             output.print_error(f"{dashboard.name}: {problem}")
