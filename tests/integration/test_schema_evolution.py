@@ -176,3 +176,13 @@ def test_the_tables_of_release_0_3_are_loaded_into(warehouse: Any, load: Load) -
     assert run.loaded == 2
     assert values(warehouse) == [(1, "new"), (2, "b"), (3, "corrected")]
     assert warehouse.query("select count(*) from things_raw.things_rejected") == [(0,)]
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_an_integer_that_no_float_holds_is_refused_beside_fractions(
+    warehouse: Any, load: Load, sign: int
+) -> None:
+    load([rows(0.5)])
+    with pytest.raises(DataflowError, match=r"integers above 2\^53 beside fractions"):
+        load([rows(sign * (2**53 + 1), first=2)])
+    assert values(warehouse) == [(1, 0.5)]
