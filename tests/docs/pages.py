@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 FENCE = re.compile(
     r"(?:^ *`(?P<file>[\w./{}-]+)`\n\n)?"
-    r"(?:^<!-- not run here: (?P<reason>[^>]+) -->\n\n)?"
+    r"(?:^ *<!-- not run here: (?P<reason>[^>]+) -->\n\n)?"
     r"^(?P<indent> *)(?P<marks>`{3,})(?P<language>\w*)\n(?P<text>.*?)^(?P=indent)(?P=marks)$",
     re.DOTALL | re.MULTILINE,
 )
@@ -51,7 +51,9 @@ def script(page: Path) -> str:
     for block in blocks(page):
         if block.file:
             folder = shlex.quote(str(Path(block.file).parent))
-            parts.append(f"mkdir -p {folder}\ncat > {shlex.quote(block.file)} <<'@@'\n{block.text}@@")
+            parts.append(
+                f"mkdir -p {folder}\ncat > {shlex.quote(block.file)} <<'@@'\n{block.text}@@"
+            )
         elif block.language == "bash" and not block.reason:
             parts.append(f"echo @@ >&2\n{block.text}")
     return "\n".join(parts)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -69,4 +68,3 @@ def test_the_tutorial_works_as_it_is_written(environ: dict[str, str], tmp_path: 
     folder.mkdir()
     pages.follow(pages.DOCS / "tutorial.md", folder, environ, PRELUDE)
     assert (folder / ".dataflow" / "shop_orders.duckdb").exists()
-    assert os.listdir(folder / "shop_orders" / "tests")
