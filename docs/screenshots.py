@@ -87,7 +87,9 @@ def settled(shown: str) -> Iterator[str]:
 def dagster(home: Path) -> None:
     """Show the lineage of the example in Dagster's UI."""
     port = free_port()
-    with server([*RUNTIME, "dev", "--port", str(port)], home, f"http://127.0.0.1:{port}/server_info"):
+    with server(
+        [*RUNTIME, "dev", "--port", str(port)], home, f"http://127.0.0.1:{port}/server_info"
+    ):
         path = "locations/dataflow_runtime.dagster_repo"
         with browser() as page:
             page.goto(f"http://127.0.0.1:{port}/asset-groups")

@@ -45,7 +45,7 @@ class Workspace:
         )
         for program, module in (("dataflow-runtime", "dataflow_runtime.cli"), ("pytest", "pytest")):
             script = self.environment / "bin" / program
-            start = f"import sys\nfrom {module} import main\nsys.exit(main())\n"
+            start = f"from {module} import main\nif __name__ == '__main__':\n    exit(main())\n"
             script.write_text(f"#!{self.environment / 'bin' / 'python'}\n{start}")
             script.chmod(0o755)
         self.template = release.copy_template(folder / "template")
