@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
+from uv import find_uv_bin
 
 from tests.docs.pages import DOCS, ROOT
 
@@ -39,7 +40,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(DOCS, project / "docs", ignore=caches)
     text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
     (project / "mkdocs.yml").write_text(text.replace("paths: [.]", f"paths: [{ROOT}]"))
-    command = [sys.executable, "-m", "zensical", "build", "--strict"]
+    # In an environment of its own: Zensical and Copier do not agree on pathspec.
+    groups = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    packages = [word for line in groups["dependency-groups"]["docs"] for word in ("--with", line)]
+    command = [find_uv_bin(), "run", "--no-project", *packages, "zensical", "build", "--strict"]
     run = subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=300)
     assert run.returncode == 0, run.stdout + run.stderr
     return project / "build" / "site"

@@ -28,7 +28,7 @@ from playwright.sync_api import Page, sync_playwright
 from rich.console import Console
 from rich.text import Text
 
-ASSETS = Path(__file__).parent / "assets"
+ASSETS = Path(__file__).parents[2] / "docs" / "assets"
 SIZE = {"width": 1280, "height": 800}
 RUNTIME = [sys.executable, "-c", "from dataflow_runtime.cli import main; main()"]
 
@@ -87,15 +87,15 @@ def settled(shown: str) -> Iterator[str]:
 def dagster(home: Path) -> None:
     """Show the lineage of the example in Dagster's UI."""
     port = free_port()
-    with server(
-        [*RUNTIME, "dev", "--port", str(port)], home, f"http://127.0.0.1:{port}/server_info"
+    with (
+        server(
+            [*RUNTIME, "dev", "--port", str(port)], home, f"http://127.0.0.1:{port}/server_info"
+        ),
+        browser() as page,
     ):
-        path = "locations/dataflow_runtime.dagster_repo"
-        with browser() as page:
-            page.goto(f"http://127.0.0.1:{port}/asset-groups")
-            page.wait_for_timeout(8000)
-            page.screenshot(path=ASSETS / "dagster.png")
-            print(page.url, path)
+        page.goto(f"http://127.0.0.1:{port}/asset-groups")
+        page.wait_for_timeout(8000)
+        page.screenshot(path=ASSETS / "dagster.png")
 
 
 def dashboards(home: Path) -> None:
