@@ -94,7 +94,10 @@ def dagster(home: Path) -> None:
         browser() as page,
     ):
         page.goto(f"http://127.0.0.1:{port}/asset-groups")
-        page.wait_for_timeout(8000)
+        group = page.get_by_text("example_workflow", exact=True).last
+        group.wait_for(timeout=120_000)
+        group.click()  # unfold it
+        page.wait_for_timeout(5000)
         page.screenshot(path=ASSETS / "dagster.png")
 
 
