@@ -228,7 +228,7 @@ def kill(session: nox.Session) -> None:
 def versions(session: nox.Session, end: str) -> None:
     """Run the unit and Dagster tests on the lowest and the highest versions that are allowed.
 
-    ``nox -s versions --python 3.13`` does so on another Python; arguments go to pytest.
+    ``nox -s versions --force-python 3.13`` does so on another Python; arguments go to pytest.
     """
     resolution = "lowest-direct" if end == "lowest" else "highest"
     session.install("--upgrade", "--resolution", resolution, *EVERYTHING)
