@@ -125,7 +125,7 @@ def test_an_unknown_row_says_why_and_the_others_go_on(
 
     assert found["good"]["error"] is None
     reasons = {
-        "syntax": ".copier-answers.yml cannot be read: line 3: did not find",
+        "syntax": ".copier-answers.yml cannot be read: line 3: ",
         "no_mapping": "expected a mapping of answers",
         "unknown_commit": f"the template {releases} has no version 'v9.9.9'",
         "option": "has no version '--all'",
