@@ -138,7 +138,8 @@ def read_source(file: Path, layer: Layer) -> Source:
                 raise refusal("this is not a regular file")
             data = stream.read(MAX_BYTES + 1)
     except FileNotFoundError:
-        raise refusal("the file does not exist") from None
+        hint = "create it, with `source: {type: mock}` at least; see docs/reference/config.md"
+        raise refusal("the file does not exist", hint) from None
     except OSError as error:
         raise refusal(f"cannot be read: {error.strerror}") from None
     if len(data) > MAX_BYTES:

@@ -257,7 +257,8 @@ def _invoke(
     parsed = Path(variables["DBT_TARGET_PATH"], "partial_parse.msgpack")
     if not (project / "dbt_project.yml").is_file():
         raise DataflowError(
-            f"{project}: no dbt_project.yml", hint="the workflow's folder has no dbt project"
+            f"{project}: no dbt_project.yml",
+            hint="add dbt_project.yml and profiles.yml, as docs/how-to/existing-job.md shows them",
         )
     with temporary_environment(variables):
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,8 @@ from dataflow_runtime.orchestration import check as checking
 from dataflow_runtime.orchestration.check import CheckResult, check_workflows
 from dataflow_runtime.orchestration.repositories import build_repositories
 from tests.conftest import PACKAGES
+
+ROOT = Path(__file__).parents[2]
 
 JOB = """
 from dagster import job, op, asset, define_asset_job
@@ -481,3 +484,28 @@ def test_check_leaves_the_manifests_behind_for_the_code_location(site: Any) -> N
     )
     assert loaded.stdout == "['north', 'south'] []\n"
     assert "dbt projects" not in loaded.stderr
+
+
+def test_a_dbt_folder_without_a_project_says_what_to_add(site: Any) -> None:
+    package = site.install("orders")
+    for name in ("dbt_project.yml", "profiles.yml", ".dbtignore"):
+        (package / "dbt" / name).unlink()
+    checked = site.run("check", "orders")
+    assert checked.returncode == 1
+    assert "no dbt_project.yml" in checked.stdout
+    assert "docs/how-to/existing-job.md shows them" in checked.stdout
+    page = (ROOT / "docs" / "how-to" / "existing-job.md").read_text(encoding="utf-8")
+    files = re.findall(r"`(dbt/[\w.]+)`[^`]*\n\n```\w+\n(.*?)```", page, re.DOTALL)
+    assert len(files) == 3
+    for name, text in files:
+        (package / name).write_text(text.replace("my_workflow", "orders"))
+    checked = site.run("check", "orders")
+    assert checked.returncode == 0, checked.stdout
+
+
+def test_a_config_that_is_not_there_says_what_to_add(site: Any) -> None:
+    package = site.install("orders")
+    (package / "config.yaml").unlink()
+    checked = site.run("check", "orders")
+    assert checked.returncode == 1
+    assert "hint: create it, with `source: {type: mock}` at least" in checked.stdout
