@@ -239,3 +239,10 @@ def test_the_time_zones_are_those_of_the_database(root: Path) -> None:
     assert len(zones ^ known) <= 20, (
         f"refresh template/_lists/time_zones.txt: {sorted(zones ^ known)}"
     )
+
+
+def test_the_reference_shows_what_a_bad_answer_prints(render: Render, tmp_path: Path) -> None:
+    page = Path(__file__).parents[2] / "docs" / "reference" / "template.md"
+    with pytest.raises(ValueError, match="Validation error") as raised:
+        render(tmp_path / "wf", schedule="often")
+    assert f"ValueError: {raised.value}" in page.read_text(encoding="utf-8")
