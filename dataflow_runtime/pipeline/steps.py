@@ -112,7 +112,9 @@ class Pipeline:
         """
         root = self._root
         config = config_manager.load_config(self.workflow, env=env, overrides=overrides)
-        remove_old(root, _KEEP_STAGING)
+        # Dagster keeps what its steps hand over beside the workflows, where staging is shared.
+        for folder in (root, f"{get_settings().staging_root}/dagster"):
+            remove_old(folder, _KEEP_STAGING)
         remove_abandoned()
         run = StagedRun(run_id, f"{root}/{run_id}", env=env, overrides=overrides)
         if rejected is not None:

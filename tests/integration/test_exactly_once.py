@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -149,3 +151,15 @@ def test_a_corrected_row_leaves_the_rejected_ones_with_the_load(warehouse: Any, 
     load([[{"id": "a", "n": 1}]], **settings)
     kept = warehouse.query("select row_key from things_raw.things_rejected")
     assert kept == [('["b", "-2"]',)]
+
+
+def test_what_dagster_kept_of_old_runs_is_removed(site: Any, load: Any, warehouse: Any) -> None:
+    kept = site.home / "staging" / "dagster"
+    for run, days in (("old", 8), ("recent", 1)):
+        output = kept / run / "things_extract" / "result"
+        output.parent.mkdir(parents=True)
+        output.touch()
+        written = time.time() - days * 86_400
+        os.utime(output, (written, written))
+    load([pl.DataFrame({"id": [1]})])
+    assert [folder.name for folder in kept.iterdir()] == ["recent"]
