@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import polars as pl
 import pytest
 
@@ -163,3 +164,19 @@ def test_what_dagster_kept_of_old_runs_is_removed(site: Any, load: Any, warehous
         os.utime(output, (written, written))
     load([pl.DataFrame({"id": [1]})])
     assert [folder.name for folder in kept.iterdir()] == ["recent"]
+
+
+def test_rows_of_a_run_whose_dbt_failed_are_not_appended_again(site: Any, run: Any) -> None:
+    package = site.install("orders")
+    model = package / "dbt" / "models" / "fct_orders_daily.sql"
+    good = model.read_text()
+    appending = {"output.write_disposition": "append"}
+    model.write_text(good + "\nwhere no_such_column")
+    failed = run("orders", overrides=appending)
+    assert (failed.status, failed.error["step"]) == ("failure", "dbt")
+    model.write_text(good)
+    report = run("orders", overrides=appending)
+    assert report.status == "success", report.error
+    with duckdb.connect(site.home / "orders.duckdb", read_only=True) as connection:
+        [(rows,)] = connection.execute("select count(*) from orders_raw.orders").fetchall()
+    assert rows == report.rows["loaded"] > 0

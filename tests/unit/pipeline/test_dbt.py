@@ -110,3 +110,14 @@ def test_a_model_that_names_an_absent_column_fails_on_no_rows(project: Any, tmp_
     with pytest.raises(DataflowError, match=r'm: .*"seen" not found'):
         dbt.build_on_no_rows(project, {"id": pl.Int64()})
     assert not (tmp_path / "home" / "things.duckdb").exists()
+
+
+def test_a_test_that_warns_has_passed_and_one_that_fails_has_not(project: Any) -> None:
+    column = "- {name: n, data_tests: [accepted_values: {values: [2], config: {severity: %s}}]}"
+    for severity, tests, failed in (("warn", 1, []), ("error", 0, ["accepted_values_m_n__2"])):
+        (dbt.project_dir(project) / "schema.yml").write_text(
+            f"models:\n- name: m\n  columns:\n  {column % severity}\n"
+        )
+        result = dbt.build(project, run_id=severity)
+        assert (result.models, result.tests) == (1, tests)
+        assert [failure.name for failure in result.failed] == failed
