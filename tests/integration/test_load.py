@@ -15,6 +15,7 @@ import pytest
 
 from dataflow_runtime.config import Window
 from dataflow_runtime.config.models import WorkflowConfig
+from dataflow_runtime.errors import DataflowError
 from dataflow_runtime.pipeline.duplicates import drop_duplicates
 from dataflow_runtime.pipeline.load import LOAD_ID, load, needs_load_id
 from dataflow_runtime.pipeline.staging import BatchWriter, StagedRun, writing
@@ -157,3 +158,21 @@ def test_a_day_that_is_appended_again_takes_the_place_of_the_day(warehouse: Ware
         "1",
         "3",
     ]
+
+
+def test_a_load_that_fails_in_between_leaves_the_table_as_it_was(
+    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = warehouse.config("merge", primary_key="id")
+    warehouse.load(config, pl.DataFrame({"id": [1, 2], "n": [1, 2]}))
+    before = warehouse.rows("*")
+
+    def fails(*_: object) -> None:
+        raise RuntimeError("the power fails")
+
+    monkeypatch.setattr("dataflow_runtime.pipeline.load._columns", fails)
+    # It replaces a row, adds one, adds a column and widens another.
+    rows = pl.DataFrame({"id": [2, 3], "n": [2.5, 3.5], "more": ["x", "y"]})
+    with pytest.raises(DataflowError, match="the power fails"):
+        warehouse.load(config, rows)
+    assert warehouse.rows("*") == before
