@@ -30,6 +30,8 @@ output:
 """
 
 MODULE = """\
+import os
+
 import polars as pl
 from dagster import job
 
@@ -37,7 +39,7 @@ from dataflow_runtime import pipeline_ops, register_workflow
 from dataflow_runtime.pipeline.sources import scan_source
 
 CHECKS = {
-    "amount": pl.col("amount") >= 0,
+    "amount": pl.col("amount") >= float(os.environ.get("LEAST_AMOUNT", "0")),
     "status": pl.col("status").is_in(["open", "paid", "sent"]),
 }
 
@@ -186,9 +188,9 @@ def moved(environment: Mapping[str, str], rows: int, home: Path) -> float:
     return sum(steps({**environment, "DATAFLOW_HOME": str(home)}, rows).values())
 
 
-def steps(environment: Mapping[str, str], rows: int) -> dict[str, float]:
+def steps(environment: Mapping[str, str], rows: int, *options: str) -> dict[str, float]:
     """Run `bulk`, which loads `rows` rows; return the seconds of each step."""
-    command = [RUNTIME, "run", "bulk", "--json"]
+    command = [RUNTIME, "run", "bulk", "--json", *options]
     run = subprocess.run(command, env=environment, capture_output=True)
     report = json.loads(run.stdout)
     assert report["status"] == "success", report
@@ -373,6 +375,19 @@ def few_into_many(folder: Path, environment: Mapping[str, str]) -> Ratio:
     return Ratio.of((steps(small, 10_000)["load"], 1.0) for _ in range(3))
 
 
+def replay(folder: Path) -> Ratio:
+    """200,000 rejected orders, checked again and loaded : extracting their CSV again"""
+    rows, home = 200_000, folder / "home"
+    environment = {**site(folder), "ORDERS": orders(folder, rows)}
+
+    def ours() -> float:
+        shutil.rmtree(home, ignore_errors=True)
+        steps({**environment, "LEAST_AMOUNT": "1e9"}, 0)  # all of them are rejected
+        return sum(steps(environment, rows, "--rejected").values())
+
+    return against(ours, lambda: moved(environment, rows, home), rows)
+
+
 def few_rows(folder: Path) -> Ratio:
     """Load step of 350 orders into a new DuckDB file : its limit of a quarter of a second"""
     environment = {**site(folder), "ORDERS": orders(folder, 350)}
@@ -538,6 +553,7 @@ BENCHES: list[Bench] = [
     (postgres_to_duckdb, 2.0),
     (few_into_many_duckdb, 1.0),
     (few_into_many_postgres, 1.0),
+    (replay, 5.0),
     (few_rows, 1.0),
     (memory, 1.15),
     (memory_peak, 1.0),
