@@ -25,6 +25,7 @@ EVERYTHING = ["-e", ".[all]", *GROUPS["test"], *GROUPS["lint"], *GROUPS["types"]
 # Nothing that is started here calls out. Compiled modules are kept: without them each process
 # compiles Dagster again.
 QUIET = {
+    "UV_PROJECT_ENVIRONMENT": None,  # nox's own: a `uv sync` in a test would empty it
     "DAGSTER_DISABLE_TELEMETRY": "yes",
     "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
     "PYTHONDONTWRITEBYTECODE": None,

@@ -291,7 +291,8 @@ def test_uv_needs_no_requirements_file_in_the_workflows_folder(
 ) -> None:
     visits = render(tmp_path / "visits", source=light_project)
     uv = str(Path(sysconfig.get_path("scripts")) / "uv")
-    environ = {name: os.environ[name] for name in os.environ if name != "VIRTUAL_ENV"}
+    # Nox names its own environment here, which uv would empty.
+    environ = {**os.environ, "UV_PROJECT_ENVIRONMENT": str(visits / ".venv")}
     run = subprocess.run([uv, "sync"], cwd=visits, env=environ, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     (origin,) = (visits / ".venv").rglob("dataflow_runtime-*.dist-info/direct_url.json")
