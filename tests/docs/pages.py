@@ -81,10 +81,12 @@ def follow(page: Path, folder: Path, environ: Mapping[str, str], prelude: str = 
     assert outcome.returncode == 0, outcome.stdout[-5000:]
     _, *printed = re.split(r"(?m)^@@\n", outcome.stdout)
     shown: list[str] = []
+    has_run = False
     for block in blocks(page):
-        if block.language == "bash" and not block.file and not block.reason:
-            shown.append("")
-        elif block.language == "text" and shown:
+        if block.language == "bash" and not block.file:
+            has_run = not block.reason
+            shown += [""] if has_run else []
+        elif block.language == "text" and has_run:
             shown[-1] += block.text
     assert len(shown) == len(printed)
     for expected, found in zip(shown, printed, strict=True):
