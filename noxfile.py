@@ -25,7 +25,9 @@ EVERYTHING = ["-e", ".[all]", *GROUPS["test"], *GROUPS["lint"], *GROUPS["types"]
 # Nothing that is started here calls out. Compiled modules are kept: without them each process
 # compiles Dagster again.
 QUIET = {
-    "UV_PROJECT_ENVIRONMENT": None,  # nox's own: a `uv sync` in a test would empty it
+    # Nox's own environment, which uv in a test would change otherwise.
+    "UV_PROJECT_ENVIRONMENT": None,
+    "UV_PYTHON": None,
     "DAGSTER_DISABLE_TELEMETRY": "yes",
     "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
     "PYTHONDONTWRITEBYTECODE": None,

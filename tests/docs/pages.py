@@ -103,7 +103,7 @@ def variables(home: Path) -> dict[str, str]:
     kept = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("DATAFLOW_", "DAGSTER_", "VIRTUAL_ENV", "PYTHON"))
+        if not name.startswith(("DATAFLOW_", "DAGSTER_", "VIRTUAL_ENV", "PYTHON", "UV_"))
     }
     scripts = sysconfig.get_path("scripts")
     path = ":".join(part for part in kept["PATH"].split(":") if part != scripts)
