@@ -65,6 +65,7 @@ def _raw_assets(
 
     @dg.graph_multi_asset(
         name=f"{config.workflow}_raw",
+        group_name=config.workflow,
         partitions_def=partitions_of(config),
         check_specs=checks,
         outs={"table": dg.AssetOut.from_spec(table), "rejected": dg.AssetOut.from_spec(rejected)},

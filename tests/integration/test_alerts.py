@@ -148,7 +148,7 @@ def test_late_tables_are_told_once_until_they_are_loaded_again(
     assert alert["text"].startswith("orders: older than 0:02:00: orders/")
 
 
-def test_tables_have_the_freshness_policy_of_the_config(
+def test_tables_are_in_the_group_of_the_workflow_with_the_freshness_policy_of_its_config(
     site: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site.install("shipments", "orders")
@@ -160,6 +160,7 @@ def test_tables_have_the_freshness_policy_of_the_config(
         tables = [key for key in graph.get_all_asset_keys() if "dashboard" not in key.path]
         assert len(tables) >= 2
         for key in tables:
+            assert graph.get(key).group_name == name
             policy = graph.get(key).freshness_policy_or_from_metadata
             assert policy.fail_window.to_timedelta().total_seconds() == 26 * 3600
 
