@@ -281,9 +281,11 @@ def test_no_rows(configure: Any, execute: Any, postgres: str) -> None:
 
 def test_a_signal_ends_a_query_that_sends_nothing_yet(postgres: str, tmp_path: Path) -> None:
     program = """if True:
-        import sys
+        import signal, sys
         from dataflow_runtime.config import WorkflowConfig
         from dataflow_runtime.pipeline.sources import read_source
+        # Ignored in what a shell runs in the background.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         source = {"type": "database", "database": {"url": sys.argv[1], "query": sys.argv[2]}}
         print("reading", flush=True)
         list(read_source(WorkflowConfig.model_validate({"source": source})))
