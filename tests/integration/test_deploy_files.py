@@ -26,8 +26,8 @@ def load(name: str) -> Any:
 
 
 def test_the_files_that_the_docs_name_are_there() -> None:
-    docs = (DEPLOY.parent / "dagster.md").read_text()
-    assert sorted(set(re.findall(r"\(deploy/([\w.]+)\)", docs))) == FILES
+    docs = (DEPLOY.parent / "how-to" / "deploy.md").read_text()
+    assert sorted(set(re.findall(r"\(\.\./deploy/([\w.]+)\)", docs))) == FILES
 
 
 def test_the_instance_is_valid_and_limits_runs_as_a_new_home_does(tmp_path: Path) -> None:
