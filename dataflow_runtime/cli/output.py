@@ -193,7 +193,7 @@ class Progress:
 
 @contextmanager
 def quiet_stdout() -> Iterator[None]:
-    """Send to stderr whatever is written to stdout meanwhile, by Python or below it.
+    """Send what Python, or anything below it, writes to stdout to stderr while the block runs.
 
     For code that is not ours: what a workflow prints must not mix with what the command prints.
     """

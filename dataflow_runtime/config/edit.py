@@ -133,10 +133,8 @@ def set_value(text: str, dotted: str, value: str, *, file: Path, force: bool = F
     elif isinstance(node.value, dict) or node.is_empty:
         edited = _extended(text, node, key, path[depth:], new)
     else:
-        above, found = (
-            ".".join(path[:depth]),
-            "a list" if isinstance(node.value, list) else "a value",
-        )
+        above = ".".join(path[:depth])
+        found = "a list" if isinstance(node.value, list) else "a value"
         raise UsageError(f"key {dotted!r}: {above!r} is {found}, it has no keys below it")
     _verify(root, Source("file", edited, file), path, new)
     return mark + edited

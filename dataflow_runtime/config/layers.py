@@ -1,6 +1,6 @@
 """The layers of a configuration: read, merged so that the last one wins, and turned into values.
 
-the fleet's ``dataflow.yaml`` → ``config.yaml`` → ``config.<env>.yaml`` →
+The fleet's ``dataflow.yaml`` → ``config.yaml`` → ``config.<env>.yaml`` →
 ``DATAFLOW__<WORKFLOW>__<SECTION>__<KEY>`` → overrides (``--set``). Mappings merge key by key; lists
 and scalars replace. The defaults of the models come below all of them.
 """

@@ -6,6 +6,7 @@ A workflow may bring a subclass of `WorkflowConfig` through the entry-point grou
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, available_timezones
@@ -74,7 +75,7 @@ class ProcessingConfig(ConfigModel):
 
     Attributes:
         batch_size: Rows handled at a time; bounds memory.
-        primary_key: Columns that identify a row; a single name may stand for a list.
+        primary_key: Columns that identify a row: a list, or one name.
         cursor: Incremental extraction; none: all rows each time.
         columns: Types of the source's columns, by name.
         max_rejected_ratio: Share of rejected rows above which a run fails before loading, 0 to 1.
@@ -148,6 +149,11 @@ class OutputConfig(ConfigModel):
     duckdb: DuckDBOutput = DuckDBOutput()
     postgres: PostgresOutput | None = None
 
+    @property
+    def rejected_table(self) -> str:
+        """The table of the rejected rows, in the same schema."""
+        return f"{self.table}_rejected"
+
     @model_validator(mode="after")
     def _postgres_has_a_url(self) -> Self:
         if self.warehouse == "postgres" and self.postgres is None:
@@ -217,7 +223,7 @@ class FreshnessConfig(ConfigModel):
 
 
 class AlertsConfig(ConfigModel):
-    """Who is told of failed runs and late tables.
+    """Who is told about failed runs and late tables.
 
     Attributes:
         to: Addresses: https://… gets a JSON document; others are Apprise's (mailto://, slack://).
@@ -261,7 +267,7 @@ class WorkflowConfig(ConfigModel):
         schedule: When it runs.
         retries: What happens when a step fails.
         freshness: How old the tables may become.
-        alerts: Who is told of failed runs and late tables.
+        alerts: Who is told about failed runs and late tables.
         api: What clients of the REST API may do with this workflow.
     """
 
@@ -296,6 +302,12 @@ class WorkflowConfig(ConfigModel):
         leave them out to begin with.
         """
         return self._window
+
+    @property
+    def max_age(self) -> timedelta | None:
+        """``freshness.max_age``; None where the workflow's own model has another ``freshness``."""
+        ours = isinstance(self.freshness, FreshnessConfig)
+        return self.freshness.max_age if ours else None
 
     def within(self, window: Window | None) -> Self:
         """Return this config for a run that reads `window` of the source."""

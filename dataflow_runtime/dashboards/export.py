@@ -65,7 +65,7 @@ def export(dashboard: Dashboard, data: Path, *, wait: float = _WAIT) -> Dashboar
         shutil.rmtree(data / stale)
     try:
         config = config_manager.load_config(dashboard.name)
-        timezone, max_age = config.schedule.timezone, config.freshness.max_age
+        timezone, max_age = config.schedule.timezone, config.max_age
         dashboard = replace(dashboard, timezone=timezone, max_age=max_age)
         with _warehouse(config, wait) as read:
             dashboard = _export(dashboard, config, read, queries, data)
@@ -103,7 +103,7 @@ def _export(
             )
     if rows is None and problems:
         return replace(dashboard, status="not run")
-    rejected = _count(read, config, f"{config.output.table}_rejected")
+    rejected = _count(read, config, config.output.rejected_table)
     dashboard = replace(dashboard, rows=rows, rejected=rejected, warnings=warnings)
     return replace(dashboard, as_of=datetime.now(UTC)).broken(*problems)
 

@@ -1,4 +1,4 @@
-"""Sensors that tell people of failed runs and of late tables, where the config names an address."""
+"""Sensors that report failed runs and late tables to the addresses in the config."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 
 from dataflow_runtime.config import WorkflowConfig
-from dataflow_runtime.config.models import AlertsConfig, FreshnessConfig
+from dataflow_runtime.config.models import AlertsConfig
 from dataflow_runtime.config.secrets import mask
 from dataflow_runtime.errors import DataflowError
 from dataflow_runtime.orchestration.report import report
@@ -20,7 +20,7 @@ __all__ = ["alert_sensors", "with_freshness"]
 
 def with_freshness(spec: dg.AssetSpec, config: WorkflowConfig) -> dg.AssetSpec:
     """Return the spec of an asset with the policy of ``freshness``, unless it has one."""
-    age = _max_age(config)
+    age = config.max_age
     if age is None or spec.freshness_policy is not None:
         return spec
     return spec.replace_attributes(freshness_policy=dg.FreshnessPolicy.time_window(age))
@@ -33,28 +33,22 @@ def alert_sensors(
 
     Args:
         config: The workflow's config.
-        job: Its job: runs of it that fail are told of.
-        keys: Its assets: those that are older than ``freshness.max_age`` are told of, once.
+        job: Its job, whose failed runs are reported.
+        keys: Its assets: one that is older than ``freshness.max_age`` is reported once.
     """
     # A model of the workflow's own may have a section of this name that means something else.
     if not isinstance(config.alerts, AlertsConfig) or not config.alerts.to:
         return []
     sensors: list[dg.SensorDefinition] = [_failure_sensor(config, job)]
-    max_age = _max_age(config)
-    if max_age is not None:
-        sensors.append(_lateness_sensor(config, keys, max_age))
+    if config.max_age is not None:
+        sensors.append(_lateness_sensor(config, keys, config.max_age))
     return sensors
-
-
-def _max_age(config: WorkflowConfig) -> timedelta | None:
-    is_ours = isinstance(config.freshness, FreshnessConfig)
-    return config.freshness.max_age if is_ours else None
 
 
 def _failure_sensor(config: WorkflowConfig, job: Any) -> dg.SensorDefinition:
     @dg.run_failure_sensor(
         name=f"{config.workflow}_failure_alert",
-        description="Tells of runs that failed.",
+        description="Reports runs that failed.",
         monitored_jobs=[job],
         default_status=dg.DefaultSensorStatus.RUNNING,
     )
@@ -73,7 +67,7 @@ def _lateness_sensor(
 ) -> dg.SensorDefinition:
     @dg.sensor(
         name=f"{config.workflow}_late_alert",
-        description="Tells of tables that are older than freshness.max_age, once.",
+        description="Reports tables that are older than freshness.max_age, once.",
         minimum_interval_seconds=60,
         default_status=dg.DefaultSensorStatus.RUNNING,
     )
@@ -102,7 +96,7 @@ def _late(
 
 
 def _send(config: WorkflowConfig, event: str, message: str, **details: Any) -> None:
-    """Send an alert to every address; one that fails does not keep it from the others.
+    """Send an alert to every address, also after one has failed.
 
     Raises:
         DataflowError: It did not reach an address, which is named with its secrets masked.
@@ -117,7 +111,7 @@ def _send(config: WorkflowConfig, event: str, message: str, **details: Any) -> N
                 _post(url, document)
             else:
                 _notify(url, text)
-        except Exception as error:  # whatever a service answers, the others are told
+        except Exception as error:  # each service has errors of its own
             scheme = url.partition("://")[0]
             reason = str(error).replace(url, f"{scheme}://**********")
             failures.append(f"{scheme}: {type(error).__name__}: {mask(reason)}")

@@ -27,10 +27,12 @@ __all__ = [
     "WORKER_TAG",
     "ListedWorkflow",
     "describe",
+    "executed_here",
     "has_instance",
     "last_run",
     "last_runs",
     "list_workflows",
+    "run_lock_file",
     "show",
     "show_workflow",
 ]
@@ -212,13 +214,9 @@ def _is_dead(run_id: str, tags: Mapping[str, str]) -> bool:
     """Return whether the process that executed a run on this host is gone."""
     import filelock
 
-    from dataflow_runtime.settings import get_settings
-
-    host, _, pid = (tags.get(WORKER_TAG) or tags.get(PROCESS_TAG, "")).rpartition(":")
-    if host != platform.node() or pid == "0":
+    if not executed_here(tags):
         return False
-    # The process holds this lock as long as it lives.
-    file = get_settings().home / "locks" / "runs" / f"{run_id}.lock"
+    file = run_lock_file(run_id)
     if not file.exists():
         return True
     try:
@@ -226,6 +224,19 @@ def _is_dead(run_id: str, tags: Mapping[str, str]) -> bool:
             return True
     except filelock.Timeout:
         return False
+
+
+def executed_here(tags: Mapping[str, str]) -> bool:
+    """Return whether a process of this host executes, or has executed, the run with these tags."""
+    host, _, pid = (tags.get(WORKER_TAG) or tags.get(PROCESS_TAG, "")).rpartition(":")
+    return host == platform.node() and pid != "0"
+
+
+def run_lock_file(run_id: str) -> Path:
+    """Return the file that the process of a run holds locked as long as it lives."""
+    from dataflow_runtime.settings import get_settings
+
+    return get_settings().home / "locks" / "runs" / f"{run_id}.lock"
 
 
 def has_instance() -> bool:

@@ -5,6 +5,7 @@
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import UTC
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -134,17 +135,16 @@ def table_assets(config: WorkflowConfig) -> list[dg.AssetSpec]:
     """Return the assets of the tables that a workflow's pipeline loads, none without a pipeline."""
     if config.workflow not in _pipelines:
         return []
-    table = config.output.table
     kinds: set[str] = {config.output.warehouse}
     accepted = dg.AssetSpec(
-        [config.workflow, "raw", table],
+        [config.workflow, "raw", config.output.table],
         description="Rows that passed the checks.",
         group_name=config.workflow,
         kinds=kinds,
         metadata=_column_schema(config.processing.columns),
     )
     rejected = dg.AssetSpec(
-        [config.workflow, "raw", f"{table}_rejected"],
+        [config.workflow, "raw", config.output.rejected_table],
         description="Rows that a check rejected, with the reason.",
         group_name=config.workflow,
         kinds=kinds,
@@ -345,7 +345,7 @@ def dbt_metadata(result: DbtResult) -> dict[str, Any]:
     """Return the metadata that records a dbt build."""
     found: dict[str, Any] = {"models": result.models, "tests": result.tests}
     if result.failed:
-        found["failed_nodes"] = dg.MetadataValue.json(result.to_json()["failed"])
+        found["failed_nodes"] = dg.MetadataValue.json([asdict(node) for node in result.failed])
     return found
 
 

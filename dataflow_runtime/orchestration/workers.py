@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from dataflow_runtime.errors import DataflowError
-from dataflow_runtime.orchestration.listing import PROCESS_TAG, RUN_TAG, WORKER_TAG
+from dataflow_runtime.orchestration.listing import (
+    PROCESS_TAG,
+    RUN_TAG,
+    WORKER_TAG,
+    executed_here,
+    run_lock_file,
+)
 from dataflow_runtime.settings import get_settings
 
 if TYPE_CHECKING:
@@ -76,9 +82,7 @@ def end_killed_runs(
         statuses=_NOT_FINISHED,
     )
     for run in instance.get_runs(runs):
-        process = run.tags.get(WORKER_TAG) or run.tags.get(PROCESS_TAG, "")
-        host, _, pid = process.rpartition(":")
-        if host == platform.node() and pid != "0":
+        if executed_here(run.tags):
             with suppress(RunExistsError), run_lock(run.run_id):
                 _end_killed_run(instance, run.run_id)
 
@@ -108,7 +112,7 @@ def run_lock(run_id: str) -> Iterator[None]:
     """
     import filelock
 
-    lock = _lock(f"runs/{run_id}")
+    lock = _lock(run_lock_file(run_id))
     try:
         lock.acquire(blocking=False)
     except filelock.Timeout:
@@ -125,7 +129,7 @@ def turn_of(workflow: str) -> Iterator[None]:
     """Wait for the other runs of the workflow on this machine; killed ones do not count."""
     import filelock
 
-    lock = _lock(workflow)
+    lock = _lock(get_settings().home / "locks" / f"{workflow}.lock")
     try:
         lock.acquire(blocking=False)
     except filelock.Timeout:
@@ -139,10 +143,9 @@ def turn_of(workflow: str) -> Iterator[None]:
         lock.release()
 
 
-def _lock(name: str) -> BaseFileLock:
+def _lock(file: Path) -> BaseFileLock:
     import filelock
 
     # The process holds the lock, whichever of its threads releases it.
-    lock = filelock.FileLock(get_settings().home / "locks" / f"{name}.lock", thread_local=False)
-    Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
-    return lock
+    file.parent.mkdir(parents=True, exist_ok=True)
+    return filelock.FileLock(file, thread_local=False)

@@ -11,7 +11,7 @@ import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -77,11 +77,6 @@ class DbtResult:
     status: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     tables: dict[str, str] = field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the counts and failures, as ``run --json`` prints them."""
-        failed = [asdict(failure) for failure in self.failed]
-        return {"models": self.models, "tests": self.tests, "failed": failed}
 
 
 def project_dir(config: WorkflowConfig) -> Path:

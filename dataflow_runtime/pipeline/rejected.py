@@ -60,7 +60,7 @@ def _batches(
 ) -> Iterator[pl.DataFrame]:
     if is_missing(config):
         return
-    table = f"{config.output.table}_rejected"
+    table = config.output.rejected_table
     with connect(config) as engine:
         if not engine.columns(table):
             return

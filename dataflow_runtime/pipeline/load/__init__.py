@@ -42,8 +42,8 @@ LOAD_ID = "_load_id"
 
 def tables(config: WorkflowConfig) -> tuple[str, str]:
     """Return the fully qualified names of the table and of its rejected rows."""
-    name = f"{config.output.schema_}.{config.output.table}"
-    return name, f"{name}_rejected"
+    output = config.output
+    return f"{output.schema_}.{output.table}", f"{output.schema_}.{output.rejected_table}"
 
 
 def needs_load_id(config: WorkflowConfig) -> bool:
@@ -64,7 +64,7 @@ def rejected_keys(config: WorkflowConfig) -> set[str]:
     if is_missing(config):
         return set()
     with connect(config) as engine:
-        return engine.keys(_rejected_table(config), "row_key")
+        return engine.keys(config.output.rejected_table, "row_key")
 
 
 def count_rows(config: WorkflowConfig, names: Mapping[str, str]) -> dict[str, int]:
@@ -226,7 +226,7 @@ def _load_rejected(
     rejected: list[str],
 ) -> None:
     """Replace what earlier runs rejected of the rows of this run."""
-    table, primary_key = _rejected_table(config), config.processing.primary_key
+    table, primary_key = config.output.rejected_table, config.processing.primary_key
     existing = engine.columns(table)
     if not existing:
         engine.create(table, scan(rejected).collect_schema())
@@ -252,8 +252,4 @@ def _load_rejected(
 
 def _waits(engine: Engine, config: WorkflowConfig, run: StagedRun) -> bool:
     """Return whether the rejected rows that a run read are still there: no try has loaded them."""
-    return run.extracted > 0 and engine.count(_rejected_table(config), run.replayed) > 0
-
-
-def _rejected_table(config: WorkflowConfig) -> str:
-    return f"{config.output.table}_rejected"
+    return run.extracted > 0 and engine.count(config.output.rejected_table, run.replayed) > 0

@@ -37,7 +37,7 @@ def create_tables(config: WorkflowConfig, file: Path, columns: Columns) -> None:
     with duckdb.connect(file) as connection:
         engine = _DuckDB(connection, config.output.schema_)
         engine.create(config.output.table, columns)
-        engine.create(f"{config.output.table}_rejected", rejected)
+        engine.create(config.output.rejected_table, rejected)
 
 
 def read_parquet(files: Sequence[str]) -> str:

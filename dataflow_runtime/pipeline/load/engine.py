@@ -64,7 +64,7 @@ class Engine(ABC):
 
     @abstractmethod
     def relation(self, files: Sequence[str]) -> str:
-        """Return what stands for the rows of Parquet files after ``from``."""
+        """Return the SQL that reads the rows of Parquet files, to be put after ``from``."""
 
     @abstractmethod
     def copy(self, table: str, files: Sequence[str]) -> None:

@@ -379,5 +379,5 @@ class _OffsetPaginator(paginators.OffsetPaginator):
         totals = [match.value for match in self.total_path.find(response.json())]
         if totals and totals[0] is not None and int(totals[0]) != self.current_value:
             found = f"{self.current_value} rows came, where the total is {totals[0]}"
-            hint = "did rows change meanwhile? Then run again; else check source.api.pagination"
+            hint = "did rows change during the run? Run again; else check source.api.pagination"
             raise _error(response.url, found, hint)
