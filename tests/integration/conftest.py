@@ -19,6 +19,7 @@ from playwright.sync_api import Browser, sync_playwright
 from dataflow_runtime.pipeline.sources import read_source
 from dataflow_runtime.pipeline.staging import StagedRun
 from dataflow_runtime.pipeline.steps import Pipeline
+from tests.integration.receiver import Receiver, receiving
 
 
 @pytest.fixture(scope="session")
@@ -169,3 +170,10 @@ def load(stage: Callable[..., tuple[Pipeline, StagedRun]]) -> Callable[..., Stag
         return pipeline.run_load(manifest, last=True)
 
     return run
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    """A server that keeps what is posted to it."""
+    with receiving() as server:
+        yield server

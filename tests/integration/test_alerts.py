@@ -6,10 +6,7 @@ import json
 import os
 import subprocess
 import sysconfig
-import threading
-from collections.abc import Iterator
 from datetime import datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -21,45 +18,12 @@ from dataflow_runtime.orchestration import alerts
 from dataflow_runtime.orchestration.repositories import build_repositories
 from dataflow_runtime.orchestration.run import open_instance
 from tests.integration.dagster_ui import eventually
+from tests.integration.receiver import Receiver
 
+TOKEN = "hook-s3cret-token"
 DAEMON = Path(sysconfig.get_path("scripts"), "dagster-daemon")
 
 pytestmark = pytest.mark.e2e
-
-
-class Receiver(ThreadingHTTPServer):
-    """Keeps the documents that are posted to it."""
-
-    def __init__(self) -> None:
-        self.received: list[dict[str, Any]] = []
-        self.status = 200
-        super().__init__(("127.0.0.1", 0), Handler)
-
-    @property
-    def address(self) -> str:
-        return f"127.0.0.1:{self.server_port}/hook-s3cret-token"
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Receiver
-
-    def do_POST(self) -> None:
-        length = int(self.headers["Content-Length"])
-        self.server.received.append(json.loads(self.rfile.read(length)))
-        self.send_response(self.server.status)
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    server = Receiver()
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
 
 
 def configure(monkeypatch: pytest.MonkeyPatch, name: str, *addresses: str) -> None:
@@ -73,7 +37,9 @@ def test_the_daemon_tells_of_a_failed_run(
     site.install("orders")
     # A webhook of one's own, a service of Apprise's, and one that fails: the others are told.
     schemes = ("nonsense", "http", "json")
-    configure(monkeypatch, "orders", *(f"{scheme}://{receiver.address}" for scheme in schemes))
+    configure(
+        monkeypatch, "orders", *(f"{scheme}://{receiver.address}/{TOKEN}" for scheme in schemes)
+    )
     with open_instance() as instance:
         daemon = subprocess.Popen(
             [DAEMON, "run", "-m", "dataflow_runtime.dagster_repo"],
@@ -111,7 +77,7 @@ def test_late_tables_are_told_once_until_they_are_loaded_again(
     site: Any, run: Any, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site.install("orders")
-    configure(monkeypatch, "orders", f"http://{receiver.address}")
+    configure(monkeypatch, "orders", f"http://{receiver.address}/{TOKEN}")
     repository = build_repositories(["orders"])[0]["orders"]
     sensor = repository.get_sensor_def("orders_late_alert")
     minutes = 0
@@ -174,3 +140,4 @@ def test_sections_of_these_names_in_an_own_model_mean_what_they_mean_there() -> 
     spec = dg.AssetSpec("table")
     assert alerts.alert_sensors(config, None, []) == []
     assert alerts.with_freshness(spec, config) is spec
+    assert config.max_age is None

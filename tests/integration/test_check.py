@@ -457,16 +457,16 @@ def install_with_assets(site: Any, *names: str) -> None:
         site.write(name, files, {name: f"{name}.dagster_job"})
 
 
+def load_all(site: Any) -> subprocess.CompletedProcess[str]:
+    """Load the code location in a new process."""
+    command = [sys.executable, "-c", LOADING]
+    return subprocess.run(command, env=site.environ, check=True, capture_output=True, text=True)
+
+
 @pytest.mark.e2e
 def test_the_first_load_parses_dbt_projects_in_other_processes(site: Any) -> None:
     install_with_assets(site, "north", "south", "west")
-    loaded = subprocess.run(
-        [sys.executable, "-c", LOADING],
-        env=site.environ,
-        check=True,
-        capture_output=True,
-        text=True,
-    )
+    loaded = load_all(site)
     assert loaded.stdout == "['north', 'south', 'west'] []\n"
     assert "parsed 3 of 3 dbt projects\n" in loaded.stderr
 
@@ -475,13 +475,7 @@ def test_the_first_load_parses_dbt_projects_in_other_processes(site: Any) -> Non
 def test_check_leaves_the_manifests_behind_for_the_code_location(site: Any) -> None:
     install_with_assets(site, "north", "south")
     assert site.run("check").returncode == 0
-    loaded = subprocess.run(
-        [sys.executable, "-c", LOADING],
-        env=site.environ,
-        check=True,
-        capture_output=True,
-        text=True,
-    )
+    loaded = load_all(site)
     assert loaded.stdout == "['north', 'south'] []\n"
     assert "dbt projects" not in loaded.stderr
 

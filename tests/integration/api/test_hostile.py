@@ -40,6 +40,16 @@ def a_job() -> None:
 """
 
 
+def launching_with(site: Any, folder: Path, *statements: str) -> str:
+    """Return a PYTHONPATH with which a server runs statements on the module `launch` first."""
+    (folder / "start").mkdir()
+    lines = ["import sys", "if 'serve' in sys.argv:"]
+    lines += ["    import dataflow_runtime.orchestration.launch as launch"]
+    lines += [f"    {statement}" for statement in statements]
+    (folder / "start" / "sitecustomize.py").write_text("\n".join(lines))
+    return f"{site.folder}:{folder / 'start'}"
+
+
 def write(site: Any, name: str, before: str = "") -> None:
     files = {
         f"{name}/__init__.py": "",
@@ -225,15 +235,10 @@ def test_launches_wait_in_a_bounded_queue_and_reads_do_not(
 def test_a_workflow_that_never_loads_is_given_up(
     site: Any, serve: Callable[..., Api], tmp_path: Path
 ) -> None:
-    (tmp_path / "start").mkdir()
-    (tmp_path / "start" / "sitecustomize.py").write_text(
-        "import sys\nif 'serve' in sys.argv:\n"
-        "    import dataflow_runtime.orchestration.launch as launch\n"
-        "    launch.LOAD_SECONDS = 5.0\n"
-    )
+    path = launching_with(site, tmp_path, "launch.LOAD_SECONDS = 5.0")
     forks = "import os, time\nif os.fork() == 0:\n    time.sleep(300)\ntime.sleep(300)\n"
     write(site, "hangs", forks)
-    api = serve(PYTHONPATH=f"{site.folder}:{tmp_path / 'start'}")
+    api = serve(PYTHONPATH=path)
     status, kind, document = api.problem("POST", "/workflows/hangs/runs")
     assert (status, kind) == (409, "refused")
     assert document["detail"] == "workflow 'hangs' did not load in 5 seconds"
@@ -271,19 +276,18 @@ def test_a_stopping_server_answers_what_is_under_way(
 def test_runs_beyond_the_places_wait_and_those_beyond_the_queue_are_refused(
     site: Any, serve: Callable[..., Api], tmp_path: Path
 ) -> None:
-    (tmp_path / "start").mkdir()
-    (tmp_path / "start" / "sitecustomize.py").write_text(
-        "import sys\nif 'serve' in sys.argv:\n"
-        "    import dataflow_runtime.orchestration.launch as launch\n"
-        "    assert (launch.MOST_RUNNING, launch.MOST_WAITING) == (8, 100)\n"
-        "    launch.MOST_RUNNING, launch.MOST_WAITING = 1, 2\n"
+    path = launching_with(
+        site,
+        tmp_path,
+        "assert (launch.MOST_RUNNING, launch.MOST_WAITING) == (8, 100)",
+        "launch.MOST_RUNNING, launch.MOST_WAITING = 1, 2",
     )
     waits = tmp_path / "waits"
     waits.mkdir()
     site.install("orders")
     for name in ("quick_a", "quick_b", "quick_c"):
         write(site, name, "")
-    api = serve(PYTHONPATH=f"{site.folder}:{tmp_path / 'start'}", ORDERS_WAIT=str(waits))
+    api = serve(PYTHONPATH=path, ORDERS_WAIT=str(waits))
     first = api("POST", "/workflows/orders/runs").json()["run_id"]
     eventually(lambda: [*waits.iterdir()])
     queued = [
