@@ -586,7 +586,7 @@ def test_offset_compares_the_rows_with_the_total(ids: Any, server: Server, total
     pagination = {"type": "offset", "limit": 10, "total_path": "meta.total"}
     with pytest.raises(DataflowError, match=rf"rows came, where the total is {total}") as raised:
         ids(pagination=pagination)
-    assert "run again" in str(raised.value.hint)
+    assert "Run again" in str(raised.value.hint)
 
 
 PAGES = {"type": "page_number", "page_param": "page"}
