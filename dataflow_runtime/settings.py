@@ -26,6 +26,9 @@ telemetry:
 nux:
   enabled: false
 # Runs of one workflow wait for each other; those of different workflows do not.
+run_coordinator:
+  module: dataflow_runtime.orchestration.coordinator
+  class: WorkflowRunCoordinator
 concurrency:
   runs:
     tag_concurrency_limits:

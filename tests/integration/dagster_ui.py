@@ -6,7 +6,7 @@ import json
 import socket
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, TypeVar
 
 LOCATION = "dataflow_runtime.dagster_repo"
@@ -97,12 +97,13 @@ class DagsterUI:
         )["startSchedule"]
         assert started["__typename"] == "ScheduleStateResult", started
 
-    def launch(self, repository: str, job: str) -> str:
-        """Launch a job; return the id of its run."""
+    def launch(self, repository: str, job: str, assets: Collection[str] = ()) -> str:
+        """Launch a job, or only some of its assets; return the id of its run."""
         selector = {
             "repositoryLocationName": LOCATION,
             "repositoryName": repository,
             "jobName": job,
+            "assetSelection": [{"path": key.split("/")} for key in assets] or None,
         }
         launched = self.query(
             "mutation ($of: ExecutionParams!) { launchRun(executionParams: $of) { __typename"

@@ -35,6 +35,7 @@ def test_the_instance_is_valid_and_limits_runs_as_a_new_home_does(tmp_path: Path
     settings = Settings(home=tmp_path)
     settings.make_home()
     home, _ = dagster_instance_config(str(settings.dagster_home))
+    assert value["run_coordinator"] == home["run_coordinator"]
     limits = [config["concurrency"]["runs"]["tag_concurrency_limits"] for config in (value, home)]
     assert limits[0] == limits[1]
     (helm,) = load("values.yaml")["dagsterDaemon"]["runCoordinator"]["config"][

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from dataflow_runtime.orchestration.listing import RUN_TAG
 from tests.conftest import PACKAGES
 from tests.integration.dagster_ui import DagsterUI, eventually, free_port
 
@@ -162,6 +163,14 @@ def test_one_runs_from_the_command_line(dev: Dev, name: str) -> None:
 def test_both_kinds_run_from_the_ui(dev: Dev) -> None:
     run_ids = [dev.launch(name, job_of(name)) for name in (HAND_WRITTEN[1], RENDERED[1])]
     assert [dev.ended(run_id) for run_id in run_ids] == ["SUCCESS", "SUCCESS"]
+
+
+def test_a_run_of_chosen_assets_has_the_tag_by_which_runs_of_its_workflow_queue(dev: Dev) -> None:
+    name = RENDERED[2]
+    run_id = dev.launch(name, "__ASSET_JOB", [f"{name}/raw/{name}", f"{name}/raw/{name}_rejected"])
+    (run,) = dev.runs(runIds=[run_id])
+    assert {"key": RUN_TAG, "value": name} in run["tags"]
+    assert dev.ended(run_id) == "SUCCESS"
 
 
 def test_a_broken_workflow_shows_why_until_it_is_mended_and_reloaded(dev: Dev) -> None:
