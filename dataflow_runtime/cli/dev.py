@@ -39,6 +39,7 @@ def dev_command(*, port: int, host: str) -> int:
     require("run")
     options.listen(host, port).close()
     from dataflow_runtime.orchestration.run import open_instance
+    from dataflow_runtime.orchestration.schedules import switched_off
     from dataflow_runtime.orchestration.workers import end_killed_runs
     from dataflow_runtime.settings import get_settings
     from dataflow_runtime.workflows.discovery import find_workflow
@@ -48,13 +49,17 @@ def dev_command(*, port: int, host: str) -> int:
     settings = output.announced_home()
     with open_instance() as instance:
         end_killed_runs(instance)
+        off = switched_off(instance)
     homes = {"DAGSTER_HOME": str(settings.dagster_home), "DATAFLOW_HOME": str(settings.home)}
     # `dg dev`, which supersedes it according to Dagster, calls the same function.
     command = [sys.executable, "-W", "ignore::FutureWarning", "-c", _DAGSTER, "dev"]
     command += ["-m", "dataflow_runtime.dagster_repo", "--host", host, "--port", str(port)]
-    output.echo(
-        output.clean(f"Dagster UI: http://{host}:{port}  (state: {settings.home})"), err=True
-    )
+    url = f"http://{host}:{port}"
+    output.echo(output.clean(f"Dagster UI: {url}  (state: {settings.home})"), err=True)
+    if off:
+        names = ", ".join(off[:5]) + (", …" if len(off) > 5 else "")
+        text = f"Schedules that are off: {len(off)} ({names}); switch them on at {url}/automation"
+        output.echo(output.clean(text), err=True)
     process = subprocess.Popen(  # noqa: S603 - our own command
         command, env=os.environ | homes, stdin=subprocess.PIPE, start_new_session=True
     )

@@ -47,6 +47,7 @@ __all__ = [
     "job_origin",
     "leave_signals_alone",
     "open_home",
+    "running_schedules",
     "ticks_before",
     "with_labels",
 ]
@@ -90,6 +91,12 @@ def execute(
 ) -> Generator[dg.DagsterEvent, None, None]:
     """Execute a recorded run and yield its events."""
     yield from execute_run_iterator(recipe, run, instance)
+
+
+def running_schedules(instance: dg.DagsterInstance) -> set[str]:
+    """Return the names of the schedules that are switched on, of which nothing public tells."""
+    states = instance.all_instigator_state()
+    return {state.instigator_name for state in states if state.is_running}
 
 
 def open_home(home: Path) -> dg.DagsterInstance:

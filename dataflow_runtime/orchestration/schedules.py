@@ -10,9 +10,10 @@ from typing import Any
 import dagster as dg
 
 from dataflow_runtime.config import WorkflowConfig
-from dataflow_runtime.orchestration._dagster import ticks_before
+from dataflow_runtime.orchestration._dagster import running_schedules, ticks_before
+from dataflow_runtime.orchestration.listing import list_workflows
 
-__all__ = ["build_schedule", "last_tick", "partitions_of"]
+__all__ = ["build_schedule", "last_tick", "partitions_of", "switched_off"]
 
 # Cron and key format of Dagster's own partitions. A week begins on Monday, as in ISO 8601.
 _KINDS = {
@@ -74,3 +75,10 @@ def _ended(
 def last_tick(cron: str, timezone: str, time: datetime) -> datetime:
     """Return the latest tick of a cron expression at or before a time."""
     return next(iter(ticks_before(time, cron, timezone)))
+
+
+def switched_off(instance: dg.DagsterInstance) -> list[str]:
+    """Return the workflows with a schedule that nobody has switched on."""
+    running = running_schedules(instance)
+    scheduled = [workflow.name for workflow in list_workflows() if workflow.schedule]
+    return [name for name in scheduled if f"{name}_schedule" not in running]

@@ -103,6 +103,7 @@ def test_the_ui(dev: tuple[Any, str], page: Page, tmp_path: Path) -> None:
     assert f"Dagster UI: {url}" in stderr
     assert "workflow 'import_error' (import_error 1.0) is broken" in stderr
     assert "superseded" not in stderr
+    assert f"Schedules that are off: 1 (shipments); switch them on at {url}/automation" in stderr
 
 
 def test_a_taken_port_fails_at_once(site: Any) -> None:

@@ -13,8 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
 
+from dataflow_runtime.orchestration._dagster import running_schedules
 from dataflow_runtime.orchestration.listing import RUN_TAG
 from tests.conftest import PACKAGES
 from tests.integration.dagster_ui import DagsterUI, eventually, free_port
@@ -195,4 +197,6 @@ def test_both_kinds_run_on_a_tick_of_their_schedule(dev: Dev) -> None:
         tick = eventually(lambda tag=tag: dev.runs(tags=[tag]), f"a tick of {name}")[-1]
         assert tick["jobName"] == job_of(name)
         assert dev.ended(tick["runId"]) == "SUCCESS"
-        assert {"key": "dataflow/workflow", "value": name} in tick["tags"]
+        assert {"key": RUN_TAG, "value": name} in tick["tags"]
+    with dg.DagsterInstance.from_config(dev.site.environ["DATAFLOW_HOME"] + "/dagster") as instance:
+        assert running_schedules(instance) == {f"{name}_schedule" for name in TICKING}
